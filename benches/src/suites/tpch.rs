@@ -1,0 +1,88 @@
+//! TPC-H by the direct route, against DataFusion in its own process with as many cores.
+
+use std::fs;
+use std::path::Path;
+
+use super::cases::{self, Plan};
+use super::{Bench, PARTS, announce, stop, table};
+use crate::compare::Aim;
+use crate::data::TPCH_TABLES;
+use crate::engines::Engine;
+use crate::failure::{Context, Result};
+use crate::machine;
+use crate::record::{Measurement, SuiteRecord};
+
+/// Number of queries in the benchmark.
+const QUERIES: usize = 22;
+
+/// Runs it at `scale`.
+///
+/// # Errors
+/// The data cannot be made, a query text is missing, or a process cannot be stopped.
+pub async fn run(bench: &Bench, scale: f64) -> Result<SuiteRecord> {
+    let cores = machine::cores();
+    let data = bench.store.tpch(&bench.launcher.polarway, scale, PARTS, &TPCH_TABLES).await?;
+    let mut engines = vec![bench.launcher.up_direct().await, bench.launcher.datafusion(cores).await];
+    let measurements = queries(bench, &mut engines, &data).await?;
+    let mut record = SuiteRecord {
+        title: format!("TPC-H at scale {scale}, direct route"),
+        method: format!(
+            "All 22 queries over Parquet in {PARTS} files a table. Ours: `polarway up`, `polarway.route = 'direct'`, an \
+             Arrow Flight SQL client in another process sends the text and reads the whole answer. Other: DataFusion embedded in a \
+             process, {cores} target partitions, same crate versions, compiler flags and allocator, planning the text \
+             each time. {}",
+            Plan::of(&bench.args),
+        ),
+        engines: stop(engines).await?,
+        measurements,
+        ..SuiteRecord::default()
+    };
+    let what = format!("TPC-H SF {scale}, {QUERIES} queries, direct");
+    record.comparisons = cases::totals(&record, &what, "datafusion", Aim::RatioAtMost(1.05));
+    Ok(record)
+}
+
+/// Measures the 22 queries on all `engines`, in turn query by query.
+pub(super) async fn queries(bench: &Bench, engines: &mut [Engine], data: &Path) -> Result<Vec<Measurement>> {
+    announce(engines);
+    let texts = read(&bench.args.queries)?;
+    for name in TPCH_TABLES {
+        table(engines, name, &data.join(name)).await;
+    }
+    let plan = Plan::of(&bench.args);
+    let mut measurements = Vec::with_capacity(engines.len() * texts.len());
+    for (name, sql) in &texts {
+        measurements.extend(cases::measure_sql(engines, name, sql, plan).await);
+    }
+    Ok(measurements)
+}
+
+/// Names and texts of `q01.sql` to `q22.sql`, without the semicolon that ends a statement.
+fn read(directory: &Path) -> Result<Vec<(String, String)>> {
+    (1..=QUERIES)
+        .map(|number| {
+            let name = format!("q{number:02}");
+            let path = directory.join(format!("{name}.sql"));
+            let text = fs::read_to_string(&path).context(|| format!("reading {}", path.display()))?;
+            Ok((name, text.trim().trim_end_matches(';').to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_queries_must_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 1..QUERIES {
+            fs::write(directory.path().join(format!("q{number:02}.sql")), "SELECT 1;\n").unwrap();
+        }
+        assert!(read(directory.path()).unwrap_err().to_string().contains("q22.sql"));
+        fs::write(directory.path().join("q22.sql"), "SELECT 2;\n").unwrap();
+        let texts = read(directory.path()).unwrap();
+        assert_eq!(texts[0], ("q01".into(), "SELECT 1".into()));
+        assert_eq!(texts.len(), 22);
+    }
+}

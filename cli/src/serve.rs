@@ -1,0 +1,312 @@
+//! `polarway up`, `scheduler` and `executor`: starts servers, says when they are ready, and drains them on a signal.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::future::{join_all, select_all};
+use polarway_common::config::ExecutorConfig;
+use polarway_common::signal::shutdown_signal;
+use polarway_common::{Config, Error, HostPort, Listening, Supervisor, TaskKind, machine, telemetry};
+use polarway_engine::runtime::MemoryBudget;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{DataArgs, DoorArgs, ExecutorArgs, GlobalArgs, SchedulerArgs, UpArgs};
+use crate::ready;
+use crate::sql::exit;
+use crate::terminal;
+
+/// What a server may take for its last steps after its drain timeout before it is aborted.
+const MARGIN: Duration = Duration::from_secs(15);
+
+pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
+    // Nothing is nearer to the scheduler than its own process.
+    let of_command = vec![("scheduler.direct".to_owned(), "local".to_owned())];
+    let config = load(global, of_command, door_settings(&args.door), &args.door.data)?;
+    let executors = share_machine(&config, usize::from(args.executors));
+    let memory = MemoryBudget::new(config.query.resolved_memory_limit().as_usize());
+    run(Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory) }).await
+}
+
+pub async fn scheduler(args: SchedulerArgs, global: &GlobalArgs) -> Result<u8, Error> {
+    let config = load(global, vec![], door_settings(&args.door), &args.door.data)?;
+    run(Plan { role: "scheduler", scheduler: Some(config), executors: vec![], memory: None }).await
+}
+
+pub async fn executor(args: ExecutorArgs, global: &GlobalArgs) -> Result<u8, Error> {
+    let config = load(global, vec![], executor_settings(&args), &args.data)?;
+    run(Plan { role: "executor", scheduler: None, executors: vec![config], memory: None }).await
+}
+
+type Settings = Vec<(String, String)>;
+
+fn setting(key: &str, value: Option<impl ToString>) -> Option<(String, String)> {
+    value.map(|value| (key.to_owned(), value.to_string()))
+}
+
+fn door_settings(args: &DoorArgs) -> Settings {
+    [
+        setting("scheduler.listen", args.listen.as_ref()),
+        setting("scheduler.http_listen", args.http_listen.as_ref()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn executor_settings(args: &ExecutorArgs) -> Settings {
+    [
+        setting("executor.scheduler", args.scheduler.as_ref()),
+        setting("executor.slots", args.slots),
+        setting("executor.listen", args.listen.as_ref()),
+        setting("executor.http_listen", args.http_listen.as_ref()),
+        setting("executor.work_dir", args.work_dir.as_ref().map(|path| path.display())),
+        setting("executor.memory_limit", args.memory_limit),
+        setting("executor.name", args.name.as_ref()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn load(
+    global: &GlobalArgs,
+    of_command: Settings,
+    mut flags: Settings,
+    data: &DataArgs,
+) -> Result<Config, Error> {
+    flags.extend(setting("data_dir", data.data_dir.as_ref().map(|path| path.display())));
+    let mut config = global.load_over(of_command, flags)?;
+    if !data.allow.is_empty() {
+        // Set directly: a list among the textual settings splits at commas, which a path may contain.
+        config.storage.allowed.clone_from(&data.allow);
+        config.validate()?;
+    }
+    telemetry::init(&config.log)?;
+    Ok(config)
+}
+
+/// The configurations of `count` executors in this process: cores are divided among them, memory is shared.
+fn share_machine(config: &Config, count: usize) -> Vec<Config> {
+    let ExecutorConfig { slots, name, work_dir, .. } = &config.executor;
+    let slots = slots.unwrap_or_else(|| (machine::cores() / count).max(1));
+    let base_dir = work_dir.clone().unwrap_or_else(|| config.data_dir.join("executors"));
+    let name = name.as_deref().unwrap_or("executor");
+    (1..=count)
+        .map(|number| {
+            let mut config = config.clone();
+            config.executor.listen.port = 0;
+            config.executor.http_listen = None;
+            config.executor.slots = Some(slots);
+            config.executor.name = Some(format!("{name}-{number}"));
+            config.executor.work_dir = Some(base_dir.join(number.to_string()));
+            config
+        })
+        .collect()
+}
+
+/// The servers of one process.
+struct Plan {
+    /// What the ready line calls the process.
+    role: &'static str,
+    scheduler: Option<Config>,
+    /// They register with `scheduler` if there is one here.
+    executors: Vec<Config>,
+    /// What they share; without it each has its own by configuration.
+    memory: Option<MemoryBudget>,
+}
+
+async fn run(plan: Plan) -> Result<u8, Error> {
+    let mut servers = Servers::default();
+    let outcome = tokio::select! {
+        started = servers.start(plan) => started,
+        signal = shutdown_signal() => {
+            tracing::info!(%signal, "stopping before the start was complete");
+            Err(None)
+        }
+    };
+    let outcome = match outcome {
+        Ok(ready) => {
+            // The servers work on for a parent that does not listen.
+            let _ = terminal::print(&ready);
+            tokio::select! {
+                () = servers.failed() => {}
+                signal = shutdown_signal() => tracing::info!(%signal, "draining; a second signal ends the process at once"),
+            }
+            Ok(())
+        }
+        Err(None) => Ok(()),
+        Err(Some(error)) => Err(error),
+    };
+    tokio::select! {
+        stopped = servers.stop() => outcome.and(stopped).map(|()| exit::OK),
+        signal = shutdown_signal() => {
+            tracing::warn!(%signal, "ending at once");
+            Ok(exit::INTERRUPTED)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Servers {
+    scheduler: Option<Server>,
+    executors: Vec<Server>,
+}
+
+/// One server's tasks, and how long their end may take.
+struct Server {
+    supervisor: Supervisor,
+    grace: Duration,
+}
+
+impl Servers {
+    /// Starts everything in `plan` and returns the line that says so. `Err(Some(_))` says why a server did not start.
+    async fn start(&mut self, plan: Plan) -> Result<String, Option<Error>> {
+        let mut front = None;
+        if let Some(config) = plan.scheduler {
+            let grace = config.scheduler.drain_timeout.get() + MARGIN;
+            let memory = plan.memory.clone();
+            let (server, ready) = Server::spawn("scheduler", grace, |stop, ready| {
+                polarway_scheduler::run(config, memory, stop, ready)
+            });
+            front = Some(self.scheduler.insert(server).ready(ready).await?);
+        }
+        for mut config in plan.executors {
+            if let Some(scheduler) = front {
+                config.executor.scheduler = reachable(scheduler);
+            }
+            let grace = config.executor.drain_timeout.get() + MARGIN;
+            let memory = plan.memory.clone();
+            let name = config.executor.name.clone().unwrap_or_else(|| "executor".to_owned());
+            let (server, ready) = Server::spawn(&name, grace, |stop, ready| {
+                polarway_executor::run(config, memory, stop, ready)
+            });
+            // Kept before it is awaited, so that an interrupted start stops it too.
+            self.executors.push(server);
+            if let Some(server) = self.executors.last() {
+                let listening = server.ready(ready).await?;
+                if plan.role == "executor" {
+                    front = Some(listening);
+                }
+            }
+        }
+        let listening = front.ok_or_else(|| Some(Error::internal("there is no server to start")))?;
+        Ok(format!("{}\n", ready::format(plan.role, listening)))
+    }
+
+    /// Completes when a server has failed.
+    async fn failed(&self) {
+        let all = self.scheduler.iter().chain(&self.executors);
+        select_all(all.map(|server| Box::pin(server.supervisor.stopping()))).await;
+    }
+
+    /// Stops the scheduler, whose running queries still need the executors, and then those.
+    async fn stop(&self) -> Result<(), Error> {
+        let scheduler = match &self.scheduler {
+            Some(server) => server.stop().await,
+            None => Ok(()),
+        };
+        let executors = join_all(self.executors.iter().map(Server::stop)).await;
+        executors.into_iter().fold(scheduler, Result::and)
+    }
+}
+
+impl Server {
+    fn spawn<F>(
+        name: &str,
+        grace: Duration,
+        run: impl FnOnce(CancellationToken, oneshot::Sender<Listening>) -> F,
+    ) -> (Self, oneshot::Receiver<Listening>)
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let (sender, ready) = oneshot::channel();
+        let supervisor = Supervisor::new();
+        let server = run(supervisor.token(), sender);
+        supervisor.spawn(name, TaskKind::Critical, Box::pin(server));
+        (Self { supervisor, grace }, ready)
+    }
+
+    async fn ready(&self, ready: oneshot::Receiver<Listening>) -> Result<Listening, Option<Error>> {
+        match ready.await {
+            Ok(listening) => Ok(listening),
+            Err(_) => {
+                self.supervisor.stopping().await;
+                Err(self.supervisor.failure())
+            }
+        }
+    }
+
+    async fn stop(&self) -> Result<(), Error> {
+        self.supervisor.shutdown(self.grace).await
+    }
+}
+
+/// The address under which a server of this process is reached from inside it: one that listens everywhere is reached
+/// over the loopback interface.
+fn reachable(server: Listening) -> HostPort {
+    let ip = match server.grpc.ip() {
+        ip if !ip.is_unspecified() => ip,
+        std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    HostPort::new(ip.to_string(), server.grpc.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executors_of_one_process_share_its_cores() {
+        let mut config = Config::default();
+        config.executor.slots = None;
+        let shares = share_machine(&config, 4);
+        let executor = |number: usize| &shares[number - 1].executor;
+        assert_eq!(shares.len(), 4);
+        assert_eq!(executor(1).slots, Some((machine::cores() / 4).max(1)));
+        assert_eq!(executor(4).name.as_deref(), Some("executor-4"));
+        assert_eq!(executor(1).listen.port, 0);
+        assert_ne!(executor(1).work_dir, executor(2).work_dir);
+    }
+
+    #[test]
+    fn what_the_operator_set_for_executors_is_kept() {
+        let mut config = Config::default();
+        config.executor.slots = Some(3);
+        config.executor.work_dir = Some("/work".into());
+        let shares = share_machine(&config, 2);
+        assert_eq!(shares[1].executor.slots, Some(3));
+        assert_eq!(shares[1].executor.work_dir.as_deref(), Some(std::path::Path::new("/work/2")));
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_reached_over_loopback() {
+        let at =
+            |address: &str| reachable(Listening { grpc: address.parse().unwrap(), http: None }).to_string();
+        assert_eq!(at("0.0.0.0:7"), "127.0.0.1:7");
+        assert_eq!(at("[::]:7"), "[::1]:7");
+        assert_eq!(at("10.0.0.1:7"), "10.0.0.1:7");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_start_says_why() {
+        let failure = Error::new(polarway_common::ErrorKind::Configuration, "port is taken");
+        let told = failure.clone();
+        let (server, ready) = Server::spawn("server", MARGIN, |_, _ready| async move { Err(told) });
+        assert_eq!(server.ready(ready).await, Err(Some(failure.clone())));
+        assert_eq!(server.stop().await, Err(failure));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_starts_is_stopped_by_its_token() {
+        let listening = Listening { grpc: "127.0.0.1:1".parse().unwrap(), http: None };
+        let (server, ready) = Server::spawn("server", MARGIN, |stop, ready| async move {
+            let _ = ready.send(listening);
+            stop.cancelled().await;
+            Ok(())
+        });
+        assert_eq!(server.ready(ready).await, Ok(listening));
+        assert_eq!(server.stop().await, Ok(()));
+    }
+}

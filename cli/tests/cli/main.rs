@@ -1,0 +1,9 @@
+//! The `polarway` binary as its users meet it.
+
+// The exemption for tests does not reach the helpers beside them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod demo;
+mod servers;
+mod shell;
+mod support;

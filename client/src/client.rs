@@ -1,0 +1,148 @@
+//! A session with a Polarway cluster.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
+use arrow_flight::{Action, CancelFlightInfoRequest, CancelStatus, FlightDescriptor, FlightInfo};
+use futures::TryStreamExt;
+use polarway_common::{Error, ErrorKind};
+use polarway_proto::progress::{QUERY_PROGRESS_ACTION, QueryProgress};
+use prost::Message;
+
+use crate::pool::Pool;
+use crate::transport::Failure;
+use crate::{ClientOptions, Endpoint, QueryHandle, QueryStream};
+
+/// Cheap to clone; clones share the session and its connections.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    servers: Vec<Endpoint>,
+    /// Index into `servers` of the one that answered last.
+    current: AtomicUsize,
+    pool: Arc<Pool>,
+}
+
+/// What became of a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// The query has stopped.
+    Cancelled,
+    /// The query will stop.
+    Cancelling,
+    /// The query had ended before, or cannot be stopped.
+    NotRunning,
+}
+
+impl Client {
+    /// Connects to the first of the given servers that answers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Draining`] (retryable) when none can be reached, [`ErrorKind::Configuration`] when none is given.
+    pub async fn connect(options: ClientOptions) -> Result<Self, Error> {
+        let cookie = options
+            .session
+            .cookie()
+            .parse()
+            .map_err(|error| Error::internal(format!("the session id is not a header value: {error}")))?;
+        let pool = Arc::new(Pool::new(options.connect_timeout, cookie));
+        let mut failed = Error::new(ErrorKind::Configuration, "no server address was given");
+        for (index, server) in options.endpoints.iter().enumerate() {
+            match pool.client(server).await {
+                Ok(_) => {
+                    let current = AtomicUsize::new(index);
+                    return Ok(Self { inner: Arc::new(Inner { servers: options.endpoints, current, pool }) });
+                }
+                Err(failure) => failed = failure.into_error(),
+            }
+        }
+        Err(failed)
+    }
+
+    /// The server that plans the next statement.
+    pub fn server(&self) -> &Endpoint {
+        &self.inner.servers[self.inner.current.load(Ordering::Relaxed)]
+    }
+
+    /// Plans `sql` (one statement of any sort); reading the stream runs it.
+    pub async fn execute(&self, sql: &str) -> Result<QueryStream, Error> {
+        let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
+        let (server, info) = self.plan(FlightDescriptor::new_cmd(command.as_any().encode_to_vec())).await?;
+        QueryStream::new(QueryHandle::new(info, server)?, Arc::clone(&self.inner.pool))
+    }
+
+    /// Asks the query's server to stop it. Dropping its [`QueryStream`] does the same without an answer.
+    pub async fn cancel(&self, query: &QueryHandle) -> Result<CancelOutcome, Error> {
+        let server = query.server();
+        let request = CancelFlightInfoRequest::new(query.info().clone());
+        let mut client = self.inner.pool.client(server).await.map_err(Failure::into_error)?;
+        let answer = client.cancel_flight_info(request).await;
+        match answer.map_err(|error| Failure::from_flight(error, server).into_error()) {
+            Ok(result) => Ok(match result.status() {
+                CancelStatus::Cancelled => CancelOutcome::Cancelled,
+                CancelStatus::Cancelling | CancelStatus::Unspecified => CancelOutcome::Cancelling,
+                CancelStatus::NotCancellable => CancelOutcome::NotRunning,
+            }),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(CancelOutcome::NotRunning),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How far a query is. Servers tell for a minute after its end; `None` when they know it no more.
+    pub async fn progress(&self, query_id: &str) -> Result<Option<QueryProgress>, Error> {
+        let server = self.server();
+        let action = Action::new(QUERY_PROGRESS_ACTION, query_id.to_owned());
+        let mut client = self.inner.pool.client(server).await.map_err(Failure::into_error)?;
+        let answer = async { client.do_action(action).await?.try_next().await }.await;
+        match answer.map_err(|error| Failure::from_flight(error, server).into_error()) {
+            Ok(None) => Ok(None),
+            Ok(Some(body)) => serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(|error| Error::internal(format!("the progress of a query cannot be read: {error}"))),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Planning changes nothing, so a server that does not answer is passed over for the next one.
+    async fn plan(&self, descriptor: FlightDescriptor) -> Result<(Endpoint, FlightInfo), Error> {
+        let servers = &self.inner.servers;
+        let first = self.inner.current.load(Ordering::Relaxed);
+        let mut failed = Error::internal("the client has no server");
+        for index in (first..servers.len()).chain(0..first) {
+            let server = &servers[index];
+            match self.plan_at(server, descriptor.clone()).await {
+                Ok(info) => {
+                    self.inner.current.store(index, Ordering::Relaxed);
+                    return Ok((server.clone(), info));
+                }
+                Err(failure) if failure.is_elsewhere_retryable() => failed = failure.into_error(),
+                Err(failure) => return Err(failure.into_error()),
+            }
+        }
+        Err(failed)
+    }
+
+    async fn plan_at(&self, server: &Endpoint, descriptor: FlightDescriptor) -> Result<FlightInfo, Failure> {
+        let mut client = self.inner.pool.client(server).await?;
+        let answer = client.get_flight_info(descriptor).await;
+        answer.map_err(|error| Failure::from_flight(error, server))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_without_servers_is_refused() {
+        let mut options = ClientOptions::to("localhost".parse().unwrap());
+        options.endpoints.clear();
+        let Err(error) = Client::connect(options).await else { panic!("connected to nothing") };
+        assert_eq!(error.kind, ErrorKind::Configuration);
+    }
+}

@@ -1,0 +1,127 @@
+//! Long-lived connections, one for each server that holds a part of a result.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use arrow_flight::FlightClient;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+
+use crate::Endpoint;
+use crate::transport::{Failure, root_cause, unreachable};
+
+/// Largest message accepted from a server. Servers send batches of a few MiB; one huge value may need more.
+const MAX_MESSAGE: usize = 64 << 20;
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How much of a result may be in flight before a slow consumer stops the server.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// How long a server that did not accept a connection is not tried again for a part of a result.
+const AVOID_FOR: Duration = Duration::from_secs(30);
+
+enum Slot {
+    Open(Channel),
+    /// Nobody accepted connections there at this time.
+    Refused(Instant),
+}
+
+pub(crate) struct Pool {
+    slots: Mutex<HashMap<Endpoint, Slot>>,
+    connect_timeout: Duration,
+    cookie: MetadataValue<Ascii>,
+}
+
+impl Pool {
+    pub(crate) fn new(connect_timeout: Duration, cookie: MetadataValue<Ascii>) -> Self {
+        Self { slots: Mutex::new(HashMap::new()), connect_timeout, cookie }
+    }
+
+    /// A Flight client on the pooled connection to `server`, made now if there is none.
+    pub(crate) async fn client(&self, server: &Endpoint) -> Result<FlightClient, Failure> {
+        if let Some(Slot::Open(channel)) = self.lock().get(server) {
+            return Ok(self.flight(channel.clone()));
+        }
+        match self.connect(server).await {
+            Ok(channel) => {
+                self.lock().insert(server.clone(), Slot::Open(channel.clone()));
+                Ok(self.flight(channel))
+            }
+            Err(failure) => {
+                self.avoid(server);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Whether a connection to `server` failed so recently that trying again would only cost time.
+    pub(crate) fn is_avoided(&self, server: &Endpoint) -> bool {
+        matches!(self.lock().get(server), Some(Slot::Refused(at)) if at.elapsed() < AVOID_FOR)
+    }
+
+    /// Drops the connection to `server` and leaves it alone for a while.
+    pub(crate) fn avoid(&self, server: &Endpoint) {
+        self.lock().insert(server.clone(), Slot::Refused(Instant::now()));
+    }
+
+    async fn connect(&self, server: &Endpoint) -> Result<Channel, Failure> {
+        let refused =
+            |error: tonic::transport::Error| Failure::Unreachable(unreachable(server, &root_cause(&error)));
+        let endpoint = tonic::transport::Endpoint::from_shared(server.uri())
+            .map_err(refused)?
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(KEEP_ALIVE))
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        // The transport's own timeout covers one TCP attempt; a name can resolve to several addresses.
+        match tokio::time::timeout(self.connect_timeout, endpoint.connect()).await {
+            Ok(connected) => connected.map_err(refused),
+            Err(_) => Err(Failure::Unreachable(unreachable(
+                server,
+                &format!("no answer within {:?}", self.connect_timeout),
+            ))),
+        }
+    }
+
+    fn flight(&self, channel: Channel) -> FlightClient {
+        let service = FlightServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let mut client = FlightClient::new_from_inner(service);
+        client.metadata_mut().insert("cookie", self.cookie.clone());
+        client
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Endpoint, Slot>> {
+        // The map holds no invariant across entries, so a panic elsewhere does not spoil it.
+        self.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polarway_common::ErrorKind;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_refuses_is_named_and_then_avoided() {
+        // Bound and dropped, so that nobody listens there.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server: Endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
+        drop(listener);
+        let pool = Pool::new(Duration::from_secs(5), MetadataValue::from_static("a=b"));
+        assert!(!pool.is_avoided(&server));
+        let Err(Failure::Unreachable(error)) = pool.client(&server).await else { panic!("connected") };
+        assert_eq!(error.kind, ErrorKind::Draining);
+        assert!(error.message.contains(&format!("cannot reach polarway at {server}: ")), "{}", error.message);
+        assert!(error.message.to_lowercase().contains("refused"), "{}", error.message);
+        assert!(error.hint.unwrap().contains("polarway up"));
+        assert!(pool.is_avoided(&server));
+    }
+}

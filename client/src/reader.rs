@@ -1,0 +1,127 @@
+//! Reads one endpoint of a result in a task of its own, a few batches ahead of its consumer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use arrow::array::RecordBatch;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::{FlightEndpoint, Ticket};
+use futures::{FutureExt, Stream, StreamExt};
+use polarway_common::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::Endpoint;
+use crate::pool::Pool;
+use crate::transport::Failure;
+
+/// Batches decoded ahead of the consumer.
+const READ_AHEAD: usize = 2;
+
+/// The batches of one endpoint. Dropping it ends the call, which tells the server to stop.
+pub(crate) struct Reader {
+    batches: mpsc::Receiver<Result<RecordBatch, Error>>,
+    task: JoinHandle<()>,
+    ended: bool,
+}
+
+impl Reader {
+    /// Starts to read `endpoint` from the servers it names, or from `origin`, which gave it.
+    pub(crate) fn spawn(pool: Arc<Pool>, origin: Endpoint, endpoint: FlightEndpoint) -> Self {
+        let (sender, batches) = mpsc::channel(READ_AHEAD);
+        let task = tokio::spawn(async move {
+            if let Err(failure) = read(&pool, origin, endpoint, &sender).await {
+                // A consumer that is gone has no use for the error.
+                let _ = sender.send(Err(failure.into_error())).await;
+            }
+        });
+        Self { batches, task, ended: false }
+    }
+}
+
+impl Stream for Reader {
+    type Item = Result<RecordBatch, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(batch) = ready!(self.batches.poll_recv(cx)) {
+            return Poll::Ready(Some(batch));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        // A task that panicked closes the channel too; only its end tells whether the result is whole.
+        let end = ready!(self.task.poll_unpin(cx));
+        self.ended = true;
+        Poll::Ready(end.err().map(|error| Err(Error::internal(format!("a result reader failed: {error}")))))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn read(
+    pool: &Pool,
+    origin: Endpoint,
+    endpoint: FlightEndpoint,
+    sender: &mpsc::Sender<Result<RecordBatch, Error>>,
+) -> Result<(), Failure> {
+    let (server, mut stream) = open(pool, origin, endpoint).await?;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|error| Failure::from_flight(error, &server))?;
+        if sender.send(Ok(batch)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Asks the servers the endpoint names, then its origin. Only a server that could not be connected to is passed
+/// over: one that was reached may have run the statement already.
+async fn open(
+    pool: &Pool,
+    origin: Endpoint,
+    endpoint: FlightEndpoint,
+) -> Result<(Endpoint, FlightRecordBatchStream), Failure> {
+    let ticket = endpoint.ticket.unwrap_or_default();
+    for location in &endpoint.location {
+        let Some(server) = named_server(&location.uri).filter(|server| !pool.is_avoided(server)) else {
+            continue;
+        };
+        match get(pool, &server, ticket.clone()).await {
+            Ok(stream) => return Ok((server, stream)),
+            Err(Failure::Unreachable(error)) => {
+                tracing::debug!(%server, %origin, %error, "reading from the origin instead");
+                pool.avoid(&server);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    get(pool, &origin, ticket).await.map(|stream| (origin, stream))
+}
+
+async fn get(pool: &Pool, server: &Endpoint, ticket: Ticket) -> Result<FlightRecordBatchStream, Failure> {
+    let mut client = pool.client(server).await?;
+    client.do_get(ticket).await.map_err(|error| Failure::from_flight(error, server))
+}
+
+/// The server a location names; none for Flight's "reuse this connection" and for schemes this client cannot speak.
+fn named_server(uri: &str) -> Option<Endpoint> {
+    uri.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_reachable_kinds_of_location_name_a_server() {
+        assert_eq!(named_server("grpc+tcp://10.0.0.1:50052").unwrap().to_string(), "10.0.0.1:50052");
+        assert!(named_server("arrow-flight-reuse-connection://?").is_none());
+        assert!(named_server("grpc+tls://10.0.0.1:50052").is_none());
+        assert!(named_server("s3://bucket/key").is_none());
+    }
+}

@@ -1,0 +1,125 @@
+//! What a failed call means: an answer from the server, or no answer at all.
+
+use std::error::Error as _;
+
+use arrow_flight::error::FlightError;
+use polarway_common::{Error, ErrorKind};
+use polarway_proto::status::error_from_status;
+use tonic::{Code, Status};
+
+use crate::Endpoint;
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The server (or the decoder) said no.
+    Answer(Error),
+    /// No connection could be made; another server may do.
+    Unreachable(Error),
+    /// The connection broke after it was made; another server may do.
+    Lost(Error),
+}
+
+impl Failure {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Failure::Answer(error) | Failure::Unreachable(error) | Failure::Lost(error) => error,
+        }
+    }
+
+    /// Whether the same call is worth sending to another server of the cluster.
+    pub(crate) fn is_elsewhere_retryable(&self) -> bool {
+        match self {
+            Failure::Answer(error) => error.kind == ErrorKind::Draining,
+            Failure::Unreachable(_) | Failure::Lost(_) => true,
+        }
+    }
+
+    pub(crate) fn from_status(status: &Status, server: &Endpoint) -> Self {
+        // Statuses that arrive from a server have no source; the transport puts its own error there.
+        let local = status.source().is_some() || is_not_ready(status);
+        if !local {
+            return Failure::Answer(error_from_status(status));
+        }
+        if status.code() == Code::Unavailable {
+            return Failure::Unreachable(unreachable(server, &root_cause(status)));
+        }
+        Failure::Lost(
+            Error::new(
+                ErrorKind::ExecutorLost,
+                format!("lost the connection to polarway at {server}: {}", root_cause(status)),
+            )
+            .with_hint("the server may have stopped; run the statement again"),
+        )
+    }
+
+    pub(crate) fn from_flight(error: FlightError, server: &Endpoint) -> Self {
+        match error {
+            FlightError::Tonic(status) => Failure::from_status(&status, server),
+            other => {
+                Failure::Answer(Error::internal(format!("bad answer from polarway at {server}: {other}")))
+            }
+        }
+    }
+}
+
+/// The server does not take connections. `Draining` is the kind a stopping server answers with, and what a caller
+/// must do is the same: wait for it or go elsewhere.
+pub(crate) fn unreachable(server: &Endpoint, cause: &str) -> Error {
+    Error::new(ErrorKind::Draining, format!("cannot reach polarway at {server}: {cause}"))
+        .with_hint("is the server running? `polarway up` starts one")
+}
+
+/// The innermost message, which names the fact ("Connection refused") and not the layers above it.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn is_not_ready(status: &Status) -> bool {
+    status.code() == Code::Unknown && status.message().starts_with("Service was not ready")
+}
+
+#[cfg(test)]
+mod tests {
+    use polarway_proto::status::status_from_error;
+
+    use super::*;
+
+    fn server() -> Endpoint {
+        "127.0.0.1:50051".parse().unwrap()
+    }
+
+    #[test]
+    fn an_answer_keeps_everything_the_server_said() {
+        let error = Error::new(ErrorKind::TableNotFound, "no table `t`").with_hint("did you mean `u`?");
+        let failure = Failure::from_flight(status_from_error(&error).into(), &server());
+        assert!(!failure.is_elsewhere_retryable());
+        assert_eq!(failure.into_error(), error);
+    }
+
+    #[test]
+    fn a_stopping_server_is_left_for_another() {
+        let error = Error::new(ErrorKind::Draining, "the server is shutting down");
+        assert!(Failure::from_status(&status_from_error(&error), &server()).is_elsewhere_retryable());
+    }
+
+    #[test]
+    fn a_broken_connection_is_retryable_and_names_the_server() {
+        let io = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "connection reset by peer");
+        let failure = Failure::from_status(&Status::from_error(Box::new(io)), &server());
+        assert!(failure.is_elsewhere_retryable());
+        let error = failure.into_error();
+        assert!(error.is_retryable());
+        assert!(error.message.contains("127.0.0.1:50051: connection reset by peer"), "{}", error.message);
+    }
+
+    #[test]
+    fn an_undecodable_answer_is_internal() {
+        let failure = Failure::from_flight(FlightError::DecodeError("short".into()), &server());
+        assert_eq!(failure.into_error().kind, ErrorKind::Internal);
+    }
+}

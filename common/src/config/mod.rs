@@ -1,0 +1,120 @@
+//! Configuration: typed settings from defaults, a TOML file, the environment and flags, each over the one before.
+//!
+//! A key is written `[scheduler]` / `listen = …` in the file, `POLARWAY_SCHEDULER__LISTEN` in the environment and
+//! `scheduler.listen` in messages. A name that no setting has is refused, with the nearest that exists, and so is
+//! a value that does not fit or that contradicts another; nothing is ignored.
+
+mod admission;
+mod cache;
+mod executor;
+mod keys;
+mod layers;
+mod log;
+mod query;
+mod scheduler;
+mod secret;
+mod storage;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use admission::AdmissionConfig;
+pub use cache::CacheConfig;
+pub use executor::ExecutorConfig;
+pub use log::{LogConfig, LogFormat};
+pub use query::{QueryConfig, Route};
+pub use scheduler::{DirectOn, ResultDelivery, SchedulerConfig};
+pub use secret::Secret;
+pub use storage::{S3Config, StorageConfig};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Everything an operator can set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Directory of everything that outlives a process on this machine: catalog, shuffle, spill.
+    /// Default: `$XDG_DATA_HOME/polarway`, or `~/.local/share/polarway`.
+    pub data_dir: PathBuf,
+    pub log: LogConfig,
+    pub scheduler: SchedulerConfig,
+    pub admission: AdmissionConfig,
+    pub query: QueryConfig,
+    pub executor: ExecutorConfig,
+    pub storage: StorageConfig,
+    pub cache: CacheConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::with_data_dir(default_data_dir(|name| std::env::var(name).ok()))
+    }
+}
+
+impl Config {
+    fn with_data_dir(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            log: LogConfig::default(),
+            scheduler: SchedulerConfig::default(),
+            admission: AdmissionConfig::default(),
+            query: QueryConfig::default(),
+            executor: ExecutorConfig::default(),
+            storage: StorageConfig::default(),
+            cache: CacheConfig::default(),
+        }
+    }
+
+    /// Builds the configuration from its layers: defaults, then `file`, then those of the variables `env` that
+    /// start with `POLARWAY_`, then `overrides` (dotted key and value, from flags). The result is valid.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] that names the key, where it was set, and what is wrong with it.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        overrides: &[(String, String)],
+    ) -> Result<Self> {
+        let env: Vec<_> = env.collect();
+        let value_of = |name: &str| env.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let mut layers = layers::Layers::over(Self::with_data_dir(default_data_dir(value_of)))?;
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                let message = format!("cannot read the configuration file {}: {error}", path.display());
+                Error::new(ErrorKind::Configuration, message)
+            })?;
+            layers.apply_file(&path.display().to_string(), &text)?;
+        }
+        layers.apply_env(&env)?;
+        layers.apply_flags(overrides)?;
+        let config = layers.finish()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration in effect, as a TOML text that can be used as a file except for its secrets, which show
+    /// as `***`.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self)
+            .map_err(|error| Error::internal(format!("cannot print the configuration: {error}")))
+    }
+
+    /// Every key that can be set, dotted and in alphabetical order.
+    pub fn keys() -> Result<Vec<String>> {
+        Ok(keys::Keys::of(&Self::default())?.names().map(str::to_owned).collect())
+    }
+}
+
+/// The XDG base directory rules: a relative `XDG_DATA_HOME` is to be ignored. A process without a home keeps its
+/// data below its working directory.
+fn default_data_dir(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
+    let directory = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    directory("XDG_DATA_HOME")
+        .or_else(|| directory("HOME").map(|home| home.join(".local/share")))
+        .map_or_else(|| PathBuf::from(".polarway"), |base| base.join("polarway"))
+}

@@ -1,0 +1,41 @@
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+use crate::units::HumanDuration;
+
+/// `[storage]`: which data can be reached, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Roots below which data can be read and written; nothing else can be reached. Each is the path of a
+    /// directory or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, `https://host/prefix`.
+    /// Default: the working directory.
+    pub allowed: Vec<String>,
+    /// How long the list of a directory's files is taken as current. Default: `5s`.
+    pub list_ttl: HumanDuration,
+    pub s3: S3Config,
+}
+
+/// `[storage.s3]`: access to S3 and to stores that speak its protocol. What is not set here comes from the usual
+/// `AWS_*` environment variables or the machine's role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Config {
+    /// URL of the service. Default: that of AWS.
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<Secret>,
+    /// Token that belongs to temporary keys.
+    pub session_token: Option<Secret>,
+    /// Whether the endpoint may be `http://`. Default: false.
+    pub allow_http: bool,
+    /// Whether the bucket is part of the host's name rather than of the path. Default: false.
+    pub virtual_hosted: bool,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { allowed: vec![".".to_owned()], list_ttl: HumanDuration::from_secs(5), s3: S3Config::default() }
+    }
+}

@@ -1,0 +1,158 @@
+//! Values that fit their keys but cannot work, alone or together.
+
+use url::Url;
+
+use super::{Config, ExecutorConfig, QueryConfig, S3Config, SchedulerConfig, StorageConfig};
+use crate::address::HostPort;
+use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry;
+use crate::units::ByteSize;
+
+/// Below this not even a small query has room.
+const MIN_MEMORY: ByteSize = ByteSize::mib(64);
+
+/// Schemes that a root in `storage.allowed` may have.
+const SCHEMES: [&str; 4] = ["s3", "gs", "az", "https"];
+
+impl Config {
+    /// Looks for settings that cannot work or contradict each other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] that names all of them.
+    pub fn validate(&self) -> Result<()> {
+        telemetry::filter(&self.log.level)?;
+        let mut faults = Faults::default();
+        scheduler(&self.scheduler, &mut faults);
+        query(&self.query, &mut faults);
+        executor(&self.executor, &mut faults);
+        storage(&self.storage, &mut faults);
+        faults.some_zero("admission.max_running", self.admission.max_running);
+        if self.executor.heartbeat >= self.scheduler.executor_timeout {
+            faults.add(format!(
+                "`executor.heartbeat` ({}) must be shorter than `scheduler.executor_timeout` ({}), or every executor counts as lost",
+                self.executor.heartbeat, self.scheduler.executor_timeout
+            ));
+        }
+        faults.into_result()
+    }
+}
+
+fn scheduler(scheduler: &SchedulerConfig, faults: &mut Faults) {
+    faults.zero("scheduler.max_attempts", scheduler.max_attempts == 0);
+    faults.zero("scheduler.result_parallelism", scheduler.result_parallelism == 0);
+    faults.zero("scheduler.executor_timeout", scheduler.executor_timeout.is_zero());
+    faults.zero("scheduler.stall_timeout", scheduler.stall_timeout.is_zero());
+    faults.zero("scheduler.ticket_ttl", scheduler.ticket_ttl.is_zero());
+    let http = Some(&scheduler.http_listen);
+    faults.same_address("scheduler.listen", &scheduler.listen, "scheduler.http_listen", http);
+    if scheduler.ticket_secret.as_ref().is_some_and(|secret| secret.expose().len() < 16) {
+        faults.add("`scheduler.ticket_secret` must have 16 characters or more".to_owned());
+    }
+}
+
+fn query(query: &QueryConfig, faults: &mut Faults) {
+    faults.zero("query.batch_size", query.batch_size == 0);
+    faults.some_zero("query.target_partitions", query.target_partitions);
+    faults.zero("query.timeout", query.timeout.is_some_and(|timeout| timeout.is_zero()));
+    faults.zero("query.per_query_memory", query.per_query_memory == Some(ByteSize(0)));
+    faults.memory("query.memory_limit", query.memory_limit);
+    if let (Some(one), Some(all)) = (query.per_query_memory, query.memory_limit)
+        && one > all
+    {
+        faults.add(format!("`query.per_query_memory` ({one}) is more than `query.memory_limit` ({all})"));
+    }
+}
+
+fn executor(executor: &ExecutorConfig, faults: &mut Faults) {
+    faults.some_zero("executor.slots", executor.slots);
+    faults.zero("executor.heartbeat", executor.heartbeat.is_zero());
+    faults.zero("executor.scheduler's port", executor.scheduler.port == 0);
+    faults.memory("executor.memory_limit", executor.memory_limit);
+    let http = executor.http_listen.as_ref();
+    faults.same_address("executor.listen", &executor.listen, "executor.http_listen", http);
+}
+
+fn storage(storage: &StorageConfig, faults: &mut Faults) {
+    for root in &storage.allowed {
+        // A path has no scheme; it is looked at where the file system is.
+        if let Some((scheme, _)) = root.split_once("://") {
+            let host = Url::parse(root).ok().and_then(|url| url.host_str().map(str::to_owned));
+            if !SCHEMES.contains(&scheme) || host.is_none_or(|host| host.is_empty()) {
+                faults.add(format!(
+                    "`{root}` in `storage.allowed` is no root; write the path of a directory, or a URL such as s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or https://host/prefix"
+                ));
+            }
+        }
+    }
+    s3(&storage.s3, faults);
+}
+
+fn s3(s3: &S3Config, faults: &mut Faults) {
+    if s3.access_key_id.is_some() != s3.secret_access_key.is_some() {
+        faults.add("`storage.s3.access_key_id` and `storage.s3.secret_access_key` go together".to_owned());
+    }
+    if s3.session_token.is_some() && s3.access_key_id.is_none() {
+        faults.add("`storage.s3.session_token` needs `storage.s3.access_key_id`".to_owned());
+    }
+    let Some(endpoint) = &s3.endpoint else { return };
+    match Url::parse(endpoint) {
+        Ok(url) if url.scheme() == "https" => {}
+        Ok(url) if url.scheme() == "http" => {
+            if !s3.allow_http {
+                faults
+                    .add(format!("`storage.s3.endpoint` ({endpoint}) needs `storage.s3.allow_http = true`"));
+            }
+        }
+        _ => {
+            faults.add(format!("`storage.s3.endpoint` ({endpoint}) must be a URL such as https://host:9000"))
+        }
+    }
+}
+
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn add(&mut self, fault: String) {
+        self.0.push(fault);
+    }
+
+    fn zero(&mut self, key: &str, is_zero: bool) {
+        if is_zero {
+            self.add(format!("`{key}` must not be zero"));
+        }
+    }
+
+    fn some_zero(&mut self, key: &str, value: Option<usize>) {
+        self.zero(key, value == Some(0));
+    }
+
+    fn memory(&mut self, key: &str, limit: Option<ByteSize>) {
+        if let Some(limit) = limit.filter(|limit| *limit < MIN_MEMORY) {
+            self.add(format!("`{key}` ({limit}) must be {MIN_MEMORY} or more"));
+        }
+    }
+
+    /// Port 0 lets the system choose, so two of them do not collide.
+    fn same_address(&mut self, key: &str, address: &HostPort, other_key: &str, other: Option<&HostPort>) {
+        if let Some(other) = other
+            && address.port == other.port
+            && address.port != 0
+            && (address.host == other.host || is_wildcard(&address.host) || is_wildcard(&other.host))
+        {
+            self.add(format!("`{key}` ({address}) and `{other_key}` ({other}) use the same port"));
+        }
+    }
+
+    fn into_result(self) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the configuration cannot work: {}", self.0.join("; "));
+        Err(Error::new(ErrorKind::Configuration, message))
+    }
+}
+
+fn is_wildcard(host: &str) -> bool {
+    matches!(host, "0.0.0.0" | "::")
+}

@@ -1,0 +1,170 @@
+//! Identities of queries and nodes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+
+/// A text that is not an identity of the expected sort.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum IdError {
+    #[error("`{0}` is not a query id; one looks like \"q-0190163d8694739b93b1a8f4d1d0c5a2\"")]
+    Query(String),
+    #[error("`{0}` is not a node id; one looks like \"executor-1@1767225600000\"")]
+    Node(String),
+}
+
+/// Identity of one submitted query. Ids sort by the time of their creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryId(Uuid);
+
+impl QueryId {
+    /// A fresh id, unique over all schedulers.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    pub fn as_uuid(&self) -> &Uuid {
+        &self.0
+    }
+}
+
+impl From<Uuid> for QueryId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for QueryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "q-{}", self.0.simple())
+    }
+}
+
+impl FromStr for QueryId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.strip_prefix("q-")
+            .filter(|hex| hex.len() == 32)
+            .and_then(|hex| Uuid::try_parse(hex).ok())
+            .map(Self)
+            .ok_or_else(|| IdError::Query(text.to_owned()))
+    }
+}
+
+/// Identity of one process: its name, and an incarnation that tells it from the process that had the name before.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId {
+    pub name: String,
+    /// Grows with every start under the same name.
+    pub incarnation: u64,
+}
+
+impl NodeId {
+    pub fn new(name: impl Into<String>, incarnation: u64) -> Self {
+        Self { name: name.into(), incarnation }
+    }
+
+    /// The identity of a node that starts now; its incarnation is the time of day in milliseconds.
+    pub fn starting(name: impl Into<String>, clock: &dyn Clock) -> Self {
+        let since_epoch = clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::new(name, u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.incarnation)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.rsplit_once('@')
+            .filter(|(name, _)| !name.is_empty())
+            .and_then(|(name, incarnation)| Some(Self::new(name, incarnation.parse().ok()?)))
+            .ok_or_else(|| IdError::Node(text.to_owned()))
+    }
+}
+
+macro_rules! serde_as_text {
+    ($id:ty) => {
+        impl Serialize for $id {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $id {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+serde_as_text!(QueryId);
+serde_as_text!(NodeId);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn query_ids_are_distinct_and_sort_by_creation() {
+        let ids: Vec<_> = (0..100).map(|_| QueryId::new()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused_by_name() {
+        for text in
+            ["", "q-", "q-xyz", "0190163d8694739b93b1a8f4d1d0c5a2", "q-0190163d-8694-739b-93b1-a8f4d1d0c5a2"]
+        {
+            assert_eq!(text.parse::<QueryId>(), Err(IdError::Query(text.to_owned())));
+        }
+        for text in ["", "@1", "name", "name@", "name@-1"] {
+            assert_eq!(text.parse::<NodeId>(), Err(IdError::Node(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_restarted_node_has_a_later_incarnation() {
+        let clock = ManualClock::default();
+        clock.advance(Duration::from_millis(7));
+        let first = NodeId::starting("executor-1", &clock);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(first.to_string(), "executor-1@7");
+        assert!(first < NodeId::starting("executor-1", &clock));
+    }
+
+    proptest! {
+        #[test]
+        fn every_query_id_reads_back(bits: u128) {
+            let id = QueryId::from(Uuid::from_u128(bits));
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+            let text = serde_json::to_string(&id).unwrap();
+            prop_assert_eq!(serde_json::from_str::<QueryId>(&text).unwrap(), id);
+        }
+
+        #[test]
+        fn every_node_id_reads_back(name in ".+", incarnation: u64) {
+            let id = NodeId::new(name, incarnation);
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What every Polarway component stands on: the user-visible error, configuration, identities, the clock,
+//! task supervision, signals and telemetry.
+//!
+//! Nothing here knows about SQL, DataFusion or the network; a crate that needs only one of these pays for little
+//! more than tokio and serde.
+
+pub mod address;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod ids;
+pub mod listening;
+pub mod machine;
+pub mod nearest;
+pub mod signal;
+pub mod supervise;
+pub mod telemetry;
+pub mod units;
+
+pub use address::HostPort;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::Config;
+pub use error::{Error, ErrorKind, Place, Result};
+pub use ids::{NodeId, QueryId};
+pub use listening::Listening;
+pub use nearest::nearest;
+pub use supervise::{Supervisor, TaskKind};
+pub use units::{ByteSize, HumanDuration};

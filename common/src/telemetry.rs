@@ -1,0 +1,95 @@
+//! The process's log: events of `tracing` (and of `log`) on standard error, as text or as JSON lines.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::config::{LogConfig, LogFormat};
+use crate::error::{Error, ErrorKind};
+
+/// The engine's libraries log each task and stage at `info`. A directive in `log.level` overrides each of these.
+const QUIET: &str =
+    "ballista=warn,datafusion=warn,ballista_scheduler=error,ballista_executor=warn,ballista_core=warn";
+
+const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
+
+/// Starts logging for the whole process. A second call, or one in a process that logs already, changes nothing.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] if `log.level` is not valid.
+pub fn init(log: &LogConfig) -> Result<(), Error> {
+    let filter = filter(&log.level)?;
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    let installed = match log.format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).finish().try_init(),
+    };
+    if installed.is_err() {
+        tracing::debug!("logging has been started before");
+    }
+    Ok(())
+}
+
+/// Reads `log.level`: a level, or directives such as `info,polarway_scheduler=debug`.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] with the part that is not valid.
+pub fn filter(level: &str) -> Result<EnvFilter, Error> {
+    let parts: Vec<&str> = level.split(',').map(str::trim).collect();
+    let invalid = |part: &str, cause: &str| {
+        let message = format!("`{part}` in `log.level` is not a log level{cause}");
+        Error::new(ErrorKind::Configuration, message).with_hint(format!(
+            "Use one of {}, or directives such as \"info,polarway_scheduler=debug\".",
+            LEVELS.join(", ")
+        ))
+    };
+    if let Some(part) = parts.iter().find(|part| part.is_empty() || is_misspelt_level(part)) {
+        return Err(invalid(part, ""));
+    }
+    EnvFilter::try_new(format!("{QUIET},{}", parts.join(",")))
+        .map_err(|cause| invalid(level, &format!(": {cause}")))
+}
+
+/// The filter's own parser takes a bare word that is no level for the name of a module, and would then show that
+/// module alone.
+fn is_misspelt_level(part: &str) -> bool {
+    !part.contains(['=', '[', ':', '_']) && part.parse::<LevelFilter>().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives_are_read() {
+        for level in
+            ["info", "DEBUG", "off", "info,polarway_scheduler=debug", "warn, ballista=trace", "tokio::net"]
+        {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+    }
+
+    #[test]
+    fn a_directive_overrides_the_quiet_libraries() {
+        let shown = filter("info,ballista=debug").unwrap().to_string();
+        assert!(shown.contains("ballista=debug") && !shown.contains("ballista=warn"), "{shown}");
+        assert!(shown.contains("datafusion=warn"), "{shown}");
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused() {
+        for level in ["inof", "", "info,", "polarway_scheduler=loud"] {
+            let error = filter(level).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Configuration);
+            assert!(error.to_string().contains("log.level"), "{error}");
+        }
+    }
+
+    #[test]
+    fn starting_twice_is_harmless() {
+        init(&LogConfig::default()).unwrap();
+        init(&LogConfig { format: LogFormat::Json, ..LogConfig::default() }).unwrap();
+    }
+}

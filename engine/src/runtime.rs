@@ -1,0 +1,98 @@
+//! The one runtime environment of a process: object stores, caches, memory pool, spill directory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use polarway_common::config::{CacheConfig, StorageConfig};
+use polarway_common::{Error, ErrorKind};
+use polarway_storage::guard::StoreCounters;
+use polarway_storage::policy::PathPolicy;
+use polarway_storage::registry::PolicyRegistry;
+
+use crate::memory::QueryPool;
+
+/// What a process runs plans with.
+#[derive(Debug, Clone)]
+pub struct EngineRuntime {
+    pub env: Arc<RuntimeEnv>,
+    pub policy: Arc<PathPolicy>,
+    pub counters: Arc<StoreCounters>,
+    pool: Arc<dyn MemoryPool>,
+}
+
+/// The memory that the queries and tasks of one process share. Clones share it too.
+#[derive(Debug, Clone)]
+pub struct MemoryBudget(Arc<dyn MemoryPool>);
+
+impl MemoryBudget {
+    /// `limit` in bytes. Operators that can spill get equal shares of what the others leave.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(FairSpillPool::new(limit)))
+    }
+}
+
+/// What [`EngineRuntime::build`] needs; sizes in bytes.
+#[derive(Debug)]
+pub struct RuntimeOptions<'a> {
+    pub storage: &'a StorageConfig,
+    pub cache: &'a CacheConfig,
+    pub memory: MemoryBudget,
+    pub spill_dir: PathBuf,
+    pub spill_limit: u64,
+}
+
+impl EngineRuntime {
+    pub fn build(options: &RuntimeOptions<'_>) -> Result<Self, Error> {
+        let policy = Arc::new(PathPolicy::new(&options.storage.allowed)?);
+        let registry = Arc::new(PolicyRegistry::new(Arc::clone(&policy), options.storage.s3.clone()));
+        let counters = registry.counters();
+        std::fs::create_dir_all(&options.spill_dir).map_err(|error| {
+            Error::new(
+                ErrorKind::Configuration,
+                format!("cannot create the spill directory `{}`: {error}", options.spill_dir.display()),
+            )
+        })?;
+        // The list cache never notices new files, so it stays off; metadata and statistics entries are checked
+        // against size and modification time each time they are used.
+        let caches = CacheManagerConfig::default()
+            .with_list_files_cache(None)
+            .with_list_files_cache_limit(0)
+            .with_metadata_cache_limit(options.cache.metadata.as_usize());
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]))
+            .with_max_temp_directory_size(options.spill_limit);
+        let pool = Arc::clone(&options.memory.0);
+        let env = RuntimeEnvBuilder::new()
+            .with_object_store_registry(registry)
+            .with_cache_manager(caches)
+            .with_disk_manager_builder(disk)
+            .with_memory_pool(Arc::clone(&pool))
+            .build_arc()
+            .map_err(|error| crate::errors::classify(&error))?;
+        Ok(Self { env, policy, counters, pool })
+    }
+
+    /// The same environment with a memory pool of one query's own inside the process's pool.
+    pub fn for_query(&self, limit: Option<usize>) -> Result<Arc<RuntimeEnv>, Error> {
+        let Some(limit) = limit else { return Ok(Arc::clone(&self.env)) };
+        let pool = Arc::new(QueryPool::new(Arc::clone(&self.pool), limit));
+        RuntimeEnvBuilder::from_runtime_env(&self.env)
+            .with_memory_pool(pool)
+            .build_arc()
+            .map_err(|error| crate::errors::classify(&error))
+    }
+
+    /// Bytes that queries hold now.
+    pub fn reserved(&self) -> usize {
+        self.pool.reserved()
+    }
+
+    /// Bytes of spill files that exist now.
+    pub fn spilled(&self) -> u64 {
+        self.env.disk_manager.used_disk_space()
+    }
+}

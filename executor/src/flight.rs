@@ -1,0 +1,274 @@
+//! The executor's Flight service: shuffle files for other executors, result partitions and whole plans for
+//! schedulers and clients that hold a signed ticket.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arrow::record_batch::RecordBatch;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest,
+    HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+};
+use async_trait::async_trait;
+use ballista_core::execution_plans::create_shuffle_path;
+use ballista_core::serde::decode_protobuf;
+use ballista_core::serde::scheduler::Action as BallistaAction;
+use ballista_executor::flight_service::BallistaFlightService;
+use bytes::Bytes;
+use datafusion::common::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::prelude::SessionConfig;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use parking_lot::Mutex;
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::cpu::CpuRuntime;
+use polarway_engine::runtime::EngineRuntime;
+use polarway_engine::{codec, errors, flight, settings};
+use polarway_proto::progress::{RUNNING_TASKS_ACTION, TICKET_KEY_ACTION};
+use polarway_proto::status::status_from_error;
+use polarway_proto::ticket::{self, PlanTicket, ResultPartition};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::ledger::{Ledger, Outcome, TaskId};
+use crate::report::endpoint;
+use crate::workdir::is_plain;
+
+type DataStream = BoxStream<'static, Result<FlightData, Status>>;
+
+/// A key that fails is fetched again, but not more often than this.
+const KEY_REFRESH: Duration = Duration::from_secs(1);
+
+/// The scheduler's public key, fetched on first use.
+#[derive(Debug)]
+pub struct TicketKey {
+    scheduler: String,
+    cached: Mutex<Option<(Bytes, Instant)>>,
+}
+
+impl TicketKey {
+    pub fn new(scheduler: String) -> Self {
+        Self { scheduler, cached: Mutex::new(None) }
+    }
+
+    async fn verify(&self, bytes: &Bytes) -> Result<PlanTicket, Error> {
+        let cached = self.cached.lock().clone();
+        if let Some((key, at)) = cached {
+            let verdict = ticket::verify_plan(&key, bytes, SystemTime::now());
+            if verdict.is_ok() || at.elapsed() < KEY_REFRESH {
+                return verdict;
+            }
+        }
+        let key = self.fetch().await.map_err(|cause| {
+            Error::new(
+                ErrorKind::Draining,
+                format!("cannot fetch the ticket key from {}: {cause}", self.scheduler),
+            )
+        })?;
+        *self.cached.lock() = Some((key.clone(), Instant::now()));
+        ticket::verify_plan(&key, bytes, SystemTime::now())
+    }
+
+    async fn fetch(&self) -> Result<Bytes, String> {
+        let channel = endpoint(&self.scheduler)?.connect().await.map_err(|error| error.to_string())?;
+        let action = Action { r#type: TICKET_KEY_ACTION.to_owned(), body: Bytes::new() };
+        let mut results = FlightServiceClient::new(channel)
+            .do_action(action)
+            .await
+            .map_err(|status| status.to_string())?
+            .into_inner();
+        match results.message().await {
+            Ok(Some(result)) => Ok(result.body),
+            Ok(None) => Err("no key came".to_owned()),
+            Err(status) => Err(status.to_string()),
+        }
+    }
+}
+
+/// See the module's page.
+#[derive(Clone)]
+pub struct ExecutorFlight {
+    pub shuffle: Arc<BallistaFlightService>,
+    pub work_dir: String,
+    pub key: Arc<TicketKey>,
+    pub cpu: Arc<CpuRuntime>,
+    pub runtime: EngineRuntime,
+    pub base_config: SessionConfig,
+    pub functions: Arc<ballista_core::registry::BallistaFunctionRegistry>,
+    pub ledger: Arc<Ledger>,
+}
+
+impl ExecutorFlight {
+    async fn run_ticket(&self, bytes: &Bytes) -> Result<DataStream, Error> {
+        let ticket = self.key.verify(bytes).await?;
+        match &ticket.partition {
+            Some(partition) => self.send_partition(partition),
+            None => self.run_plan(&ticket).await,
+        }
+    }
+
+    async fn run_plan(&self, ticket: &PlanTicket) -> Result<DataStream, Error> {
+        let config = settings::apply(self.base_config.clone(), &settings::from_wire(&ticket.settings))?;
+        let limit = (ticket.memory_limit > 0).then_some(ticket.memory_limit as usize);
+        let context = Arc::new(TaskContext::new(
+            Some(ticket.query_id.clone()),
+            ticket.query_id.clone(),
+            config,
+            self.functions.scalar_functions.clone(),
+            self.functions.higher_order_functions.clone(),
+            self.functions.aggregate_functions.clone(),
+            self.functions.window_functions.clone(),
+            self.runtime.for_query(limit)?,
+        ));
+        let plan_bytes = ticket.plan.clone();
+        let decode_context = Arc::clone(&context);
+        let plan = self
+            .cpu
+            .handle()
+            .spawn(async move { codec::decode_plan(&plan_bytes, &decode_context) })
+            .await
+            .map_err(|error| Error::internal(format!("decoding a plan panicked: {error}")))??;
+        let id = TaskId { job: ticket.query_id.clone(), stage: 0, task: 0 };
+        self.ledger.begin(&id);
+        let guard = LedgerGuard { ledger: Arc::clone(&self.ledger), id };
+        let timeout = (ticket.timeout_ms > 0).then(|| Duration::from_millis(ticket.timeout_ms));
+        let stream = flight::encode(self.cpu.run(plan, context, timeout));
+        Ok(stream
+            .inspect(move |_| {
+                let _running = &guard;
+            })
+            .boxed())
+    }
+
+    fn send_partition(&self, partition: &ResultPartition) -> Result<DataStream, Error> {
+        let gone = |cause: String| {
+            Error::new(ErrorKind::ExecutorLost, format!("a result partition is gone: {cause}"))
+                .with_hint("submit the query again")
+        };
+        let path = create_shuffle_path(
+            &self.work_dir,
+            &partition.job_id.clone().into(),
+            partition.stage_id as usize,
+            partition.partition_id as usize,
+            partition.file_id,
+            partition.sort_layout,
+        )
+        .map_err(|error| gone(error.to_string()))?;
+        let file = std::fs::File::open(&path).map_err(|error| gone(error.to_string()))?;
+        let reader = arrow::ipc::reader::StreamReader::try_new_buffered(file, None)
+            .map_err(|error| gone(error.to_string()))?;
+        let schema = polarway_engine::output::plain_schema(&reader.schema());
+        let (sender, receiver) = mpsc::channel::<Result<RecordBatch, Status>>(2);
+        self.cpu.handle().spawn_blocking(move || {
+            for batch in reader {
+                let batch = batch
+                    .map_err(|error| status_from_error(&errors::classify(&DataFusionError::from(error))));
+                let failed = batch.is_err();
+                if sender.blocking_send(batch).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Ok(flight::encode_batches(schema, ReceiverStream::new(receiver)))
+    }
+}
+
+/// Ballista's service joins the job id of a request to its directory as it stands.
+fn check_shuffle_request(encoded: &[u8]) -> Result<(), Status> {
+    let refused = || {
+        status_from_error(&Error::new(ErrorKind::InvalidTicket, "this is not a request for a shuffle file"))
+    };
+    match decode_protobuf(encoded) {
+        Ok(BallistaAction::FetchPartition { job_id, .. }) if is_plain(job_id.as_str()) => Ok(()),
+        _ => Err(refused()),
+    }
+}
+
+struct LedgerGuard {
+    ledger: Arc<Ledger>,
+    id: TaskId,
+}
+
+impl Drop for LedgerGuard {
+    fn drop(&mut self) {
+        self.ledger.end(&self.id, Outcome::Succeeded);
+    }
+}
+
+#[async_trait]
+impl FlightService for ExecutorFlight {
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoGetStream = DataStream;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoExchangeStream = DataStream;
+    type DoActionStream = BoxStream<'static, Result<arrow_flight::Result, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        if ticket::is_plan_ticket(&request.get_ref().ticket) {
+            let bytes = request.into_inner().ticket;
+            let stream = self.run_ticket(&bytes).await.map_err(|error| status_from_error(&error))?;
+            return Ok(Response::new(stream));
+        }
+        check_shuffle_request(&request.get_ref().ticket)?;
+        self.shuffle.do_get(request).await
+    }
+
+    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        if request.get_ref().r#type == RUNNING_TASKS_ACTION {
+            let job = String::from_utf8_lossy(&request.get_ref().body).into_owned();
+            let body = serde_json::to_vec(&self.ledger.tasks_of(&job))
+                .map_err(|error| Status::internal(format!("the task list cannot be written: {error}")))?;
+            let result = arrow_flight::Result { body: body.into() };
+            return Ok(Response::new(futures::stream::once(async { Ok(result) }).boxed()));
+        }
+        check_shuffle_request(&request.get_ref().body)?;
+        self.shuffle.do_action(request).await
+    }
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        Err(Status::unimplemented("executors take tickets only"))
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+        Err(Status::unimplemented("executors take tickets only"))
+    }
+
+    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        Err(Status::unimplemented("ask a scheduler"))
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        Err(Status::unimplemented("ask a scheduler"))
+    }
+
+    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        Err(Status::unimplemented("ask a scheduler"))
+    }
+
+    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        Err(Status::unimplemented("executors take no uploads"))
+    }
+
+    async fn do_exchange(
+        &self,
+        _: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        Err(Status::unimplemented("executors take no exchanges"))
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
+        self.shuffle.list_actions(request).await
+    }
+}

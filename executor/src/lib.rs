@@ -1,0 +1,18 @@
+//! The executor: runs tasks for schedulers, serves its shuffle files, and runs whole plans for the direct route.
+
+mod budgets;
+mod flight;
+mod guarded;
+mod health;
+mod heartbeat;
+mod incoming;
+mod ledger;
+mod pool;
+mod report;
+mod run;
+mod service;
+mod task;
+mod verify;
+mod workdir;
+
+pub use run::run;

@@ -1,0 +1,122 @@
+//! Task reports. A report that cannot be delivered is tried again until the scheduler takes it or says that it no
+//! longer cares: a lost report would leave its job waiting.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use ballista_core::serde::protobuf::{TaskStatus, UpdateTaskStatusParams};
+use polarway_common::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+/// Reports waiting for one scheduler; tasks wait when it is full.
+const WAITING: usize = 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LAST_DELAY: Duration = Duration::from_secs(5);
+const MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A report and the scheduler (`host:port`) that launched the task.
+#[derive(Debug)]
+pub struct Report {
+    pub scheduler: String,
+    pub status: TaskStatus,
+}
+
+pub fn channel() -> (mpsc::Sender<Report>, mpsc::Receiver<Report>) {
+    mpsc::channel(WAITING)
+}
+
+/// Delivers reports until the channel closes; each scheduler has its own queue, so that one that hangs delays none
+/// of the others.
+pub async fn deliver(
+    executor_id: String,
+    mut reports: mpsc::Receiver<Report>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut queues: HashMap<String, mpsc::Sender<TaskStatus>> = HashMap::new();
+    let mut workers = tokio::task::JoinSet::new();
+    while let Some(report) = reports.recv().await {
+        let queue = queues.entry(report.scheduler.clone()).or_insert_with(|| {
+            let (sender, receiver) = mpsc::channel(WAITING);
+            workers.spawn(serve(executor_id.clone(), report.scheduler.clone(), receiver, stop.clone()));
+            sender
+        });
+        if queue.send(report.status).await.is_err() {
+            queues.remove(&report.scheduler);
+        }
+    }
+    drop(queues);
+    while workers.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn serve(
+    executor_id: String,
+    scheduler: String,
+    mut queue: mpsc::Receiver<TaskStatus>,
+    stop: CancellationToken,
+) {
+    let mut client = None;
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, WAITING).await > 0 {
+        let mut delay = FIRST_DELAY;
+        loop {
+            match send(&executor_id, &scheduler, &mut client, &batch).await {
+                Ok(()) => break,
+                Err(cause) => {
+                    tracing::warn!(%scheduler, reports = batch.len(), %cause, "task reports were not taken; trying again");
+                    client = None;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return,
+            }
+            delay = (delay * 2).min(LAST_DELAY);
+        }
+        batch.clear();
+    }
+}
+
+async fn send(
+    executor_id: &str,
+    scheduler: &str,
+    client: &mut Option<SchedulerGrpcClient<Channel>>,
+    statuses: &[TaskStatus],
+) -> Result<(), String> {
+    let connected = match client {
+        Some(client) => client,
+        None => client.insert(connect(scheduler).await?),
+    };
+    connected
+        .update_task_status(UpdateTaskStatusParams {
+            executor_id: executor_id.to_owned(),
+            task_status: statuses.to_vec(),
+        })
+        .await
+        .map(|_| ())
+        .map_err(|status| status.to_string())
+}
+
+/// A client for a scheduler at `host:port`.
+pub async fn connect(scheduler: &str) -> Result<SchedulerGrpcClient<Channel>, String> {
+    let channel = endpoint(scheduler)?.connect().await.map_err(|error| error.to_string())?;
+    Ok(SchedulerGrpcClient::new(channel)
+        .max_encoding_message_size(MESSAGE_BYTES)
+        .max_decoding_message_size(MESSAGE_BYTES))
+}
+
+pub fn endpoint(scheduler: &str) -> Result<Endpoint, String> {
+    Ok(Endpoint::from_shared(format!("http://{scheduler}"))
+        .map_err(|error| error.to_string())?
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true))
+}

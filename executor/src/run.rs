@@ -1,0 +1,219 @@
+//! An executor's life: build, serve, drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::registry::BallistaFunctionRegistry;
+use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpcServer;
+use ballista_executor::execution_engine::DefaultExecutionEngine;
+use ballista_executor::flight_service::BallistaFlightService;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::prelude::SessionConfig;
+use polarway_common::{Config, Error, Listening, Supervisor, TaskKind};
+use polarway_engine::cpu::CpuRuntime;
+use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
+use polarway_engine::settings::PolarwayOptions;
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::budgets::JobBudgets;
+use crate::flight::{ExecutorFlight, TicketKey};
+use crate::health::{self, Health};
+use crate::heartbeat::{Heart, registration};
+use crate::ledger::Ledger;
+use crate::pool::PeerPool;
+use crate::service::TaskService;
+use crate::task::TaskEnv;
+use crate::workdir::WorkDir;
+use crate::{incoming, report};
+
+const MESSAGE_BYTES: usize = 256 * 1024 * 1024;
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// How long open streams may last once everything else has ended.
+const CUT_OFF: Duration = Duration::from_secs(3);
+const LAST_STEPS: Duration = Duration::from_secs(5);
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// Runs an executor until `shutdown`, then drains: running tasks end, and shuffle files stay readable until the jobs
+/// that need them are over or `executor.drain_timeout` has passed. Several servers of one process share `memory`;
+/// without it the executor has a budget of its own by configuration.
+///
+/// # Errors
+/// `Configuration` when an address or directory cannot be used; the failure of a critical task.
+pub async fn run(
+    config: Config,
+    memory: Option<MemoryBudget>,
+    shutdown: CancellationToken,
+    ready: oneshot::Sender<Listening>,
+) -> Result<(), Error> {
+    let options = &config.executor;
+    let (incoming, grpc) = incoming::bind(&options.listen).await?;
+    let slots = options.slots.unwrap_or_else(polarway_common::machine::cores).max(1) as u32;
+    let incarnation = uuid::Uuid::now_v7().simple().to_string();
+    let name = options.name.clone().unwrap_or_else(|| format!("executor-{}", grpc.port()));
+    let id = format!("{name}-{incarnation}");
+    let base_dir = options.work_dir.clone().unwrap_or_else(|| config.data_dir.join("executor").join(&name));
+    let work_dir = WorkDir::open(&base_dir, &incarnation)?;
+    let memory_limit = options.memory_limit.unwrap_or_else(|| config.query.resolved_memory_limit());
+    let runtime = EngineRuntime::build(&RuntimeOptions {
+        storage: &config.storage,
+        cache: &config.cache,
+        memory: memory.unwrap_or_else(|| MemoryBudget::new(memory_limit.as_usize())),
+        spill_dir: base_dir.join("spill"),
+        spill_limit: config.query.spill_limit.0,
+    })?;
+    let cpu = Arc::new(CpuRuntime::new("polarway-task", slots as usize)?);
+    let ledger = Arc::new(Ledger::default());
+    let functions = Arc::new(all_functions());
+    let base_config = SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default());
+    let (reports, report_queue) = report::channel();
+    let work_path = work_dir.path().to_string_lossy().into_owned();
+    let scheduler = options.scheduler.to_string();
+
+    let tasks = TaskService {
+        env: TaskEnv {
+            executor_id: id.clone(),
+            engine: Arc::new(DefaultExecutionEngine::with_client_pool(Arc::new(PeerPool::default()))),
+            budgets: Arc::new(JobBudgets::new(runtime.clone())),
+            work_dir: work_path.clone(),
+        },
+        cpu: Arc::clone(&cpu),
+        ledger: Arc::clone(&ledger),
+        slots: Arc::new(Semaphore::new(slots as usize)),
+        slot_count: slots,
+        reports,
+        functions: Arc::clone(&functions),
+        base_config: base_config.clone(),
+        work_dir: work_dir.clone(),
+        runtime: Arc::clone(&runtime.env),
+    };
+    let flight = ExecutorFlight {
+        shuffle: Arc::new(BallistaFlightService::new(work_path.clone())),
+        work_dir: work_path,
+        key: Arc::new(TicketKey::new(scheduler.clone())),
+        cpu: Arc::clone(&cpu),
+        runtime: runtime.clone(),
+        base_config,
+        functions,
+        ledger: Arc::clone(&ledger),
+    };
+    let draining = CancellationToken::new();
+    let host = options.advertise_host.clone().unwrap_or_else(|| options.listen.host.clone());
+    let heart = Heart {
+        scheduler,
+        registration: registration(&id, &host, grpc.port(), slots),
+        interval: options.heartbeat.0,
+        draining: draining.clone(),
+        connected: Arc::default(),
+    };
+
+    let supervisor = Supervisor::new();
+    let stop = supervisor.token();
+    supervisor.spawn("work directory", TaskKind::Background, work_dir.clone().sweep(stop.clone()));
+    let grpc_stop = stop.clone();
+    supervisor.spawn("executor gRPC server", TaskKind::Critical, async move {
+        let cut_off = grpc_stop.clone();
+        let serving = Server::builder()
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .add_service(
+                ExecutorGrpcServer::new(tasks)
+                    .max_decoding_message_size(MESSAGE_BYTES)
+                    .max_encoding_message_size(MESSAGE_BYTES),
+            )
+            .add_service(
+                FlightServiceServer::new(flight)
+                    .max_decoding_message_size(MESSAGE_BYTES)
+                    .max_encoding_message_size(MESSAGE_BYTES),
+            )
+            .serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned());
+        // Streams whose clients do not read would hold the end up for ever.
+        let overdue = async {
+            cut_off.cancelled().await;
+            tokio::time::sleep(CUT_OFF).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(|error| Error::internal(format!("executor gRPC server: {error}"))),
+            () = overdue => Ok(()),
+        }
+    });
+    supervisor.spawn(
+        "task reports",
+        TaskKind::Background,
+        report::deliver(id.clone(), report_queue, stop.clone()),
+    );
+    let http = match &options.http_listen {
+        None => None,
+        Some(address) => {
+            let listener = tokio::net::TcpListener::bind(address.as_pair()).await.map_err(|error| {
+                Error::new(
+                    polarway_common::ErrorKind::Configuration,
+                    format!("cannot listen on {address}: {error}"),
+                )
+            })?;
+            let bound = listener.local_addr().ok();
+            let routes = health::routes(Health {
+                connected: Arc::clone(&heart.connected),
+                ledger: Arc::clone(&ledger),
+                runtime: runtime.clone(),
+                slots,
+            });
+            let http_stop = stop.clone();
+            supervisor.spawn("executor HTTP server", TaskKind::Critical, async move {
+                axum::serve(listener, routes)
+                    .with_graceful_shutdown(http_stop.cancelled_owned())
+                    .await
+                    .map_err(|error| Error::internal(format!("executor HTTP server: {error}")))
+            });
+            bound
+        }
+    };
+    supervisor.spawn("heartbeat", TaskKind::Critical, heart.clone().beat(stop.clone()));
+    tracing::info!(%id, %grpc, slots, memory = %memory_limit, scheduler = heart.scheduler, "executor is listening");
+    let _ = ready.send(Listening { grpc, http });
+
+    tokio::select! {
+        () = shutdown.cancelled() => {
+            draining.cancel();
+            drain(&ledger, &work_dir, options.drain_timeout.0).await;
+            heart.leave("shutdown").await;
+        }
+        () = supervisor.stopping() => {}
+    }
+    let outcome = supervisor.shutdown(LAST_STEPS).await;
+    work_dir.close();
+    outcome
+}
+
+/// Ballista's functions and those of DataFusion that it leaves out: the ones on lists, maps and structs.
+fn all_functions() -> BallistaFunctionRegistry {
+    let mut functions = BallistaFunctionRegistry::default();
+    for function in SessionStateDefaults::default_scalar_functions() {
+        for alias in function.aliases() {
+            functions.scalar_functions.entry(alias.clone()).or_insert_with(|| Arc::clone(&function));
+        }
+        functions.scalar_functions.entry(function.name().to_owned()).or_insert(function);
+    }
+    functions
+}
+
+async fn drain(ledger: &Ledger, work_dir: &WorkDir, limit: Duration) {
+    let busy = || ledger.running() > 0 || work_dir.has_jobs();
+    let idle = async {
+        while busy() {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    if tokio::time::timeout(limit, idle).await.is_err() {
+        tracing::warn!(
+            tasks = ledger.running(),
+            "drain timed out; jobs that need this executor will run again"
+        );
+    }
+}

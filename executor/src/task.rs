@@ -1,0 +1,277 @@
+//! One task, from decoded definition to report.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ballista_core::error::BallistaError;
+use ballista_core::serde::protobuf::failed_task::FailedReason;
+use ballista_core::serde::protobuf::{
+    ExecutionError, FailedTask, OperatorMetricsSet, ShuffleWritePartition, SuccessfulTask, TaskStatus,
+    task_status,
+};
+use ballista_core::serde::scheduler::TaskDefinition;
+use ballista_executor::execution_engine::{ExecutionEngine, QueryStageExecutor};
+use datafusion::common::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::cpu::panic_text;
+use polarway_engine::errors;
+
+use crate::budgets::JobBudgets;
+use crate::guarded::guard;
+use crate::verify::with_counted_input;
+
+/// What every task of this executor runs with.
+#[derive(Clone)]
+pub struct TaskEnv {
+    pub executor_id: String,
+    pub engine: Arc<dyn ExecutionEngine>,
+    pub budgets: Arc<JobBudgets>,
+    pub work_dir: String,
+}
+
+/// The parts of a task that its report repeats.
+#[derive(Debug, Clone)]
+struct Identity {
+    job_id: String,
+    stage_id: usize,
+    stage_attempt_num: usize,
+    task_id: usize,
+    launch_time: u64,
+    started: u64,
+}
+
+/// Runs `task`; always returns a report, whatever happens inside.
+pub async fn execute(env: TaskEnv, task: TaskDefinition) -> TaskStatus {
+    let identity = Identity {
+        job_id: task.job_id.to_string(),
+        stage_id: task.stage_id,
+        stage_attempt_num: task.stage_attempt_num,
+        task_id: task.task_id,
+        launch_time: task.launch_time,
+        started: unix_millis(),
+    };
+    let reads_shuffle = reads_shuffle(&task.plan);
+    let guarded = match with_counted_input(task.plan).and_then(guard) {
+        Ok(guarded) => guarded,
+        Err(error) => return failed(identity, error.into(), reads_shuffle),
+    };
+    // However this function is left, also when it is aborted: no part of the plan outlives the task.
+    let _stop = guarded.stop.clone().drop_guard();
+    let exec = match env.engine.create_query_stage_exec(
+        task.job_id.clone(),
+        task.stage_id,
+        task.task_id,
+        task.global_output_partition_ids,
+        guarded.plan,
+        &env.work_dir,
+        &task.session_config,
+    ) {
+        Ok(exec) => exec,
+        Err(error) => return failed(identity, error.into(), reads_shuffle),
+    };
+    let environment = match env.budgets.environment(&identity.job_id, &task.session_config) {
+        Ok(environment) => environment,
+        Err(error) => return failed(identity, DataFusionError::External(Box::new(error)).into(), false),
+    };
+    let functions = task.function_registry;
+    let context = Arc::new(TaskContext::new(
+        Some(format!("{}/{}/{}", identity.job_id, identity.stage_id, identity.task_id)),
+        task.session_id,
+        task.session_config,
+        functions.scalar_functions.clone(),
+        functions.higher_order_functions.clone(),
+        functions.aggregate_functions.clone(),
+        functions.window_functions.clone(),
+        environment,
+    ));
+    let work = AssertUnwindSafe(exec.execute_query_stage(identity.task_id, context)).catch_unwind();
+    match work.await {
+        Ok(Ok(partitions)) => {
+            let reported: u64 = partitions.iter().map(|partition| partition.num_rows).sum();
+            let written = guarded.written.load(Ordering::Relaxed);
+            if reported != written {
+                let message = format!("shuffle output is damaged: {reported} of {written} rows are in its files");
+                let error = Error::new(ErrorKind::ExecutorLost, message);
+                return failed(identity, DataFusionError::External(Box::new(error)).into(), false);
+            }
+            succeeded(identity, env.executor_id, partitions, exec.as_ref())
+        },
+        Ok(Err(error)) => failed(identity, error.into(), reads_shuffle),
+        Err(panic) => {
+            let message = format!("a task panicked: {}", panic_text(&panic));
+            failed(
+                identity,
+                BallistaError::DataFusionError(Box::new(DataFusionError::Internal(message))),
+                false,
+            )
+        }
+    }
+}
+
+fn succeeded(
+    identity: Identity,
+    executor_id: String,
+    partitions: Vec<ShuffleWritePartition>,
+    exec: &dyn QueryStageExecutor,
+) -> TaskStatus {
+    let window_state = match exec.collect_window_state_reports() {
+        Ok(reports) => reports,
+        Err(error) => return failed(identity, error.into(), false),
+    };
+    let metrics = exec
+        .collect_plan_metrics()
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect::<Result<Vec<OperatorMetricsSet>, BallistaError>>()
+        .unwrap_or_default();
+    let success = SuccessfulTask {
+        executor_id,
+        partitions,
+        runtime_stats: exec.collect_runtime_stats_reports(),
+        task_column_stats: exec.collect_column_stats(),
+        window_state,
+    };
+    status(identity, metrics, task_status::Status::Successful(success))
+}
+
+/// The report of a task that could not even be decoded.
+pub fn undecodable(
+    job_id: String,
+    stage_id: usize,
+    stage_attempt_num: usize,
+    task_id: usize,
+    launch_time: u64,
+    error: BallistaError,
+) -> TaskStatus {
+    let identity =
+        Identity { job_id, stage_id, stage_attempt_num, task_id, launch_time, started: unix_millis() };
+    failed(identity, error, false)
+}
+
+fn failed(identity: Identity, error: BallistaError, reads_shuffle: bool) -> TaskStatus {
+    status(identity, vec![], task_status::Status::Failed(to_failure(error, reads_shuffle)))
+}
+
+/// Whether the task reads what other tasks wrote.
+fn reads_shuffle(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.name().contains("ShuffleReader") || plan.children().into_iter().any(reads_shuffle)
+}
+
+/// Ballista's own classification decides about retries; everything it would give up on carries our typed error.
+fn to_failure(error: BallistaError, reads_shuffle: bool) -> FailedTask {
+    let mut typed = typed(&error);
+    if reads_shuffle
+        && let Some(error) = &mut typed
+        && is_torn_stream(error)
+    {
+        // Ballista reports a fetch failure only while a stream is opened; one that breaks later looks like bad data.
+        *error =
+            Error::new(ErrorKind::ExecutorLost, format!("a shuffle stream broke off: {}", error.message));
+    }
+    let failure = FailedTask::from(error);
+    match (&failure.failed_reason, typed) {
+        (Some(FailedReason::ExecutionError(_)) | None, Some(typed)) => FailedTask {
+            error: errors::to_text(&typed),
+            retryable: false,
+            count_to_failures: false,
+            failed_reason: Some(FailedReason::ExecutionError(ExecutionError {})),
+        },
+        _ => failure,
+    }
+}
+
+fn typed(error: &BallistaError) -> Option<Error> {
+    match error {
+        BallistaError::DataFusionError(inner) => Some(errors::classify(inner)),
+        BallistaError::ArrowError(inner) => Some(errors::arrow_error(inner)),
+        BallistaError::IoError(_) | BallistaError::Cancelled | BallistaError::FetchFailed(..) => None,
+        other => {
+            let text = other.to_string();
+            Some(errors::from_text(&text).unwrap_or_else(|| Error::internal(text)))
+        }
+    }
+}
+
+/// Whether an error is what remains of a peer that died, or of a shuffle file that was removed, while it was read.
+fn is_torn_stream(error: &Error) -> bool {
+    const SIGNS: [&str; 11] = [
+        "failed to fill whole buffer",
+        "found empty stream",
+        "Ipc error",
+        "h2 protocol error",
+        "transport error",
+        "error reading a body",
+        "connection reset",
+        "broken pipe",
+        "BrokenPipe",
+        "No such file",
+        "Unexpected End of Stream",
+    ];
+    // What Arrow says of a stream that ends too soon; a damaged table names its format or its line.
+    let of_a_table = ["Parquet", "line ", "JSON"].iter().any(|sign| error.message.contains(sign));
+    match error.kind {
+        ErrorKind::CorruptFile if !of_a_table => true,
+        ErrorKind::FileNotFound | ErrorKind::CorruptFile | ErrorKind::Internal | ErrorKind::ExecutorLost => {
+            SIGNS.iter().any(|sign| error.message.contains(sign)) || error.kind == ErrorKind::ExecutorLost
+        }
+        _ => false,
+    }
+}
+
+fn status(identity: Identity, metrics: Vec<OperatorMetricsSet>, status: task_status::Status) -> TaskStatus {
+    TaskStatus {
+        task_id: identity.task_id as u32,
+        job_id: identity.job_id,
+        stage_id: identity.stage_id as u32,
+        stage_attempt_num: identity.stage_attempt_num as u32,
+        launch_time: identity.launch_time,
+        start_exec_time: identity.started,
+        end_exec_time: unix_millis(),
+        metrics,
+        status: Some(status),
+    }
+}
+
+fn unix_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executor_death_in_the_middle_of_a_stream_is_a_loss_and_not_bad_data() {
+        let torn = || {
+            let text =
+                "Ipc error: code: 'Unknown error', message: \"h2 protocol error: error reading a body\"";
+            let arrow = arrow::error::ArrowError::IpcError(text.into());
+            BallistaError::DataFusionError(Box::new(DataFusionError::ArrowError(Box::new(arrow), None)))
+        };
+        let kind = |reads_shuffle| {
+            errors::find_in_text(&to_failure(torn(), reads_shuffle).error).map(|error| error.kind)
+        };
+        assert_eq!(kind(true), Some(ErrorKind::ExecutorLost));
+        assert_eq!(kind(false), Some(ErrorKind::CorruptFile));
+    }
+
+    #[test]
+    fn a_failure_keeps_its_kind_through_ballista() {
+        let error = DataFusionError::ResourcesExhausted("no memory left".into());
+        let failure = to_failure(BallistaError::DataFusionError(Box::new(error)), true);
+        let text = format!("Job failed due to stage 2 failed: {}", failure.error);
+        assert_eq!(errors::find_in_text(&text).unwrap().kind, ErrorKind::OutOfMemory);
+        assert!(!failure.retryable);
+    }
+
+    #[test]
+    fn a_missing_shuffle_file_stays_a_fetch_failure() {
+        let failure = to_failure(BallistaError::FetchFailed("e1".into(), 1, 2, "gone".into()), true);
+        assert!(matches!(failure.failed_reason, Some(FailedReason::FetchPartitionError(_))));
+    }
+}

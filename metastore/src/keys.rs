@@ -1,0 +1,165 @@
+//! All that is ever stored, in one place.
+//!
+//! A key is a path of plain text. Names within it are percent-encoded, so that any name round-trips and none can
+//! reach into another's part of the key space. These texts are in files on disk: to change one is to write a
+//! migration.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::percent;
+
+const SCHEMA: &str = "catalog/schema/";
+const TABLE: &str = "catalog/table/";
+const VERSION: &str = "catalog/version";
+const SECRET: &str = "cluster/secret";
+
+/// A stored text that is not one of the keys.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not a key of Polarway's metadata")]
+pub struct UnknownKey(String);
+
+/// One entry of the metadata store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A schema. Its presence is what counts; tables may only be written where it is a precondition.
+    CatalogSchema { schema: String },
+    /// The definition of a table or view.
+    CatalogTable { schema: String, table: String },
+    /// Written with every change of the catalog, so that its revision is the catalog's version: a plan is good
+    /// as long as it has not moved.
+    CatalogVersion,
+    /// The key that signs result tickets, made by the first scheduler and shared by all.
+    ClusterSecret,
+}
+
+impl Key {
+    /// The text under which it is stored.
+    pub fn encode(&self) -> String {
+        match self {
+            Key::CatalogSchema { schema } => format!("{SCHEMA}{}", percent::encode(schema)),
+            Key::CatalogTable { schema, table } => {
+                format!("{TABLE}{}/{}", percent::encode(schema), percent::encode(table))
+            }
+            Key::CatalogVersion => VERSION.to_owned(),
+            Key::ClusterSecret => SECRET.to_owned(),
+        }
+    }
+
+    /// The key that is stored under `text`.
+    ///
+    /// # Errors
+    /// [`UnknownKey`] if no key is, for instance because a later version wrote it.
+    pub fn decode(text: &str) -> Result<Self, UnknownKey> {
+        Self::parse(text).ok_or_else(|| UnknownKey(text.to_owned()))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if text == VERSION {
+            return Some(Key::CatalogVersion);
+        }
+        if text == SECRET {
+            return Some(Key::ClusterSecret);
+        }
+        if let Some(schema) = text.strip_prefix(SCHEMA) {
+            return Some(Key::CatalogSchema { schema: percent::decode(schema)? });
+        }
+        let (schema, table) = text.strip_prefix(TABLE)?.split_once('/')?;
+        Some(Key::CatalogTable { schema: percent::decode(schema)?, table: percent::decode(table)? })
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.encode())
+    }
+}
+
+/// A set of keys that are listed or watched together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPrefix {
+    /// Schemas, tables and the version.
+    Catalog,
+    /// All schemas.
+    Schemas,
+    /// All tables of all schemas.
+    Tables,
+    /// The tables of one schema.
+    TablesOf { schema: String },
+}
+
+impl KeyPrefix {
+    /// The text that exactly the keys of the set start with.
+    pub fn encode(&self) -> String {
+        match self {
+            KeyPrefix::Catalog => "catalog/".to_owned(),
+            KeyPrefix::Schemas => SCHEMA.to_owned(),
+            KeyPrefix::Tables => TABLE.to_owned(),
+            KeyPrefix::TablesOf { schema } => format!("{TABLE}{}/", percent::encode(schema)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_key() -> impl Strategy<Value = Key> {
+        prop_oneof![
+            any::<String>().prop_map(|schema| Key::CatalogSchema { schema }),
+            any::<(String, String)>().prop_map(|(schema, table)| Key::CatalogTable { schema, table }),
+            Just(Key::CatalogVersion),
+            Just(Key::ClusterSecret),
+        ]
+    }
+
+    #[test]
+    fn the_stored_texts_do_not_change() {
+        let table =
+            |schema: &str, table: &str| Key::CatalogTable { schema: schema.into(), table: table.into() };
+        assert_eq!(Key::CatalogSchema { schema: "public".into() }.encode(), "catalog/schema/public");
+        assert_eq!(table("public", "line item").encode(), "catalog/table/public/line%20item");
+        assert_eq!(table("a/b", "").encode(), "catalog/table/a%2Fb/");
+        assert_eq!(Key::CatalogVersion.encode(), "catalog/version");
+        assert_eq!(Key::ClusterSecret.encode(), "cluster/secret");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_by_name() {
+        for text in
+            ["", "catalog", "catalog/schema", "catalog/table/x", "catalog/table/a/b/c", "cluster/secret/x"]
+        {
+            assert_eq!(Key::decode(text), Err(UnknownKey(text.to_owned())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_reads_back(key in any_key()) {
+            prop_assert_eq!(Key::decode(&key.encode()), Ok(key));
+        }
+
+        #[test]
+        fn different_keys_have_different_texts(a in any_key(), b in any_key()) {
+            prop_assert_eq!(a == b, a.encode() == b.encode());
+        }
+
+        #[test]
+        fn a_prefix_selects_its_keys_and_no_others(key in any_key(), other: String) {
+            let within = |prefix: KeyPrefix| key.encode().starts_with(&prefix.encode());
+            prop_assert_eq!(within(KeyPrefix::Schemas), matches!(key, Key::CatalogSchema { .. }));
+            prop_assert_eq!(within(KeyPrefix::Tables), matches!(key, Key::CatalogTable { .. }));
+            prop_assert_eq!(within(KeyPrefix::Catalog), key != Key::ClusterSecret);
+            let schema = match &key {
+                Key::CatalogTable { schema, .. } => schema.clone(),
+                _ => other.clone(),
+            };
+            let is_table = matches!(key, Key::CatalogTable { .. });
+            prop_assert_eq!(within(KeyPrefix::TablesOf { schema: schema.clone() }), is_table);
+            prop_assert_eq!(within(KeyPrefix::TablesOf { schema: other.clone() }), is_table && schema == other);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Polarway's metadata: a small, strictly ordered key-value store that the catalog and the cluster's shared facts
+//! live in.
+//!
+//! [`MetaStore`] is the contract, with etcd's semantics: one revision that grows with every transaction that
+//! changes something, transactions with preconditions, and watches that miss nothing. [`EmbeddedMetaStore`] keeps
+//! it within one process. [`conformance`] is the contract as tests, for every implementation. [`keys`] lists all
+//! that is ever stored.
+
+pub mod conformance;
+pub mod embedded;
+pub mod error;
+pub mod keys;
+mod percent;
+pub mod store;
+pub mod txn;
+
+pub use embedded::EmbeddedMetaStore;
+pub use error::{MetaStoreError, Result};
+pub use keys::{Key, KeyPrefix};
+pub use store::{Event, EventKind, MetaStore, Snapshot, Versioned, WatchStream};
+pub use txn::{Expect, Precondition, Txn, TxnOutcome, Write};

@@ -1,0 +1,5 @@
+//! What crosses the wire between Polarway's processes and clients, and the conversions to domain types.
+
+pub mod progress;
+pub mod status;
+pub mod ticket;

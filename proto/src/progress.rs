@@ -1,0 +1,59 @@
+//! How far a query has come, as the Flight action `polarway.QueryProgress` tells it (JSON in the result's body).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Flight action type: its body is a query id, its one result a [`QueryProgress`].
+pub const QUERY_PROGRESS_ACTION: &str = "polarway.QueryProgress";
+
+/// Flight action type served by schedulers: no body, one result whose body is the public key (32 bytes, Ed25519)
+/// that executors verify plan tickets with.
+pub const TICKET_KEY_ACTION: &str = "polarway.TicketKey";
+
+/// Flight action type served by executors: the body is a job id, the one result a JSON list of the job's running
+/// tasks as `[stage, task]` pairs.
+pub const RUNNING_TASKS_ACTION: &str = "polarway.RunningTasks";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryState {
+    Queued,
+    Running,
+    Finished,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryProgress {
+    pub query_id: String,
+    pub state: QueryState,
+    /// `direct`, `staged` or `metadata`.
+    pub route: String,
+    /// Counts from one; a job that lost an executor runs again as the next attempt.
+    pub attempt: u32,
+    #[serde(default)]
+    pub stages: Vec<StageProgress>,
+    /// Tasks finished by executor id.
+    #[serde(default)]
+    pub executors: BTreeMap<String, ExecutorShare>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageProgress {
+    pub id: u64,
+    pub tasks: u64,
+    pub done: u64,
+    pub running: u64,
+    /// Rows the stage has put out so far.
+    pub rows: u64,
+    /// Finished tasks of this stage by executor id.
+    #[serde(default)]
+    pub executors: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorShare {
+    pub tasks: u64,
+}

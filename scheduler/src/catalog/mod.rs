@@ -1,0 +1,8 @@
+//! The catalog as DataFusion sees it, made from immutable snapshots.
+
+mod formats;
+mod providers;
+mod tables;
+
+pub use providers::{Dependency, PlanScope, ProviderCache};
+pub use tables::{TableBuilder, split_name};

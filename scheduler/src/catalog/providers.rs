@@ -1,0 +1,201 @@
+//! DataFusion's catalog traits over one snapshot, for the planning of one statement. Tables are built when they are
+//! looked up; what a statement looked up is remembered, so that its cached plan can be checked later.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, Result as DfResult};
+use datafusion::datasource::ViewTable;
+use datafusion::datasource::listing::{ListingTable, ListingTableUrl};
+use datafusion::execution::SessionState;
+use lru::LruCache;
+use parking_lot::Mutex;
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::settings::{CATALOG, SCHEMA};
+use polarway_storage::catalog::{Definition, Snapshot, ViewDefinition};
+
+use super::tables::{TableBuilder, expect_present, uses_compact_types};
+
+/// Views inside views inside views; more is taken for a cycle.
+const MAX_VIEW_DEPTH: usize = 32;
+const CACHED_TABLES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// A location that a plan was made from.
+pub type Dependency = ListingTableUrl;
+
+type ProviderKey = (String, String, u64, bool);
+
+/// Listing tables by schema, name, revision of their definition and kind of types, shared by all statements.
+#[derive(Debug, Clone)]
+pub struct ProviderCache(Arc<Mutex<LruCache<ProviderKey, Arc<ListingTable>>>>);
+
+impl Default for ProviderCache {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(LruCache::new(CACHED_TABLES))))
+    }
+}
+
+/// The catalog for the planning of one statement.
+#[derive(Clone)]
+pub struct PlanScope {
+    shared: Arc<Shared>,
+    view_depth: usize,
+}
+
+struct Shared {
+    snapshot: Arc<Snapshot>,
+    tables: TableBuilder,
+    cache: ProviderCache,
+    /// Plans views and reads formats; its own catalog is never used.
+    template: SessionState,
+    dependencies: Mutex<Vec<Dependency>>,
+}
+
+impl fmt::Debug for PlanScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlanScope(version {})", self.shared.snapshot.version)
+    }
+}
+
+impl PlanScope {
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        tables: TableBuilder,
+        cache: ProviderCache,
+        template: SessionState,
+    ) -> Self {
+        let shared = Shared { snapshot, tables, cache, template, dependencies: Mutex::default() };
+        Self { shared: Arc::new(shared), view_depth: 0 }
+    }
+
+    /// The locations of all tables that were looked up so far.
+    pub fn dependencies(&self) -> Vec<Dependency> {
+        let mut urls = self.shared.dependencies.lock().clone();
+        let mut seen = std::collections::HashSet::new();
+        urls.retain(|url| seen.insert(url.to_string()));
+        urls
+    }
+
+    /// A session state that plans against this scope.
+    pub fn state(&self) -> SessionState {
+        let mut state = self.shared.template.clone();
+        state.register_catalog_list(Arc::new(self.clone()));
+        state
+    }
+
+    async fn lookup(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>, Error> {
+        let Some(entry) = self.shared.snapshot.entry(schema, name) else {
+            if schema == SCHEMA && looks_like_path(name) {
+                let definition = self.shared.tables.define_path(&self.shared.template, name).await?;
+                let table = self.shared.tables.provider(&self.shared.template, &definition).await?;
+                return self.depend(table).await.map(Some);
+            }
+            return Ok(None);
+        };
+        match &entry.definition {
+            Definition::Table(definition) => {
+                let compact = uses_compact_types(&self.shared.template);
+                let key = (schema.to_owned(), name.to_owned(), entry.revision, compact);
+                let cached = self.shared.cache.0.lock().get(&key).cloned();
+                let table = match cached {
+                    Some(table) => table,
+                    None => {
+                        let table = self.shared.tables.provider(&self.shared.template, definition).await?;
+                        self.shared.cache.0.lock().put(key, Arc::clone(&table));
+                        table
+                    }
+                };
+                self.depend(table).await.map(Some)
+            }
+            Definition::View(view) => self.view(name, view).await.map(Some),
+        }
+    }
+
+    async fn depend(&self, table: Arc<ListingTable>) -> Result<Arc<dyn TableProvider>, Error> {
+        for url in table.table_paths() {
+            expect_present(&self.shared.template, url).await?;
+        }
+        self.shared.dependencies.lock().extend(table.table_paths().iter().cloned());
+        Ok(table)
+    }
+
+    async fn view(&self, name: &str, view: &ViewDefinition) -> Result<Arc<dyn TableProvider>, Error> {
+        if self.view_depth >= MAX_VIEW_DEPTH {
+            return Err(Error::new(
+                ErrorKind::Plan,
+                format!("view `{name}` leads to itself, or views nest deeper than {MAX_VIEW_DEPTH}"),
+            ));
+        }
+        let inner = Self { shared: Arc::clone(&self.shared), view_depth: self.view_depth + 1 };
+        let plan = Box::pin(inner.state().create_logical_plan(&view.query)).await.map_err(|error| {
+            let mut error = polarway_engine::errors::classify(&error);
+            error.message = format!("in view `{name}`: {}", error.message);
+            error.place = None;
+            error
+        })?;
+        Ok(Arc::new(ViewTable::new(plan, Some(view.ddl.clone()))))
+    }
+}
+
+/// Whether a name that is no table's may be a path: it has a directory or a known file extension.
+fn looks_like_path(name: &str) -> bool {
+    name.contains('/') || super::formats::by_file_name(name).is_some()
+}
+
+impl CatalogProviderList for PlanScope {
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == CATALOG).then(|| Arc::new(self.clone()) as Arc<dyn CatalogProvider>)
+    }
+}
+
+impl CatalogProvider for PlanScope {
+    fn schema_names(&self) -> Vec<String> {
+        self.shared.snapshot.schemas.keys().cloned().collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        self.shared.snapshot.schemas.contains_key(name).then(|| {
+            Arc::new(ScopedSchema { scope: self.clone(), schema: name.to_owned() }) as Arc<dyn SchemaProvider>
+        })
+    }
+}
+
+#[derive(Debug)]
+struct ScopedSchema {
+    scope: PlanScope,
+    schema: String,
+}
+
+#[async_trait]
+impl SchemaProvider for ScopedSchema {
+    fn table_names(&self) -> Vec<String> {
+        let tables = self.scope.shared.snapshot.schemas.get(&self.schema);
+        tables.map(|tables| tables.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        self.scope
+            .lookup(&self.schema, name)
+            .await
+            .map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.scope.shared.snapshot.entry(&self.schema, name).is_some()
+    }
+}

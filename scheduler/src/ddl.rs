@@ -1,0 +1,116 @@
+//! CREATE and DROP.
+
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::errors::classify;
+use polarway_engine::settings::CATALOG;
+use polarway_storage::catalog::{Definition, ViewDefinition};
+
+use crate::catalog::split_name;
+use crate::service::{QueryService, Request};
+
+/// Carries a statement out; false when it had nothing to do (IF EXISTS, IF NOT EXISTS).
+pub async fn run(
+    service: &QueryService,
+    request: &Request,
+    statement: Statement,
+    text: &str,
+) -> Result<bool, Error> {
+    let planner = &service.planner;
+    let (state, _scope) = planner.state(&request.settings, request.now)?;
+    let view_query = view_query(&statement);
+    let plan = state.statement_to_plan(statement).await.map_err(|error| planner.suggest(classify(&error)))?;
+    let LogicalPlan::Ddl(ddl) = plan else {
+        return Err(Error::internal("a statement that changes the catalog was planned as something else"));
+    };
+    let catalog = planner.catalog();
+    match ddl {
+        DdlStatement::CreateExternalTable(table) => {
+            let (schema, name) = split_name(&table.name)?;
+            if table.temporary {
+                return Err(Error::new(ErrorKind::Unsupported, "temporary tables are not offered"));
+            }
+            let exists = catalog.snapshot().entry(&schema, &name).is_some();
+            if exists && table.if_not_exists {
+                return Ok(false);
+            }
+            let definition = planner.tables().define(&state, &table, text.to_owned()).await?;
+            // Fails here rather than at the first query.
+            planner.tables().provider(&state, &definition).await?;
+            catalog
+                .create(&schema, &name, &Definition::Table(definition), table.if_not_exists, table.or_replace)
+                .await
+        }
+        DdlStatement::CreateView(view) => {
+            let (schema, name) = split_name(&view.name)?;
+            if view.temporary {
+                return Err(Error::new(ErrorKind::Unsupported, "temporary views are not offered"));
+            }
+            let query = view_query.ok_or_else(|| Error::internal("a view without a query"))?;
+            let definition = Definition::View(ViewDefinition { ddl: text.to_owned(), query });
+            catalog.create(&schema, &name, &definition, false, view.or_replace).await
+        }
+        DdlStatement::CreateCatalogSchema(schema) => {
+            catalog.create_schema(own_schema(&schema.schema_name)?, schema.if_not_exists).await
+        }
+        DdlStatement::DropTable(table) => {
+            let (schema, name) = split_name(&table.name)?;
+            expect_kind(service, &schema, &name, false)?;
+            catalog.drop(&schema, &name, table.if_exists).await.map_err(|error| planner.suggest(error))
+        }
+        DdlStatement::DropView(view) => {
+            let (schema, name) = split_name(&view.name)?;
+            expect_kind(service, &schema, &name, true)?;
+            catalog.drop(&schema, &name, view.if_exists).await.map_err(|error| planner.suggest(error))
+        }
+        DdlStatement::DropCatalogSchema(schema) => {
+            let name = schema.name.to_string();
+            catalog.drop_schema(own_schema(&name)?, schema.if_exists, schema.cascade).await
+        }
+        other => Err(Error::new(ErrorKind::Unsupported, format!("{} is not offered", other.name()))),
+    }
+}
+
+/// A schema's name without the one catalog's.
+fn own_schema(name: &str) -> Result<&str, Error> {
+    match name.split_once('.') {
+        None => Ok(name),
+        Some((CATALOG, schema)) => Ok(schema),
+        Some((catalog, _)) => {
+            Err(Error::new(ErrorKind::NotFound, format!("there is no catalog `{catalog}`")))
+        }
+    }
+}
+
+/// DROP TABLE drops no view, and DROP VIEW no table.
+fn expect_kind(service: &QueryService, schema: &str, name: &str, view: bool) -> Result<(), Error> {
+    let snapshot = service.planner.catalog().snapshot();
+    let Some(entry) = snapshot.entry(schema, name) else { return Ok(()) };
+    match (&entry.definition, view) {
+        (Definition::View(_), false) => {
+            Err(Error::new(ErrorKind::Plan, format!("`{name}` is a view"))
+                .with_hint(format!("DROP VIEW {name}")))
+        }
+        (Definition::Table(_), true) => Err(Error::new(ErrorKind::Plan, format!("`{name}` is a table"))
+            .with_hint(format!("DROP TABLE {name}"))),
+        _ => Ok(()),
+    }
+}
+
+fn view_query(statement: &Statement) -> Option<String> {
+    let Statement::Statement(inner) = statement else { return None };
+    match inner.as_ref() {
+        SqlStatement::CreateView(view) => {
+            if view.columns.is_empty() {
+                Some(view.query.to_string())
+            } else {
+                let columns: Vec<String> =
+                    view.columns.iter().map(|column| column.name.to_string()).collect();
+                Some(format!("SELECT * FROM ({}) AS view_rows ({})", view.query, columns.join(", ")))
+            }
+        }
+        _ => None,
+    }
+}

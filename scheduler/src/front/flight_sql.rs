@@ -1,0 +1,399 @@
+//! Flight SQL as `arrow-flight` defines it. Everything a driver needs to run statements, look at the catalog and
+//! cancel; what is not here answers UNIMPLEMENTED.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use arrow::ipc::writer::IpcWriteOptions;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
+use arrow_flight::sql::{
+    ActionCancelQueryRequest, ActionCancelQueryResult, Any, Command as FlightCommand, CommandGetCatalogs,
+    CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
+    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo,
+    CommandStatementQuery, CommandStatementUpdate, ProstMessageExt, SqlInfo, TicketStatementQuery,
+};
+use arrow_flight::{
+    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor,
+    FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
+};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use polarway_common::{Error, ErrorKind};
+use polarway_proto::progress::{QUERY_PROGRESS_ACTION, TICKET_KEY_ACTION};
+use polarway_proto::status::status_from_error;
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::metadata;
+use crate::connection::ConnectionInfo;
+use crate::direct::DataStream;
+use crate::plan::{Statement, parse};
+use crate::service::{Info, QueryService, one_batch};
+use crate::session::from_cookies;
+
+const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
+
+/// `ActionCancelQueryResult.CancelResult` of the protocol, which `arrow-flight` does not export.
+const CANCEL_RESULT_CANCELLED: i32 = 1;
+const CANCEL_RESULT_NOT_CANCELLABLE: i32 = 3;
+
+/// See the module's page.
+#[derive(Clone)]
+pub struct FrontDoor {
+    service: Arc<QueryService>,
+}
+
+impl FrontDoor {
+    pub fn new(service: Arc<QueryService>) -> Self {
+        Self { service }
+    }
+
+    /// The query that a cancel request means: by the signed ticket in it, or by the id that came with it.
+    fn query_of(&self, info: &FlightInfo) -> Option<String> {
+        let ticket = info.endpoint.first().and_then(|endpoint| endpoint.ticket.as_ref());
+        let signed = ticket
+            .and_then(|ticket| Any::decode(ticket.ticket.as_ref()).ok())
+            .and_then(|any| any.unpack::<TicketStatementQuery>().ok().flatten())
+            .and_then(|ticket| {
+                self.service.signer.verify_query(&ticket.statement_handle, std::time::SystemTime::now()).ok()
+            })
+            .map(|ticket| ticket.query_id);
+        signed.or_else(|| {
+            let metadata: serde_json::Value = serde_json::from_slice(&info.app_metadata).ok()?;
+            metadata.get("query_id")?.as_str().map(str::to_owned)
+        })
+    }
+
+    fn cancel(&self, info: Option<&FlightInfo>) -> bool {
+        info.and_then(|info| self.query_of(info)).is_some_and(|id| self.service.queries.cancel(&id))
+    }
+}
+
+/// The session a request belongs to.
+fn session_of<T>(request: &Request<T>) -> String {
+    let cookie = request
+        .metadata()
+        .get_all("cookie")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .find_map(from_cookies)
+        .map(|id| format!("cookie:{id}"));
+    cookie.unwrap_or_else(|| {
+        let connection = request.extensions().get::<ConnectionInfo>().map_or(0, |info| info.id);
+        format!("connection:{connection}")
+    })
+}
+
+fn status(error: Error) -> Status {
+    status_from_error(&error)
+}
+
+fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
+    let options = IpcWriteOptions::default();
+    let message: IpcMessage = SchemaAsIpc::new(schema, &options)
+        .try_into()
+        .map_err(|error| Status::internal(format!("the schema cannot be encoded: {error}")))?;
+    Ok(message.0)
+}
+
+fn to_flight_info(info: Info, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+    let app_metadata = serde_json::json!({ "query_id": info.query_id, "route": info.route }).to_string();
+    let endpoint = info
+        .endpoints
+        .into_iter()
+        .map(|endpoint| match endpoint.location {
+            // Tickets for this server travel as the protocol's own message.
+            None => {
+                let ticket = TicketStatementQuery { statement_handle: endpoint.ticket };
+                FlightEndpoint::new().with_ticket(Ticket::new(ticket.as_any().encode_to_vec()))
+            }
+            Some(at) => FlightEndpoint::new()
+                .with_ticket(Ticket::new(endpoint.ticket))
+                .with_location(format!("grpc+tcp://{}:{}", at.host, at.port)),
+        })
+        .collect();
+    Ok(FlightInfo {
+        schema: schema_bytes(&info.schema)?,
+        flight_descriptor: Some(descriptor),
+        endpoint,
+        total_records: -1,
+        total_bytes: -1,
+        ordered: info.ordered,
+        app_metadata: app_metadata.into(),
+    })
+}
+
+/// The answer to a catalog command: its ticket is the command itself.
+fn command_info<M: ProstMessageExt>(
+    command: &M,
+    schema: &Schema,
+    request: Request<FlightDescriptor>,
+) -> Result<Response<FlightInfo>, Status> {
+    let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(command.as_any().encode_to_vec()));
+    Ok(Response::new(FlightInfo {
+        schema: schema_bytes(schema)?,
+        flight_descriptor: Some(request.into_inner()),
+        endpoint: vec![endpoint],
+        total_records: -1,
+        total_bytes: -1,
+        ordered: true,
+        app_metadata: Bytes::new(),
+    }))
+}
+
+fn action_result(body: Bytes) -> Response<BoxStream<'static, Result<arrow_flight::Result, Status>>> {
+    Response::new(stream::once(async { Ok(arrow_flight::Result { body }) }).boxed())
+}
+
+type Get = Result<Response<<FrontDoor as FlightService>::DoGetStream>, Status>;
+type GetInfo = Result<Response<FlightInfo>, Status>;
+
+fn rows(batch: Result<arrow::record_batch::RecordBatch, Error>) -> Get {
+    let stream: DataStream = one_batch(batch.map_err(status)?);
+    Ok(Response::new(stream))
+}
+
+#[tonic::async_trait]
+impl FlightSqlService for FrontDoor {
+    type FlightService = FrontDoor;
+
+    /// There is no identity yet; drivers that send a user name get an empty token and go on.
+    async fn do_handshake(
+        &self,
+        _request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<
+        Response<std::pin::Pin<Box<dyn futures::Stream<Item = Result<HandshakeResponse, Status>> + Send>>>,
+        Status,
+    > {
+        let answer = HandshakeResponse { protocol_version: 0, payload: Bytes::new() };
+        Ok(Response::new(Box::pin(stream::once(async { Ok(answer) }))))
+    }
+
+    async fn get_flight_info_statement(
+        &self,
+        query: CommandStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        let session = session_of(&request);
+        let info = self.service.info(&query.query, &session).await.map_err(status)?;
+        Ok(Response::new(to_flight_info(info, request.into_inner())?))
+    }
+
+    async fn do_get_statement(&self, ticket: TicketStatementQuery, _request: Request<Ticket>) -> Get {
+        let stream = self.service.run_ticket(&ticket.statement_handle).await.map_err(status)?;
+        Ok(Response::new(stream))
+    }
+
+    /// Statements that change something. The number of rows they touch is none: they change the catalog.
+    async fn do_put_statement_update(
+        &self,
+        command: CommandStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        let session = session_of(&request);
+        let query = self.service.request(&command.query, &session);
+        match parse(&command.query).map_err(status)? {
+            Statement::Command(command) => {
+                self.service.command(&query, &command).await.map_err(status)?;
+                Ok(0)
+            }
+            Statement::Query(_) | Statement::Explain(_) => {
+                let stream = self.service.run(&query).await.map_err(status)?;
+                stream.try_for_each(|_| async { Ok(()) }).await?;
+                Ok(-1)
+            }
+        }
+    }
+
+    async fn get_flight_info_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        command_info(&query, &query.into_builder().schema(), request)
+    }
+
+    async fn do_get_catalogs(&self, query: CommandGetCatalogs, _request: Request<Ticket>) -> Get {
+        rows(metadata::catalogs(query))
+    }
+
+    async fn get_flight_info_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        command_info(&query, &query.clone().into_builder().schema(), request)
+    }
+
+    async fn do_get_schemas(&self, query: CommandGetDbSchemas, _request: Request<Ticket>) -> Get {
+        rows(metadata::schemas(&self.service, query))
+    }
+
+    async fn get_flight_info_tables(
+        &self,
+        query: CommandGetTables,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        command_info(&query, &query.clone().into_builder().schema(), request)
+    }
+
+    async fn do_get_tables(&self, query: CommandGetTables, _request: Request<Ticket>) -> Get {
+        rows(metadata::tables(&self.service, query).await)
+    }
+
+    async fn get_flight_info_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        command_info(&query, &query.into_builder().schema(), request)
+    }
+
+    async fn do_get_table_types(&self, query: CommandGetTableTypes, _request: Request<Ticket>) -> Get {
+        rows(metadata::table_types(query))
+    }
+
+    async fn get_flight_info_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        let schema = metadata::sql_info(query.clone()).map_err(status)?.schema();
+        command_info(&query, &schema, request)
+    }
+
+    async fn do_get_sql_info(&self, query: CommandGetSqlInfo, _request: Request<Ticket>) -> Get {
+        rows(metadata::sql_info(query))
+    }
+
+    async fn get_flight_info_xdbc_type_info(
+        &self,
+        query: CommandGetXdbcTypeInfo,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        let schema = super::type_info::batch(query).map_err(status)?.schema();
+        command_info(&query, &schema, request)
+    }
+
+    async fn do_get_xdbc_type_info(&self, query: CommandGetXdbcTypeInfo, _request: Request<Ticket>) -> Get {
+        rows(super::type_info::batch(query))
+    }
+
+    async fn get_flight_info_primary_keys(
+        &self,
+        query: CommandGetPrimaryKeys,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        command_info(&query, &metadata::primary_keys_schema(), request)
+    }
+
+    async fn do_get_primary_keys(&self, _query: CommandGetPrimaryKeys, _request: Request<Ticket>) -> Get {
+        rows(Ok(metadata::no_rows(metadata::primary_keys_schema())))
+    }
+
+    async fn get_flight_info_exported_keys(
+        &self,
+        query: CommandGetExportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        command_info(&query, &metadata::foreign_keys_schema(), request)
+    }
+
+    async fn do_get_exported_keys(&self, _query: CommandGetExportedKeys, _request: Request<Ticket>) -> Get {
+        rows(Ok(metadata::no_rows(metadata::foreign_keys_schema())))
+    }
+
+    async fn get_flight_info_imported_keys(
+        &self,
+        query: CommandGetImportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        command_info(&query, &metadata::foreign_keys_schema(), request)
+    }
+
+    async fn do_get_imported_keys(&self, _query: CommandGetImportedKeys, _request: Request<Ticket>) -> Get {
+        rows(Ok(metadata::no_rows(metadata::foreign_keys_schema())))
+    }
+
+    async fn get_flight_info_cross_reference(
+        &self,
+        query: CommandGetCrossReference,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        command_info(&query, &metadata::foreign_keys_schema(), request)
+    }
+
+    async fn do_get_cross_reference(
+        &self,
+        _query: CommandGetCrossReference,
+        _request: Request<Ticket>,
+    ) -> Get {
+        rows(Ok(metadata::no_rows(metadata::foreign_keys_schema())))
+    }
+
+    async fn get_flight_info_fallback(
+        &self,
+        command: FlightCommand,
+        _request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        Err(status(Error::new(ErrorKind::Unsupported, format!("{} is not offered", command.type_url()))))
+    }
+
+    async fn do_action_cancel_query(
+        &self,
+        query: ActionCancelQueryRequest,
+        _request: Request<Action>,
+    ) -> Result<ActionCancelQueryResult, Status> {
+        let info = FlightInfo::decode(query.info.as_ref())
+            .map_err(|error| Status::invalid_argument(format!("not a FlightInfo: {error}")))?;
+        let result =
+            if self.cancel(Some(&info)) { CANCEL_RESULT_CANCELLED } else { CANCEL_RESULT_NOT_CANCELLABLE };
+        Ok(ActionCancelQueryResult { result })
+    }
+
+    async fn do_action_fallback(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
+        let action = request.into_inner();
+        match action.r#type.as_str() {
+            CANCEL_FLIGHT_INFO => {
+                let request = CancelFlightInfoRequest::decode(action.body.as_ref()).map_err(|error| {
+                    Status::invalid_argument(format!("not a CancelFlightInfoRequest: {error}"))
+                })?;
+                let cancelled = self.cancel(request.info.as_ref());
+                let status = if cancelled { CancelStatus::Cancelled } else { CancelStatus::NotCancellable };
+                let result = CancelFlightInfoResult { status: status as i32 };
+                Ok(action_result(result.encode_to_vec().into()))
+            }
+            QUERY_PROGRESS_ACTION => {
+                let id = String::from_utf8_lossy(&action.body).into_owned();
+                let Some(progress) = self.service.progress(&id).await else {
+                    return Err(status(Error::new(ErrorKind::NotFound, format!("there is no query `{id}`"))));
+                };
+                let body = serde_json::to_vec(&progress)
+                    .map_err(|error| Status::internal(format!("progress cannot be written: {error}")))?;
+                Ok(action_result(body.into()))
+            }
+            TICKET_KEY_ACTION => Ok(action_result(self.service.signer.public_key())),
+            other => Err(status(Error::new(ErrorKind::Unsupported, format!("there is no action `{other}`")))),
+        }
+    }
+
+    async fn list_custom_actions(&self) -> Option<Vec<Result<ActionType, Status>>> {
+        let action = |name: &str, description: &str| {
+            Ok(ActionType { r#type: name.to_owned(), description: description.to_owned() })
+        };
+        Some(vec![
+            action(
+                CANCEL_FLIGHT_INFO,
+                "Cancel a running query.\nRequest: CancelFlightInfoRequest\nResponse: CancelFlightInfoResult",
+            ),
+            action(QUERY_PROGRESS_ACTION, "How far a query has come.\nRequest: query id\nResponse: JSON"),
+        ])
+    }
+
+    async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}
+}

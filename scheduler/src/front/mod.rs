@@ -1,0 +1,7 @@
+//! The Flight SQL front door.
+
+mod flight_sql;
+mod metadata;
+mod type_info;
+
+pub use flight_sql::FrontDoor;

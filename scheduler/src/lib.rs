@@ -1,0 +1,20 @@
+//! The scheduler: SQL front door, catalog, planning, routing, admission, and Ballista for the jobs it owns.
+
+mod admission;
+mod catalog;
+mod connection;
+mod ddl;
+mod direct;
+mod explain;
+mod front;
+mod http;
+mod metrics;
+mod peers;
+mod plan;
+mod queries;
+mod run;
+mod service;
+mod session;
+mod staged;
+
+pub use run::run;

@@ -1,0 +1,145 @@
+//! Long-lived channels to executors, and how many plans each of them runs for this scheduler.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{Action, FlightData, Ticket};
+use ballista_core::serde::protobuf::RemoveJobDataParams;
+use ballista_core::serde::protobuf::executor_grpc_client::ExecutorGrpcClient;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use polarway_common::{Error, ErrorKind};
+use polarway_proto::status::error_from_status;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+const MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where an executor listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerAddress {
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Debug)]
+struct Peer {
+    channel: Channel,
+    in_flight: Arc<AtomicUsize>,
+}
+
+/// See the module's page.
+#[derive(Debug, Default)]
+pub struct Peers {
+    peers: Mutex<HashMap<PeerAddress, Peer>>,
+}
+
+/// Counts a plan as running on its executor while it lives.
+#[derive(Debug)]
+pub struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Peers {
+    fn channel(&self, address: &PeerAddress) -> Result<(Channel, Arc<AtomicUsize>), Error> {
+        let mut peers = self.peers.lock();
+        if let Some(peer) = peers.get(address) {
+            return Ok((peer.channel.clone(), Arc::clone(&peer.in_flight)));
+        }
+        let channel = Endpoint::from_shared(format!("http://{}:{}", address.host, address.port))
+            .map_err(|error| Error::internal(format!("an executor's address is not valid: {error}")))?
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        peers.insert(address.clone(), Peer { channel: channel.clone(), in_flight: Arc::clone(&in_flight) });
+        Ok((channel, in_flight))
+    }
+
+    /// Forgets executors that are gone.
+    pub fn retain(&self, alive: impl Fn(&PeerAddress) -> bool) {
+        self.peers
+            .lock()
+            .retain(|address, peer| alive(address) || peer.in_flight.load(Ordering::Relaxed) > 0);
+    }
+
+    /// How many plans the executor runs for this scheduler.
+    pub fn load(&self, address: &PeerAddress) -> usize {
+        self.peers.lock().get(address).map_or(0, |peer| peer.in_flight.load(Ordering::Relaxed))
+    }
+
+    /// Opens a stream of an executor's; a broken connection counts as the executor's loss.
+    pub async fn open(
+        &self,
+        address: &PeerAddress,
+        ticket: Bytes,
+    ) -> Result<(Streaming<FlightData>, InFlight), Error> {
+        let (channel, counter) = self.channel(address)?;
+        counter.fetch_add(1, Ordering::Relaxed);
+        let in_flight = InFlight(counter);
+        let stream = FlightServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .do_get(Ticket { ticket })
+            .await
+            .map_err(|status| executor_error(&status))?
+            .into_inner();
+        Ok((stream, in_flight))
+    }
+
+    /// Asks an executor for the ids of the tasks of a job that it runs, as `stage/task` lines.
+    pub async fn running_tasks(&self, address: &PeerAddress, job_id: &str) -> Result<Vec<(u64, u64)>, Error> {
+        let (channel, _) = self.channel(address)?;
+        let action = Action {
+            r#type: polarway_proto::progress::RUNNING_TASKS_ACTION.to_owned(),
+            body: Bytes::copy_from_slice(job_id.as_bytes()),
+        };
+        let mut results = FlightServiceClient::new(channel)
+            .do_action(action)
+            .await
+            .map_err(|s| executor_error(&s))?
+            .into_inner();
+        match results.message().await.map_err(|status| executor_error(&status))? {
+            Some(result) => serde_json::from_slice(&result.body)
+                .map_err(|error| Error::internal(format!("an executor's task list cannot be read: {error}"))),
+            None => Ok(vec![]),
+        }
+    }
+
+    /// Removes a job's files on an executor and stops what it still runs of the job.
+    pub async fn remove_job(&self, address: &PeerAddress, job_id: &str) {
+        let Ok((channel, _)) = self.channel(address) else { return };
+        let mut client = ExecutorGrpcClient::new(channel);
+        let request = RemoveJobDataParams { job_id: job_id.to_owned(), remove_stage_ids: vec![] };
+        match tokio::time::timeout(CLEANUP_TIMEOUT, client.remove_job_data(request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => tracing::debug!(job = job_id, host = address.host, %status, "clean-up failed"),
+            Err(_) => tracing::debug!(job = job_id, host = address.host, "clean-up timed out"),
+        }
+    }
+}
+
+/// A status from an executor: typed where the executor typed it; a transport failure is a loss.
+pub fn executor_error(status: &tonic::Status) -> Error {
+    let error = error_from_status(status);
+    let transport = std::error::Error::source(status).is_some()
+        || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown);
+    if error.kind == ErrorKind::Internal && transport {
+        return Error::new(ErrorKind::ExecutorLost, format!("an executor broke off: {}", error.message));
+    }
+    error
+}

@@ -1,0 +1,66 @@
+//! Plans that can be used again.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use polarway_engine::settings::Settings;
+
+use super::compile::Compiled;
+
+/// What a plan depends on besides the files it reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PlanKey {
+    pub sql: String,
+    pub settings: Settings,
+    pub catalog_version: u64,
+}
+
+/// Two caches: plans by statement, and plans between a statement's GetFlightInfo and its DoGet.
+#[derive(Debug)]
+pub struct PlanCache {
+    by_statement: Mutex<LruCache<PlanKey, Arc<Compiled>>>,
+    by_query: Mutex<LruCache<String, Arc<Compiled>>>,
+    pub hits: AtomicU64,
+    pub misses: AtomicU64,
+}
+
+impl PlanCache {
+    pub fn new(capacity: usize) -> Self {
+        let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            by_statement: Mutex::new(LruCache::new(capacity)),
+            by_query: Mutex::new(LruCache::new(capacity)),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    pub fn get(&self, key: &PlanKey) -> Option<Arc<Compiled>> {
+        self.by_statement.lock().get(key).cloned()
+    }
+
+    pub fn put(&self, key: PlanKey, plan: Arc<Compiled>) {
+        self.by_statement.lock().put(key, plan);
+    }
+
+    pub fn forget(&self, key: &PlanKey) {
+        self.by_statement.lock().pop(key);
+    }
+
+    pub fn hold(&self, query_id: &str, plan: Arc<Compiled>) {
+        self.by_query.lock().put(query_id.to_owned(), plan);
+    }
+
+    /// Gives a held plan out, once.
+    pub fn take(&self, query_id: &str) -> Option<Arc<Compiled>> {
+        self.by_query.lock().pop(query_id)
+    }
+
+    pub fn count(&self, hit: bool) {
+        let counter = if hit { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

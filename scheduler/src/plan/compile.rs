@@ -1,0 +1,469 @@
+//! Planning. A statement is planned for one process first: that plan tells what would be read, on which the route
+//! is decided. A staged plan is made from the same logical plan when it is needed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use ballista_core::extension::{
+    ballista_aggregate_functions, ballista_scalar_functions, ballista_window_functions,
+};
+use ballista_core::optimizer::with_ballista_optimizer_rules;
+use chrono::{DateTime, Utc};
+use datafusion::common::JoinType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::datasource::listing::ListingTable;
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, reset_plan_states};
+use datafusion::physical_plan::joins::NestedLoopJoinExec;
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
+};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use parking_lot::RwLock;
+use polarway_common::config::Route;
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::codec;
+use polarway_engine::cooperative::with_yielding_joins;
+use polarway_engine::errors::classify;
+use polarway_engine::output::plain_schema;
+use polarway_engine::runtime::EngineRuntime;
+use polarway_engine::settings::{self, QuerySettings, Settings};
+use polarway_storage::catalog::CatalogStore;
+use polarway_storage::fingerprint::Fingerprints;
+
+use super::cache::{PlanCache, PlanKey};
+use super::route::{self, Decision};
+use crate::catalog::{Dependency, PlanScope, ProviderCache, TableBuilder};
+use crate::direct::EncodedPlan;
+
+/// What a spilling sort keeps back for its merge, bytes; DataFusion's default of 10 MiB is much of a small pool.
+const SPILL_RESERVATION: usize = 2 * 1024 * 1024;
+
+/// A plan's scans gather the measurements of all its runs; after so many it is made anew.
+const RUNS_PER_PLAN: usize = 64;
+
+const VIEW_TYPES: &str = "datafusion.execution.parquet.schema_force_view_types";
+
+/// Below this many bytes a plan runs with one partition: starting more costs more than it gives.
+const TINY_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A planned query.
+pub struct Compiled {
+    pub schema: SchemaRef,
+    pub decision: Decision,
+    /// The executors' slots that the decision rests on; `None` where any number gives the same.
+    pub decided_for_slots: Option<u32>,
+    /// Whether the plan must not leave this process.
+    pub local_only: bool,
+    pub settings: QuerySettings,
+    pub raw_settings: Settings,
+    /// As parsed, to be planned once more for executors.
+    statement: DfStatement,
+    now: DateTime<Utc>,
+    /// Optimised for one process.
+    pub optimized: LogicalPlan,
+    physical: RwLock<Arc<dyn ExecutionPlan>>,
+    runs: AtomicUsize,
+    /// The same plan as bytes, made when an executor is to run it.
+    pub encoded: EncodedPlan,
+    /// Whether resetting the plan's state makes it fit to run again.
+    resettable: bool,
+    state: Arc<SessionState>,
+    context: Arc<TaskContext>,
+    dependencies: Vec<(Dependency, u64)>,
+    catalog_version: u64,
+    cacheable: bool,
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Compiled({:?})", self.decision)
+    }
+}
+
+/// A plan for Ballista to split, and the session it belongs to.
+pub struct StagedPlan {
+    pub plan: Arc<dyn ExecutionPlan>,
+    pub context: Arc<SessionContext>,
+}
+
+impl Compiled {
+    /// A plan that no other query runs.
+    pub async fn fresh_plan(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
+        let worn = self.runs.fetch_add(1, Ordering::Relaxed) % RUNS_PER_PLAN == RUNS_PER_PLAN - 1;
+        if self.resettable && !worn {
+            return reset_plan_states(self.physical()).map_err(|error| classify(&error));
+        }
+        let fresh = plan_physically(&self.optimized, &self.state).await?;
+        if self.resettable {
+            *self.physical.write() = Arc::clone(&fresh);
+            return reset_plan_states(fresh).map_err(|error| classify(&error));
+        }
+        Ok(fresh)
+    }
+
+    /// A plan that needs less memory: sort-merge joins, which spill, in place of hash joins, and two partitions, so
+    /// that few operators share the pool.
+    pub async fn spilling_plan(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
+        let mut state = self.state.as_ref().clone();
+        let options = state.config_mut().options_mut();
+        options.optimizer.prefer_hash_join = false;
+        // With one partition DataFusion would choose a hash join all the same.
+        options.execution.target_partitions = 2;
+        options.execution.sort_spill_reservation_bytes = SPILL_RESERVATION;
+        plan_physically(&self.optimized, &state).await
+    }
+
+    pub fn physical(&self) -> Arc<dyn ExecutionPlan> {
+        Arc::clone(&self.physical.read())
+    }
+
+    /// Whether the files that the plan was made from are still what they were.
+    async fn is_current(&self, fingerprints: &Fingerprints) -> bool {
+        for (url, expected) in &self.dependencies {
+            if fingerprints.of(url).await.ok() != Some(*expected) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The context that the plan runs in, with a memory limit of its own where the session set one.
+    pub fn task_context(&self, runtime: &EngineRuntime) -> Result<Arc<TaskContext>, Error> {
+        match self.settings.memory_limit {
+            None => Ok(Arc::clone(&self.context)),
+            limit => Ok(self.context_in(runtime.for_query(limit)?)),
+        }
+    }
+
+    /// The plan's context with another environment.
+    pub fn context_in(&self, env: Arc<RuntimeEnv>) -> Arc<TaskContext> {
+        Arc::new(TaskContext::from(self.state.as_ref()).with_runtime(env))
+    }
+}
+
+/// What [`Planner::new`] needs.
+pub struct PlannerOptions {
+    pub catalog: Arc<CatalogStore>,
+    pub runtime: EngineRuntime,
+    pub base_config: SessionConfig,
+    pub cached_plans: usize,
+    /// The cores of this process, where the direct route runs in it.
+    pub local_cores: Option<u32>,
+    pub list_ttl: Duration,
+}
+
+/// Plans statements against the catalog.
+pub struct Planner {
+    catalog: Arc<CatalogStore>,
+    tables: TableBuilder,
+    providers: ProviderCache,
+    template: SessionState,
+    fingerprints: Fingerprints,
+    local_cores: Option<u32>,
+    pub cache: PlanCache,
+}
+
+impl Planner {
+    pub fn new(options: PlannerOptions) -> Self {
+        let template = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(options.base_config)
+            .with_runtime_env(Arc::clone(&options.runtime.env))
+            .build();
+        Self {
+            catalog: options.catalog,
+            tables: TableBuilder { policy: Arc::clone(&options.runtime.policy) },
+            providers: ProviderCache::default(),
+            template,
+            local_cores: options.local_cores,
+            fingerprints: Fingerprints::new(Arc::clone(&options.runtime.env), options.list_ttl),
+            cache: PlanCache::new(options.cached_plans),
+        }
+    }
+
+    pub fn tables(&self) -> &TableBuilder {
+        &self.tables
+    }
+
+    pub fn catalog(&self) -> &CatalogStore {
+        &self.catalog
+    }
+
+    pub fn base_config(&self) -> &SessionConfig {
+        self.template.config()
+    }
+
+    /// A state with the session's settings that plans against the catalog as it is now, and the scope that
+    /// remembers what it looks up.
+    pub fn state(&self, settings: &Settings, now: DateTime<Utc>) -> Result<(SessionState, PlanScope), Error> {
+        let mut template = self.template.clone();
+        if !settings.is_empty() {
+            *template.config_mut() = settings::apply(self.template.config().clone(), settings)?;
+        }
+        template.mark_start_execution();
+        template.execution_props_mut().query_execution_start_time = Some(now);
+        let scope =
+            PlanScope::new(self.catalog.snapshot(), self.tables.clone(), self.providers.clone(), template);
+        Ok((scope.state(), scope))
+    }
+
+    /// A plan for `sql` from the cache, if it is still good.
+    pub async fn cached(&self, sql: &str, settings: &Settings) -> Option<Arc<Compiled>> {
+        let key = self.key(sql, settings);
+        let found = self.cache.get(&key)?;
+        if !found.is_current(&self.fingerprints).await {
+            self.cache.forget(&key);
+            return None;
+        }
+        self.cache.count(true);
+        Some(found)
+    }
+
+    /// The plan that was made for a query when its flight info was asked for, if it is still good.
+    pub async fn held(&self, query_id: &str) -> Option<Arc<Compiled>> {
+        let held = self.cache.take(query_id)?;
+        let same_catalog = held.catalog_version == self.catalog.snapshot().version;
+        (same_catalog && held.is_current(&self.fingerprints).await).then_some(held)
+    }
+
+    fn key(&self, sql: &str, settings: &Settings) -> PlanKey {
+        PlanKey {
+            sql: sql.to_owned(),
+            settings: settings.clone(),
+            catalog_version: self.catalog.snapshot().version,
+        }
+    }
+
+    /// Plans a query and keeps the plan where it may be used again.
+    pub async fn compile(
+        &self,
+        sql: &str,
+        statement: DfStatement,
+        settings: &Settings,
+        now: DateTime<Utc>,
+        slots: u32,
+    ) -> Result<Arc<Compiled>, Error> {
+        self.cache.count(false);
+        let key = self.key(sql, settings);
+        let (mut state, scope) = if shows_types(&statement) {
+            // What is shown is what clients get, not what is convenient within one process.
+            let mut plain = settings.clone();
+            plain.insert(VIEW_TYPES.to_owned(), "false".to_owned());
+            self.state(&plain, now)?
+        } else {
+            self.state(settings, now)?
+        };
+        let query = QuerySettings::of(state.config())?;
+        let logical = state
+            .statement_to_plan(statement.clone())
+            .await
+            .map_err(|error| self.suggest(classify(&error)))?;
+        // Taken before the plan is made: a file that changes in between makes the plan stale, not wrong.
+        let mut dependencies = vec![];
+        for url in scope.dependencies() {
+            let print = self.fingerprints.of(&url).await.map_err(|error| classify(&error))?;
+            dependencies.push((url, print));
+        }
+        let optimized = state.optimize(&logical).map_err(|error| classify(&error))?;
+        let mut physical = plan_physically(&optimized, &state).await?;
+        let mut facts = route::facts(&physical);
+        if facts.bytes <= TINY_BYTES && state.config().target_partitions() > 1 && query.route != Route::Staged
+        {
+            state.config_mut().options_mut().execution.target_partitions = 1;
+            physical = plan_physically(&optimized, &state).await?;
+        }
+        let encoded = EncodedPlan::default();
+        if self.local_cores.is_none() && facts.files > 0 && encoded.get(&physical).is_err() {
+            facts.unsplittable.get_or_insert("a part that has no encoding");
+            facts.local_only = true;
+        }
+        let decision = route::decide(&facts, query.route, query.direct_max_bytes, slots, self.local_cores)?;
+        let text = displayable(physical.as_ref()).indent(false).to_string();
+        let compiled = Arc::new(Compiled {
+            schema: plain_schema(&physical.schema()),
+            cacheable: is_repeatable(&logical),
+            decided_for_slots: (query.route == Route::Auto && facts.bytes > query.direct_max_bytes)
+                .then_some(slots),
+            local_only: facts.local_only,
+            decision,
+            settings: query,
+            raw_settings: settings.clone(),
+            statement,
+            now,
+            optimized,
+            resettable: !["DynamicFilter", "RecursiveQuery", "ScalarSubqueryExec"]
+                .iter()
+                .any(|node| text.contains(node)),
+            physical: RwLock::new(physical),
+            runs: AtomicUsize::new(0),
+            encoded,
+            context: Arc::new(TaskContext::from(&state)),
+            state: Arc::new(state),
+            dependencies,
+            catalog_version: key.catalog_version,
+        });
+        if compiled.cacheable && key.catalog_version == self.catalog.snapshot().version {
+            self.cache.put(key, Arc::clone(&compiled));
+        }
+        Ok(compiled)
+    }
+
+    /// The plan of a compiled query for Ballista, over `slots` task slots. It is planned from the statement again:
+    /// its tables have other types than those of a plan for one process. With `spilling` joins sort and merge, which
+    /// takes longer and needs no memory for a whole build side.
+    pub async fn staged(&self, query: &Compiled, slots: u32, spilling: bool) -> Result<StagedPlan, Error> {
+        // The session's settings first: what Ballista needs to be right stands above them.
+        let config = settings::apply(self.template.config().clone(), &query.raw_settings)?;
+        let config = settings::staged_config(config, slots as usize, spilling);
+        let own = query.raw_settings.iter().filter(|(name, _)| name.starts_with("ballista.shuffle."));
+        let config =
+            settings::apply(config, &own.map(|(name, value)| (name.clone(), value.clone())).collect())?;
+        let rules = with_ballista_optimizer_rules(self.template.optimizers());
+        let mut template = SessionStateBuilder::new_from_existing(self.template.clone())
+            .with_config(config)
+            .with_optimizer_rules(rules)
+            .with_scalar_functions(ballista_scalar_functions())
+            .with_aggregate_functions(ballista_aggregate_functions())
+            .with_window_functions(ballista_window_functions())
+            .build();
+        template.mark_start_execution();
+        template.execution_props_mut().query_execution_start_time = Some(query.now);
+        let scope =
+            PlanScope::new(self.catalog.snapshot(), self.tables.clone(), self.providers.clone(), template);
+        let state = scope.state();
+        let fault = |error| classify(&error);
+        let logical = state.statement_to_plan(query.statement.clone()).await.map_err(fault)?;
+        let plan = state.create_physical_plan(&logical).await.map_err(fault)?;
+        let plan = collect_probe_sides(plan).and_then(with_yielding_joins).map_err(fault)?;
+        if let Some(node) = route::facts(&plan).unsplittable {
+            return Err(Error::new(ErrorKind::Unsupported, format!("{node} cannot be split into stages"))
+                .with_hint("SET polarway.route = 'direct' lets one process run it"));
+        }
+        codec::check_travels(&plan)?;
+        Ok(StagedPlan { plan, context: Arc::new(SessionContext::new_with_state(state)) })
+    }
+
+    /// Adds near names to an error about a missing table.
+    pub fn suggest(&self, mut error: Error) -> Error {
+        if error.kind != ErrorKind::TableNotFound || error.hint.is_some() {
+            return error;
+        }
+        let wanted = error.message.split('`').nth(1).unwrap_or_default();
+        let wanted = wanted.rsplit('.').next().unwrap_or_default().to_owned();
+        let snapshot = self.catalog.snapshot();
+        let names: Vec<String> = snapshot
+            .schemas
+            .iter()
+            .flat_map(|(schema, tables)| {
+                tables.keys().map(move |table| match schema.as_str() {
+                    settings::SCHEMA => table.clone(),
+                    other => format!("{other}.{table}"),
+                })
+            })
+            .collect();
+        let near = polarway_common::nearest(
+            &wanted,
+            names.iter().map(|name| name.rsplit('.').next().unwrap_or(name)),
+        );
+        error.hint = match near {
+            Some(near) => {
+                let full = names.iter().find(|name| name.rsplit('.').next() == Some(near));
+                Some(format!("did you mean `{}`?", full.map_or(near, String::as_str)))
+            }
+            None => Some(
+                "SHOW TABLES lists what there is; CREATE EXTERNAL TABLE adds a table over files".to_owned(),
+            ),
+        };
+        error
+    }
+}
+
+async fn plan_physically(
+    optimized: &LogicalPlan,
+    state: &SessionState,
+) -> Result<Arc<dyn ExecutionPlan>, Error> {
+    let plan = state.query_planner().create_physical_plan(optimized, state).await;
+    plan.and_then(with_yielding_joins).map_err(|error| classify(&error))
+}
+
+/// Joins that remember which left rows found a partner must see all right rows in one task: each task would report
+/// the left rows that its own slice of the right side did not match. Ballista minds this for hash joins only.
+fn collect_probe_sides(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        let remembers_left = match node.downcast_ref::<NestedLoopJoinExec>() {
+            Some(join) => matches!(
+                join.join_type(),
+                JoinType::Left
+                    | JoinType::Full
+                    | JoinType::LeftSemi
+                    | JoinType::LeftAnti
+                    | JoinType::LeftMark
+            ),
+            None => node.name() == "PiecewiseMergeJoinExec",
+        };
+        let children = node.children();
+        if !remembers_left || children.len() != 2 || children[1].output_partitioning().partition_count() == 1
+        {
+            return Ok(Transformed::no(node));
+        }
+        let left = Arc::clone(children[0]);
+        let right: Arc<dyn ExecutionPlan> = Arc::new(CoalescePartitionsExec::new(Arc::clone(children[1])));
+        Ok(Transformed::yes(Arc::clone(&node).replace_children(
+            vec![left, right],
+            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
+        )?))
+    })
+    .map(|transformed| transformed.data)
+}
+
+/// Whether the statement's answer names columns' types.
+fn shows_types(statement: &DfStatement) -> bool {
+    match statement {
+        DfStatement::Statement(inner) => match inner.as_ref() {
+            SqlStatement::ShowColumns { .. } | SqlStatement::ExplainTable { .. } => true,
+            SqlStatement::Query(query) => query.to_string().to_lowercase().contains("information_schema"),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Whether the plan means the same each time: no `now()`, no `random()`.
+fn is_repeatable(plan: &LogicalPlan) -> bool {
+    let mut repeatable = true;
+    let walked = plan.apply_with_subqueries(|node| {
+        // A table function has its arguments folded into it already: they may have been now().
+        if let LogicalPlan::TableScan(scan) = node
+            && !source_as_provider(&scan.source)
+                .is_ok_and(|table| table.downcast_ref::<ListingTable>().is_some())
+        {
+            repeatable = false;
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        node.apply_expressions(|expression| {
+            expression.apply(|expression| {
+                let volatile = match expression {
+                    Expr::ScalarFunction(function) => {
+                        function.func.signature().volatility != Volatility::Immutable
+                    }
+                    _ => false,
+                };
+                if volatile {
+                    repeatable = false;
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    repeatable && walked.is_ok()
+}

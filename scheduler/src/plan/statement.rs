@@ -1,0 +1,242 @@
+//! What kind of statement a text is.
+
+use datafusion::common::DataFusionError;
+use datafusion::common::format::ExplainStatementOptions;
+use datafusion::sql::parser::{DFParserBuilder, ResetStatement, Statement as DfStatement};
+use datafusion::sql::sqlparser::ast::{ObjectType, Set, Statement as SqlStatement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use polarway_common::{Error, ErrorKind, Place};
+use polarway_engine::errors::classify;
+
+const TIME_ZONE: &str = "datafusion.execution.time_zone";
+
+/// A statement, sorted by what has to happen.
+#[derive(Debug, Clone)]
+pub enum Statement {
+    /// Gives rows: a query, SHOW, DESCRIBE.
+    Query(Box<DfStatement>),
+    Explain(Explain),
+    Command(Box<Command>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Explain {
+    pub options: ExplainStatementOptions,
+    pub statement: Box<DfStatement>,
+}
+
+/// A statement that changes something.
+#[derive(Debug, Clone)]
+pub enum Command {
+    Set {
+        name: String,
+        value: String,
+    },
+    Reset {
+        name: String,
+    },
+    /// CREATE or DROP of a table, view or schema; DataFusion's planner reads the rest.
+    Ddl {
+        statement: DfStatement,
+        text: String,
+    },
+}
+
+impl Command {
+    /// The verb that a client sees as the result.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Command::Set { .. } => "SET",
+            Command::Reset { .. } => "RESET",
+            Command::Ddl { statement, .. } => match statement {
+                DfStatement::CreateExternalTable(_) => "CREATE EXTERNAL TABLE",
+                DfStatement::Statement(statement) => match statement.as_ref() {
+                    SqlStatement::CreateView(_) => "CREATE VIEW",
+                    SqlStatement::CreateSchema { .. } => "CREATE SCHEMA",
+                    SqlStatement::Drop { object_type: ObjectType::View, .. } => "DROP VIEW",
+                    SqlStatement::Drop { object_type: ObjectType::Schema, .. } => "DROP SCHEMA",
+                    _ => "DROP TABLE",
+                },
+                _ => "DDL",
+            },
+        }
+    }
+}
+
+/// Parses exactly one statement.
+///
+/// # Errors
+/// `Syntax` with the place; `Unsupported` for statements that Polarway does not offer.
+pub fn parse(sql: &str) -> Result<Statement, Error> {
+    let dialect = GenericDialect {};
+    let parsed = DFParserBuilder::new(sql)
+        .with_dialect(&dialect)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error: DataFusionError| at_end(classify(&error), sql))?;
+    let mut statements = parsed.into_iter();
+    let Some(statement) = statements.next() else {
+        return Err(Error::new(ErrorKind::Syntax, "there is no statement in the text"));
+    };
+    if statements.next().is_some() {
+        return Err(Error::new(ErrorKind::Syntax, "there are several statements in the text")
+            .with_hint("send them one by one"));
+    }
+    sort(statement, sql)
+}
+
+/// The parser gives no place for what is missing at the end of the text.
+fn at_end(mut error: Error, sql: &str) -> Error {
+    if error.place.is_none() && error.message.contains("EOF") {
+        let text = sql.trim_end();
+        let line = text.lines().count().max(1) as u64;
+        let column = text.lines().next_back().map_or(0, |last| last.chars().count()) as u64 + 1;
+        error.place = Some(Place { line, column });
+    }
+    error
+}
+
+fn sort(statement: DfStatement, text: &str) -> Result<Statement, Error> {
+    let ddl = |statement: DfStatement| {
+        Ok(Statement::Command(Box::new(Command::Ddl {
+            statement,
+            text: text.trim().trim_end_matches(';').to_owned(),
+        })))
+    };
+    match statement {
+        DfStatement::Explain(explain) => match sort(*explain.statement, text)? {
+            Statement::Query(statement) => {
+                Ok(Statement::Explain(Explain { options: explain.options, statement }))
+            }
+            Statement::Explain(_) | Statement::Command(_) => Err(not_offered("EXPLAIN of this statement")),
+        },
+        DfStatement::CreateExternalTable(_) => ddl(statement),
+        DfStatement::CopyTo(_) => Err(not_offered("COPY")),
+        DfStatement::Reset(ResetStatement::Variable(name)) => {
+            Ok(Statement::Command(Box::new(Command::Reset { name: name.to_string() })))
+        }
+        DfStatement::Statement(ref inner) => match inner.as_ref() {
+            SqlStatement::Query(_)
+            | SqlStatement::ShowTables { .. }
+            | SqlStatement::ShowColumns { .. }
+            | SqlStatement::ShowVariable { .. }
+            | SqlStatement::ShowFunctions { .. }
+            | SqlStatement::ShowCreate { .. }
+            | SqlStatement::ExplainTable { .. } => Ok(Statement::Query(Box::new(statement))),
+            SqlStatement::CreateView(_) | SqlStatement::CreateSchema { .. } => ddl(statement),
+            SqlStatement::Drop {
+                object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema,
+                ..
+            } => ddl(statement),
+            SqlStatement::Set(set) => set_command(set),
+            other => Err(not_offered(verb(&other.to_string()))),
+        },
+    }
+}
+
+fn set_command(set: &Set) -> Result<Statement, Error> {
+    let (name, values) = match set {
+        Set::SingleAssignment { variable, values, .. } => (variable.to_string(), values),
+        Set::SetTimeZone { value, .. } => {
+            let value = literal(&value.to_string());
+            return Ok(Statement::Command(Box::new(Command::Set { name: TIME_ZONE.to_owned(), value })));
+        }
+        _ => return Err(not_offered("this form of SET").with_hint("write SET name = value")),
+    };
+    let [value] = values.as_slice() else {
+        return Err(Error::new(ErrorKind::InvalidSetting, "SET takes one value"));
+    };
+    let name = match name.to_lowercase().as_str() {
+        "timezone" | "time zone" | "time_zone" => TIME_ZONE.to_owned(),
+        other => other.to_owned(),
+    };
+    Ok(Statement::Command(Box::new(Command::Set { name, value: literal(&value.to_string()) })))
+}
+
+/// A literal's text without its quotes.
+fn literal(text: &str) -> String {
+    let inner = text
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''))
+        .or_else(|| text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')));
+    inner.map_or_else(|| text.to_owned(), |inner| inner.replace("''", "'"))
+}
+
+fn verb(statement: &str) -> &str {
+    let mut end = 0;
+    for word in statement.split_whitespace().take(2) {
+        end = statement.find(word).unwrap_or(0) + word.len();
+    }
+    &statement[..end]
+}
+
+fn not_offered(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{what} is not offered"))
+        .with_hint("Polarway runs queries, CREATE EXTERNAL TABLE, CREATE VIEW, CREATE SCHEMA, DROP, SET, SHOW, DESCRIBE and EXPLAIN")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(sql: &str) -> Command {
+        match parse(sql).unwrap() {
+            Statement::Command(command) => *command,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn settings_keep_their_text() {
+        let Command::Set { name, value } = command("SET polarway.route = 'staged';") else { panic!() };
+        assert_eq!((name.as_str(), value.as_str()), ("polarway.route", "staged"));
+        let Command::Set { value, .. } = command("set datafusion.execution.batch_size to 10") else {
+            panic!()
+        };
+        assert_eq!(value, "10");
+        let Command::Reset { name } = command("RESET polarway.route") else { panic!() };
+        assert_eq!(name, "polarway.route");
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        assert!(matches!(parse("select 1").unwrap(), Statement::Query(_)));
+        assert!(matches!(parse("show tables").unwrap(), Statement::Query(_)));
+        assert!(matches!(parse("describe t").unwrap(), Statement::Query(_)));
+        assert!(
+            matches!(parse("explain analyze select 1").unwrap(), Statement::Explain(e) if e.options.analyze)
+        );
+        assert_eq!(
+            command("create external table t stored as parquet location 'x'").tag(),
+            "CREATE EXTERNAL TABLE"
+        );
+        assert_eq!(command("create or replace view v as select 1").tag(), "CREATE VIEW");
+        assert_eq!(command("drop view if exists v").tag(), "DROP VIEW");
+        assert_eq!(command("create schema s").tag(), "CREATE SCHEMA");
+    }
+
+    #[test]
+    fn what_is_not_offered_says_so() {
+        for sql in [
+            "insert into t values (1)",
+            "copy t to 'x'",
+            "create table t as select 1",
+            "delete from t",
+            "begin",
+            "explain analyze copy t to 'x'",
+        ] {
+            assert_eq!(parse(sql).unwrap_err().kind, ErrorKind::Unsupported, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_place() {
+        let error = parse("select 1 from t where a = 1\n  and and b").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Syntax);
+        assert_eq!(error.place.map(|Place { line, .. }| line), Some(2));
+        let open = parse("select 1\n  +").unwrap_err();
+        assert_eq!(open.place, Some(Place { line: 2, column: 4 }));
+        assert_eq!(parse("select 1; select 2").unwrap_err().kind, ErrorKind::Syntax);
+        assert_eq!(parse("  ").unwrap_err().kind, ErrorKind::Syntax);
+    }
+}

@@ -1,0 +1,233 @@
+//! The queries this scheduler has, running and recently ended.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use polarway_common::{Error, ErrorKind};
+use polarway_proto::progress::QueryState;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+const KEPT: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
+/// One query from its first byte to its last.
+#[derive(Debug)]
+pub struct Query {
+    pub id: String,
+    /// Tells runs of one ticket apart; jobs are named by it.
+    pub run: String,
+    pub sql: String,
+    pub route: &'static str,
+    pub started: Instant,
+    pub cancel: CancellationToken,
+    attempt: AtomicU32,
+    state: Mutex<(QueryState, Option<Duration>)>,
+}
+
+impl Query {
+    pub fn attempt(&self) -> u32 {
+        self.attempt.load(Ordering::Relaxed)
+    }
+
+    fn set_attempt(&self, attempt: u32) {
+        self.attempt.store(attempt, Ordering::Relaxed);
+    }
+
+    pub fn state(&self) -> QueryState {
+        self.state.lock().0.clone()
+    }
+}
+
+/// A line of the overview.
+#[derive(Debug, Clone, Serialize)]
+pub struct QueryOverview {
+    pub id: String,
+    pub sql: String,
+    pub route: String,
+    pub state: QueryState,
+    pub attempt: u32,
+    pub elapsed_ms: u64,
+}
+
+/// Counts for `/metrics`, by outcome.
+#[derive(Debug, Default)]
+pub struct Outcomes {
+    pub finished: AtomicU64,
+    pub failed: AtomicU64,
+    pub cancelled: AtomicU64,
+    pub direct: AtomicU64,
+    pub staged: AtomicU64,
+    pub metadata: AtomicU64,
+    /// Attempts beyond a query's first.
+    pub resubmitted: AtomicU64,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Queries {
+    running: Mutex<HashMap<String, Arc<Query>>>,
+    ended: Mutex<LruCache<String, Arc<Query>>>,
+    pub outcomes: Outcomes,
+}
+
+impl Default for Queries {
+    fn default() -> Self {
+        Self {
+            running: Mutex::default(),
+            ended: Mutex::new(LruCache::new(KEPT)),
+            outcomes: Outcomes::default(),
+        }
+    }
+}
+
+/// Ends its query when dropped: as cancelled, unless an outcome was told before.
+#[derive(Debug)]
+pub struct Running {
+    queries: Arc<Queries>,
+    pub query: Arc<Query>,
+}
+
+impl Running {
+    /// Notes that an attempt starts; counted from one.
+    pub fn attempt(&self, attempt: u32) {
+        self.query.set_attempt(attempt);
+        if attempt > 1 {
+            self.queries.outcomes.resubmitted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub fn finish(&self, outcome: &Result<(), Error>) {
+        let state = match outcome {
+            Ok(()) => QueryState::Finished,
+            Err(error) if error.kind == ErrorKind::Cancelled => QueryState::Cancelled,
+            Err(_) => QueryState::Failed,
+        };
+        let mut held = self.query.state.lock();
+        if held.1.is_none() {
+            *held = (state, Some(self.query.started.elapsed()));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let state = {
+            let mut held = self.query.state.lock();
+            if held.1.is_none() {
+                *held = (QueryState::Cancelled, Some(self.query.started.elapsed()));
+            }
+            held.0.clone()
+        };
+        self.query.cancel.cancel();
+        let outcomes = &self.queries.outcomes;
+        let counter = match state {
+            QueryState::Finished => &outcomes.finished,
+            QueryState::Cancelled => &outcomes.cancelled,
+            _ => &outcomes.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let mut running = self.queries.running.lock();
+        if running.get(&self.query.id).is_some_and(|held| Arc::ptr_eq(held, &self.query)) {
+            running.remove(&self.query.id);
+        }
+        drop(running);
+        self.queries.ended.lock().put(self.query.id.clone(), Arc::clone(&self.query));
+    }
+}
+
+impl Queries {
+    pub fn begin(self: &Arc<Self>, id: &str, sql: &str, route: &'static str) -> Running {
+        let query = Arc::new(Query {
+            id: id.to_owned(),
+            run: format!("{id}-{:08x}", rand::random::<u32>()),
+            sql: sql.to_owned(),
+            route,
+            started: Instant::now(),
+            cancel: CancellationToken::new(),
+            attempt: AtomicU32::new(1),
+            state: Mutex::new((QueryState::Running, None)),
+        });
+        let counter = match route {
+            "staged" => &self.outcomes.staged,
+            "direct" => &self.outcomes.direct,
+            _ => &self.outcomes.metadata,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.running.lock().insert(id.to_owned(), Arc::clone(&query));
+        Running { queries: Arc::clone(self), query }
+    }
+
+    pub fn get(&self, id: &str) -> Option<Arc<Query>> {
+        let running = self.running.lock().get(id).cloned();
+        running.or_else(|| self.ended.lock().get(id).cloned())
+    }
+
+    /// Whether there was a running query to cancel.
+    pub fn cancel(&self, id: &str) -> bool {
+        match self.running.lock().get(id) {
+            Some(query) => {
+                query.cancel.cancel();
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub fn cancel_all(&self) {
+        for query in self.running.lock().values() {
+            query.cancel.cancel();
+        }
+    }
+
+    pub fn running(&self) -> usize {
+        self.running.lock().len()
+    }
+
+    /// Running queries, then ended ones, latest first.
+    pub fn overview(&self) -> Vec<QueryOverview> {
+        let mut running: Vec<Arc<Query>> = self.running.lock().values().cloned().collect();
+        running.sort_by_key(|query| query.started.elapsed());
+        let ended: Vec<Arc<Query>> = self.ended.lock().iter().map(|(_, query)| Arc::clone(query)).collect();
+        running
+            .into_iter()
+            .chain(ended)
+            .map(|query| {
+                let (state, elapsed) = query.state.lock().clone();
+                QueryOverview {
+                    id: query.id.clone(),
+                    sql: query.sql.clone(),
+                    route: query.route.to_owned(),
+                    state,
+                    attempt: query.attempt(),
+                    elapsed_ms: elapsed.unwrap_or_else(|| query.started.elapsed()).as_millis() as u64,
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_07_a_dropped_query_counts_as_cancelled() {
+        let queries = Arc::new(Queries::default());
+        let running = queries.begin("q-1", "select 1", "direct");
+        assert!(queries.cancel("q-1") && running.query.cancel.is_cancelled());
+        drop(running);
+        assert!(!queries.cancel("q-1"));
+        assert_eq!(queries.get("q-1").unwrap().state(), QueryState::Cancelled);
+        assert_eq!(queries.outcomes.cancelled.load(Ordering::Relaxed), 1);
+        let running = queries.begin("q-2", "select 1", "direct");
+        running.finish(&Ok(()));
+        drop(running);
+        assert_eq!(queries.get("q-2").unwrap().state(), QueryState::Finished);
+        assert_eq!(queries.overview().len(), 2);
+    }
+}

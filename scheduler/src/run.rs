@@ -1,0 +1,224 @@
+//! A scheduler's life: build, serve, drain.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
+use polarway_common::config::DirectOn;
+use polarway_common::{Config, Error, ErrorKind, Listening, Supervisor, TaskKind, machine};
+use polarway_engine::cpu::CpuRuntime;
+use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
+use polarway_engine::settings::{SCHEMA, base_config};
+use polarway_metastore::{EmbeddedMetaStore, Expect, Key, MetaStore, Precondition, Txn, Write};
+use polarway_proto::ticket::TicketSigner;
+use polarway_storage::catalog::CatalogStore;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::admission::Admission;
+use crate::connection;
+use crate::direct::{LocalRunner, RemoteRunner};
+use crate::front::FrontDoor;
+use crate::http;
+use crate::peers::Peers;
+use crate::plan::{Planner, PlannerOptions};
+use crate::queries::Queries;
+use crate::service::QueryService;
+use crate::session::Sessions;
+use crate::staged::ballista::{Ballista, BallistaOptions};
+use crate::staged::janitor::Janitor;
+use crate::staged::{ExecutorDoor, StagedOptions, StagedRunner};
+
+const MESSAGE_BYTES: usize = 256 * 1024 * 1024;
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// A client that vanished without a word is noticed after twice this.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const MAX_STREAMS: u32 = 10_000;
+/// How long open streams may last once everything else has ended.
+const CUT_OFF: Duration = Duration::from_secs(3);
+const LAST_STEPS: Duration = Duration::from_secs(10);
+
+/// Runs a scheduler until `shutdown`, then drains: new statements are refused, running ones end or are cut off after
+/// `scheduler.drain_timeout`. Several servers of one process share `memory`; without it the scheduler has a budget of
+/// its own by configuration.
+///
+/// # Errors
+/// `Configuration` when an address, directory or the metadata store cannot be used; the failure of a critical task.
+pub async fn run(
+    config: Config,
+    memory: Option<MemoryBudget>,
+    shutdown: CancellationToken,
+    ready: oneshot::Sender<Listening>,
+) -> Result<(), Error> {
+    let options = &config.scheduler;
+    let (grpc_listener, grpc) = connection::bind(&options.listen).await?;
+    let (http_listener, http_bound) = connection::bind(&options.http_listen).await?;
+    std::fs::create_dir_all(&config.data_dir).map_err(|error| {
+        Error::new(
+            ErrorKind::Configuration,
+            format!("cannot create the data directory `{}`: {error}", config.data_dir.display()),
+        )
+    })?;
+    let meta: Arc<dyn MetaStore> =
+        Arc::new(EmbeddedMetaStore::open(config.data_dir.join("metadata.redb")).await?);
+    let secret = match &options.ticket_secret {
+        Some(secret) => secret.expose().as_bytes().to_vec(),
+        None => cluster_secret(meta.as_ref()).await?,
+    };
+    let signer = Arc::new(TicketSigner::from_secret(&secret)?);
+    let catalog = Arc::new(CatalogStore::open(Arc::clone(&meta), SCHEMA).await?);
+    let runtime = EngineRuntime::build(&RuntimeOptions {
+        storage: &config.storage,
+        cache: &config.cache,
+        memory: memory.unwrap_or_else(|| MemoryBudget::new(config.query.resolved_memory_limit().as_usize())),
+        spill_dir: config.query.resolved_spill_dir(&config.data_dir),
+        spill_limit: config.query.spill_limit.0,
+    })?;
+    let planner = Arc::new(Planner::new(PlannerOptions {
+        catalog,
+        runtime: runtime.clone(),
+        base_config: base_config(&config.query),
+        cached_plans: config.cache.plans,
+        local_cores: (options.direct == DirectOn::Local).then(|| machine::cores() as u32),
+        list_ttl: config.storage.list_ttl.0,
+    }));
+    let ballista = Ballista::start(&BallistaOptions {
+        host: options.resolved_advertise_host().to_owned(),
+        port: grpc.port(),
+        executor_timeout: options.executor_timeout.0,
+        guard_graphs: true,
+    })
+    .await?;
+    let supervisor = Supervisor::new();
+    let stop = supervisor.token();
+    let peers = Arc::new(Peers::default());
+    let (janitor, cleaning) = Janitor::new(ballista.clone(), Arc::clone(&peers), stop.clone());
+    supervisor.spawn("janitor", TaskKind::Background, cleaning);
+    supervisor.spawn(
+        "peer list",
+        TaskKind::Background,
+        forget_lost_peers(ballista.clone(), Arc::clone(&peers), stop.clone()),
+    );
+
+    let threads = machine::cores();
+    let service = Arc::new(QueryService {
+        planner: Arc::clone(&planner),
+        sessions: Sessions::default(),
+        queries: Arc::new(Queries::default()),
+        admission: Admission::new(&config.admission),
+        local: LocalRunner { cpu: Arc::new(CpuRuntime::new("polarway-query", threads)?), runtime },
+        remote: RemoteRunner {
+            ballista: ballista.clone(),
+            peers: Arc::clone(&peers),
+            signer: Arc::clone(&signer),
+            executor_wait: options.executor_wait.0,
+            ticket_ttl: options.ticket_ttl.0,
+        },
+        staged: StagedRunner {
+            ballista: ballista.clone(),
+            planner,
+            peers,
+            signer: Arc::clone(&signer),
+            janitor,
+            options: StagedOptions {
+                max_attempts: options.max_attempts,
+                executor_wait: options.executor_wait.0,
+                stall_timeout: options.stall_timeout.0,
+                result_parallelism: options.result_parallelism,
+                ticket_ttl: options.ticket_ttl.0,
+            },
+        },
+        signer,
+        direct_on: options.direct,
+        results: options.results,
+        ticket_ttl: options.ticket_ttl.0,
+        draining: AtomicBool::new(false),
+        supervisor: supervisor.clone(),
+    });
+
+    let front = FrontDoor::new(Arc::clone(&service));
+    let grpc_stop = stop.clone();
+    let door = ExecutorDoor(ballista.server().clone());
+    supervisor.spawn("scheduler gRPC server", TaskKind::Critical, async move {
+        let cut_off = grpc_stop.clone();
+        let serving = Server::builder()
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .add_service(
+                SchedulerGrpcServer::new(door)
+                    .max_decoding_message_size(MESSAGE_BYTES)
+                    .max_encoding_message_size(MESSAGE_BYTES),
+            )
+            .add_service(
+                FlightServiceServer::new(front)
+                    .max_decoding_message_size(MESSAGE_BYTES)
+                    .max_encoding_message_size(MESSAGE_BYTES),
+            )
+            .serve_with_incoming_shutdown(connection::incoming(grpc_listener), grpc_stop.cancelled_owned());
+        // Streams whose clients do not read would hold the end up for ever.
+        let overdue = async {
+            cut_off.cancelled().await;
+            tokio::time::sleep(CUT_OFF).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(|error| Error::internal(format!("scheduler gRPC server: {error}"))),
+            () = overdue => Ok(()),
+        }
+    });
+    let routes = http::routes(Arc::clone(&service));
+    let http_stop = stop.clone();
+    supervisor.spawn("scheduler HTTP server", TaskKind::Critical, async move {
+        axum::serve(http_listener, routes)
+            .with_graceful_shutdown(http_stop.cancelled_owned())
+            .await
+            .map_err(|error| Error::internal(format!("scheduler HTTP server: {error}")))
+    });
+    let direct = if options.direct == DirectOn::Local { "this process" } else { "executors" };
+    tracing::info!(%grpc, http = %http_bound, direct, "scheduler is listening");
+    let _ = ready.send(Listening { grpc, http: Some(http_bound) });
+
+    tokio::select! {
+        () = shutdown.cancelled() => service.drain(options.drain_timeout.0).await,
+        () = supervisor.stopping() => {}
+    }
+    supervisor.shutdown(LAST_STEPS).await
+}
+
+async fn forget_lost_peers(
+    ballista: Ballista,
+    peers: Arc<Peers>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(30)) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        let registered = ballista.registered().await;
+        peers.retain(|address| registered.contains(address));
+    }
+}
+
+/// The secret that tickets are signed with, made by the first scheduler of the cluster.
+async fn cluster_secret(meta: &dyn MetaStore) -> Result<Vec<u8>, Error> {
+    let key = Key::ClusterSecret.encode();
+    if let Some(found) = meta.get(&key).await? {
+        return Ok(found.value.to_vec());
+    }
+    let fresh: [u8; 32] = rand::random();
+    let txn = Txn {
+        preconditions: vec![Precondition { key: key.clone(), expect: Expect::Absent }],
+        writes: vec![Write::Put { key: key.clone(), value: fresh.to_vec().into() }],
+    };
+    meta.txn(txn).await?;
+    match meta.get(&key).await? {
+        Some(found) => Ok(found.value.to_vec()),
+        None => Err(Error::internal("the cluster's secret was removed while it was made")),
+    }
+}

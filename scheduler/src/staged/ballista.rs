@@ -1,0 +1,255 @@
+//! Ballista's scheduler, built from its parts: our cluster and job state, our job ids, push scheduling.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballista_core::JobId;
+use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::job_status::Status as JobState;
+use ballista_core::serde::protobuf::{JobStatus, PartitionLocation};
+use ballista_core::utils::default_session_builder;
+use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::cluster::memory::InMemoryJobState;
+use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
+use ballista_scheduler::scheduler_process::create_scheduler;
+use ballista_scheduler::scheduler_server::SchedulerServer;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use polarway_common::{Error, ErrorKind};
+use tokio::sync::{Notify, mpsc};
+
+use super::cluster::Cluster;
+use super::ids::{ChosenJobIds, with_job_id};
+use super::jobs::{Ended, EndedJobs, Jobs};
+use super::losses::{LossListener, Losses};
+use super::report::{JobReport, RunningTask, report, running_tasks};
+use crate::peers::PeerAddress;
+
+pub type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
+
+const MESSAGE_BYTES: u32 = 256 * 1024 * 1024;
+
+/// What [`Ballista::start`] needs.
+#[derive(Debug, Clone)]
+pub struct BallistaOptions {
+    /// Host that executors reach this scheduler by.
+    pub host: String,
+    pub port: u16,
+    pub executor_timeout: Duration,
+    /// False only in tests that show why the graph wrapper is needed.
+    pub guard_graphs: bool,
+}
+
+/// An executor that takes tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliveExecutor {
+    pub id: String,
+    pub address: PeerAddress,
+    pub slots: u32,
+}
+
+/// The scheduler and what its jobs left behind.
+#[derive(Clone)]
+pub struct Ballista {
+    server: Server,
+    losses: Losses,
+    ended: EndedJobs,
+    membership: Arc<Notify>,
+}
+
+/// A submitted attempt.
+pub struct Submitted {
+    pub job_id: String,
+    pub statuses: mpsc::Receiver<JobStatus>,
+    pub loss: LossListener,
+}
+
+impl Ballista {
+    pub async fn start(options: &BallistaOptions) -> Result<Self, Error> {
+        let timeout = options.executor_timeout.as_secs().max(2);
+        let config = SchedulerConfig {
+            external_host: options.host.clone(),
+            bind_port: options.port,
+            scheduling_policy: TaskSchedulingPolicy::PushStaged,
+            task_distribution: TaskDistributionPolicy::RoundRobin,
+            executor_timeout_seconds: timeout,
+            expire_dead_executor_interval_seconds: 1,
+            executor_termination_grace_period: 24 * 3600,
+            // The driver of each job decides about executors, data and attempts; Ballista's own timers stay out.
+            no_executors_grace_period_seconds: 24 * 3600,
+            finished_job_data_clean_up_interval_seconds: 0,
+            finished_job_state_clean_up_interval_seconds: 60,
+            grpc_server_max_decoding_message_size: MESSAGE_BYTES,
+            grpc_server_max_encoding_message_size: MESSAGE_BYTES,
+            grpc_client_max_message_size: MESSAGE_BYTES,
+            min_ready_executors: 0,
+            job_id_generator: Some(Arc::new(ChosenJobIds)),
+            ..SchedulerConfig::default()
+        };
+        let losses = Losses::default();
+        let ended = EndedJobs::default();
+        let cluster_state = Cluster::new(losses.clone(), options.guard_graphs);
+        let membership = cluster_state.changed();
+        let job_state = Jobs::new(
+            InMemoryJobState::new(
+                config.scheduler_id.clone(),
+                Arc::new(default_session_builder),
+                Arc::new(SessionConfig::new_with_ballista),
+            ),
+            ended.clone(),
+        );
+        let cluster = BallistaCluster::new(Arc::new(cluster_state), Arc::new(job_state));
+        let server = create_scheduler(cluster, Arc::new(config)).await.map_err(|error| {
+            Error::new(ErrorKind::Configuration, format!("cannot start the scheduler: {error}"))
+        })?;
+        Ok(Self { server, losses, ended, membership })
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Submits `plan` as the job `job_id`.
+    pub async fn submit(
+        &self,
+        job_id: String,
+        context: Arc<SessionContext>,
+        plan: Arc<dyn ExecutionPlan>,
+    ) -> Result<Submitted, Error> {
+        let (sender, statuses) = mpsc::channel(16);
+        let loss = self.losses.listen(&job_id);
+        with_job_id(job_id.clone(), self.server.submit_physical_plan(&job_id, context, plan, Some(sender)))
+            .await
+            .map_err(|error| Error::internal(format!("the job could not be submitted: {error}")))?;
+        Ok(Submitted { job_id, statuses, loss })
+    }
+
+    /// Cancels a job's tasks; a job that has ended is left alone.
+    pub async fn cancel(&self, job_id: &str) {
+        if let Err(error) = self.server.cancel_job(job_id.to_owned().into()).await {
+            tracing::warn!(job = job_id, %error, "could not cancel");
+        }
+    }
+
+    /// Executors that take tasks now.
+    pub async fn executors(&self) -> Vec<AliveExecutor> {
+        let manager = &self.server.state.executor_manager;
+        let Ok(states) = manager.get_executors_state().await else { return vec![] };
+        let oldest = now_seconds().saturating_sub(self.server.state.config.executor_timeout_seconds);
+        let mut alive: Vec<AliveExecutor> = states
+            .into_iter()
+            .filter(|(metadata, _, _)| {
+                manager.get_executor_hearbeat(&metadata.id).is_some_and(|beat| {
+                    let active = beat.status.as_ref().and_then(|status| status.status.as_ref());
+                    beat.timestamp > oldest
+                        && matches!(
+                            active,
+                            Some(ballista_core::serde::protobuf::executor_status::Status::Active(_))
+                        )
+                })
+            })
+            .map(|(metadata, _, _)| AliveExecutor {
+                id: metadata.id,
+                address: PeerAddress { host: metadata.host, port: metadata.port },
+                slots: metadata.specification.vcores,
+            })
+            .collect();
+        alive.sort_by(|a, b| a.id.cmp(&b.id));
+        alive
+    }
+
+    /// Where all executors listen, draining ones included.
+    pub async fn registered(&self) -> Vec<PeerAddress> {
+        match self.server.state.executor_manager.get_executors_state().await {
+            Ok(states) => states
+                .into_iter()
+                .map(|(metadata, _, _)| PeerAddress { host: metadata.host, port: metadata.port })
+                .collect(),
+            Err(_) => vec![],
+        }
+    }
+
+    /// Waits until some executor takes tasks, at most `limit`.
+    pub async fn wait_for_executor(&self, limit: Duration) -> Result<(), Error> {
+        let present = async {
+            loop {
+                let changed = self.membership.notified();
+                if !self.executors().await.is_empty() {
+                    return;
+                }
+                let _ = tokio::time::timeout(Duration::from_millis(500), changed).await;
+            }
+        };
+        tokio::time::timeout(limit, present).await.map_err(|_| {
+            Error::new(
+                ErrorKind::NoExecutors,
+                format!("no executor joined within {} ms", limit.as_millis()),
+            )
+            .with_hint("start one with `polarway executor --scheduler HOST:PORT`, or SET polarway.route = 'direct'")
+            .with_retry_after(Duration::from_secs(1))
+        })
+    }
+
+    /// How far a job has come, or what it did.
+    pub async fn report(&self, job_id: &str) -> Option<JobReport> {
+        if let Some(ended) = self.ended.get(job_id) {
+            return Some(ended.report);
+        }
+        let jobs = self.server.state.task_manager.get_running_job_cache();
+        let info = jobs.get(&JobId::new(job_id))?;
+        let graph = info.execution_graph.read().await;
+        Some(report(graph.as_ref()))
+    }
+
+    pub async fn running_tasks(&self, job_id: &str) -> Vec<RunningTask> {
+        let jobs = self.server.state.task_manager.get_running_job_cache();
+        match jobs.get(&JobId::new(job_id)) {
+            Some(info) => running_tasks(info.execution_graph.read().await.as_ref()),
+            None => vec![],
+        }
+    }
+
+    pub fn ended(&self, job_id: &str) -> Option<Ended> {
+        self.ended.get(job_id)
+    }
+
+    /// Slots in use by executor; a task may hold several.
+    pub async fn load(&self) -> BTreeMap<String, u64> {
+        let mut load = BTreeMap::new();
+        for info in self.server.state.task_manager.get_running_job_cache().values() {
+            let graph = info.execution_graph.read().await;
+            for task in graph.running_tasks() {
+                let held = graph.task_vcores(task.stage_id, task.task_id).unwrap_or(1);
+                *load.entry(task.executor_id).or_default() += u64::from(held);
+            }
+        }
+        load
+    }
+
+    /// Jobs that run though nobody waits for them: their cancel came before Ballista knew them.
+    pub fn orphans(&self) -> Vec<String> {
+        let jobs = self.server.state.task_manager.get_running_job_cache();
+        jobs.keys().map(ToString::to_string).filter(|job| !self.losses.listened(job)).collect()
+    }
+
+    /// How a job stands, should its notification have been missed.
+    pub async fn status(&self, job_id: &str) -> Option<JobStatus> {
+        self.server.state.task_manager.get_job_status(&JobId::new(job_id)).await.ok().flatten()
+    }
+}
+
+/// How a job ended, if the status is terminal: its result's locations, or the failure's text.
+pub fn terminal(status: JobStatus) -> Option<Result<Vec<PartitionLocation>, String>> {
+    match status.status? {
+        JobState::Successful(job) => Some(Ok(job.partition_location)),
+        JobState::Failed(job) => Some(Err(job.error)),
+        JobState::Queued(_) | JobState::Running(_) => None,
+    }
+}
+
+fn now_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}

@@ -1,0 +1,145 @@
+//! A finished job's result, read from the executors that hold it and passed on without decoding.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::ipc::{MessageHeader, root_as_message};
+use arrow_flight::FlightData;
+use ballista_core::serde::protobuf::PartitionLocation;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt, TryStreamExt};
+use polarway_common::{Error, ErrorKind};
+use polarway_proto::ticket::{PlanTicket, ResultPartition, TicketSigner, expiry};
+
+use crate::peers::{PeerAddress, Peers, executor_error};
+
+/// Held back until the result is whole or has grown to this: within it, an executor's death costs a new attempt
+/// and not an error in the middle of the client's stream.
+const HELD_BACK_BYTES: usize = 8 * 1024 * 1024;
+
+pub type Messages = BoxStream<'static, Result<FlightData, Error>>;
+
+/// One partition of a result, with the ticket that its executor takes for it.
+#[derive(Debug, Clone)]
+pub struct Partition {
+    pub address: PeerAddress,
+    pub ticket: Bytes,
+}
+
+/// The partitions that hold rows, in order.
+pub fn partitions(
+    locations: &[PartitionLocation],
+    query_id: &str,
+    signer: &TicketSigner,
+    ttl: std::time::Duration,
+) -> Result<Vec<Partition>, Error> {
+    let mut sorted: Vec<&PartitionLocation> = locations
+        .iter()
+        .filter(|location| location.partition_stats.as_ref().is_none_or(|stats| stats.num_rows != 0))
+        .collect();
+    sorted.sort_by_key(|location| {
+        (location.partition_id.as_ref().map(|id| id.partition_id), location.map_partition_id)
+    });
+    let missing = || Error::internal("a result location is incomplete");
+    sorted
+        .into_iter()
+        .map(|location| {
+            let id = location.partition_id.as_ref().ok_or_else(missing)?;
+            let executor = location.executor_meta.as_ref().ok_or_else(missing)?;
+            let ticket = PlanTicket {
+                query_id: query_id.to_owned(),
+                expires_at: expiry(SystemTime::now(), ttl),
+                partition: Some(ResultPartition {
+                    job_id: id.job_id.clone(),
+                    stage_id: u64::from(id.stage_id),
+                    partition_id: u64::from(id.partition_id),
+                    file_id: location.file_id,
+                    sort_layout: location.is_sort_shuffle,
+                }),
+                ..PlanTicket::default()
+            };
+            let address = PeerAddress { host: executor.host.clone(), port: executor.port as u16 };
+            Ok(Partition { address, ticket: signer.sign_plan(&ticket) })
+        })
+        .collect()
+}
+
+/// Streams the partitions' record batches, one partition after the other if their order matters and otherwise
+/// `parallelism` at a time. Schema messages are left out.
+///
+/// # Errors
+/// `ExecutorLost` when a holder fails while the beginning is held back: nothing has been passed on then.
+pub async fn open(
+    peers: Arc<Peers>,
+    partitions: Vec<Partition>,
+    ordered: bool,
+    parallelism: usize,
+    schema: SchemaRef,
+) -> Result<Messages, Error> {
+    let opened = stream::iter(partitions)
+        .map(move |partition| partition_messages(Arc::clone(&peers), partition, Arc::clone(&schema)));
+    let mut messages: Messages =
+        if ordered { opened.flatten().boxed() } else { opened.flatten_unordered(parallelism.max(1)).boxed() };
+    let mut held = vec![];
+    let mut bytes = 0;
+    while bytes < HELD_BACK_BYTES {
+        match messages.try_next().await? {
+            Some(message) => {
+                bytes += message.data_body.len();
+                held.push(Ok(message));
+            }
+            None => return Ok(stream::iter(held).boxed()),
+        }
+    }
+    Ok(stream::iter(held).chain(messages).boxed())
+}
+
+fn partition_messages(peers: Arc<Peers>, partition: Partition, schema: SchemaRef) -> Messages {
+    let opening = async move {
+        let (stream, in_flight) = peers.open(&partition.address, partition.ticket).await?;
+        Ok::<_, Error>(batches_only(stream, in_flight, schema))
+    };
+    stream::once(opening).try_flatten().boxed()
+}
+
+fn batches_only<G: Send + 'static>(
+    stream: tonic::Streaming<FlightData>,
+    guard: G,
+    schema: SchemaRef,
+) -> impl Stream<Item = Result<FlightData, Error>> {
+    stream
+        .map(move |message| {
+            let _open = &guard;
+            message.map_err(|status| executor_error(&status))
+        })
+        .try_filter_map(move |message| {
+            let outcome = match message_kind(&message) {
+                Ok(MessageHeader::RecordBatch) => Ok(Some(message)),
+                Ok(MessageHeader::Schema) => check_schema(&message, &schema).map(|()| None),
+                Ok(other) => Err(Error::internal(format!("an executor sent a message of kind {other:?}"))),
+                Err(error) => Err(error),
+            };
+            async move { outcome }
+        })
+}
+
+/// Batches are passed on under the schema that the client was told: theirs must have the same types.
+fn check_schema(message: &FlightData, announced: &SchemaRef) -> Result<(), Error> {
+    let sent = Schema::try_from(message)
+        .map_err(|error| Error::internal(format!("an executor's schema cannot be read: {error}")))?;
+    let types =
+        |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
+    if types(&sent) == types(announced) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::SchemaMismatch, "a table changed between planning and running the query")
+        .with_hint("run the statement again"))
+}
+
+fn message_kind(message: &FlightData) -> Result<MessageHeader, Error> {
+    root_as_message(&message.data_header).map(|header| header.header_type()).map_err(|error| {
+        Error::new(ErrorKind::Internal, format!("an executor's message cannot be read: {error}"))
+    })
+}

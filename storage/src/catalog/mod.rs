@@ -1,0 +1,7 @@
+//! What tables, views and schemas there are: definitions in the metadata store, read through immutable snapshots.
+
+mod definition;
+mod store;
+
+pub use definition::{Definition, TableDefinition, ViewDefinition};
+pub use store::{CatalogStore, Entry, Snapshot};

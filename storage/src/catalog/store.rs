@@ -1,0 +1,234 @@
+//! The catalog in the metadata store, and the immutable snapshot that queries are planned against.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use polarway_common::{Error, ErrorKind};
+use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, Precondition, Txn, TxnOutcome, Write};
+
+use super::definition::Definition;
+
+/// A table or view and the revision that its definition was written at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub revision: u64,
+    pub definition: Definition,
+}
+
+/// The catalog as it was at one version. Names are as stored (unquoted SQL names are lower case).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub version: u64,
+    pub schemas: BTreeMap<String, BTreeMap<String, Arc<Entry>>>,
+}
+
+impl Snapshot {
+    pub fn entry(&self, schema: &str, name: &str) -> Option<&Arc<Entry>> {
+        self.schemas.get(schema)?.get(name)
+    }
+}
+
+/// Reads and changes the catalog. Each change is one transaction.
+#[derive(Debug)]
+pub struct CatalogStore {
+    meta: Arc<dyn MetaStore>,
+    current: RwLock<Arc<Snapshot>>,
+}
+
+impl CatalogStore {
+    /// Reads the catalog; creates `default_schema` in an empty store.
+    pub async fn open(meta: Arc<dyn MetaStore>, default_schema: &str) -> Result<Self, Error> {
+        let store = Self { meta, current: RwLock::default() };
+        store.refresh().await?;
+        if !store.snapshot().schemas.contains_key(default_schema) {
+            store.create_schema(default_schema, true).await?;
+        }
+        Ok(store)
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Reads what other processes changed.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let listed = self.meta.list(&KeyPrefix::Catalog.encode()).await?;
+        let mut snapshot = Snapshot { version: listed.revision, ..Snapshot::default() };
+        for (text, versioned) in listed.entries {
+            match Key::decode(&text) {
+                Ok(Key::CatalogSchema { schema }) => {
+                    snapshot.schemas.entry(schema).or_default();
+                }
+                Ok(Key::CatalogTable { schema, table }) => {
+                    let definition = serde_json::from_slice(&versioned.value).map_err(|error| {
+                        Error::internal(format!(
+                            "the definition of `{schema}.{table}` cannot be read: {error}"
+                        ))
+                    })?;
+                    let entry = Arc::new(Entry { revision: versioned.revision, definition });
+                    snapshot.schemas.entry(schema).or_default().insert(table, entry);
+                }
+                Ok(_) => {}
+                Err(unknown) => tracing::warn!(%unknown, "left alone"),
+            }
+        }
+        let mut current = self.current.write();
+        if snapshot.version >= current.version {
+            *current = Arc::new(snapshot);
+        }
+        Ok(())
+    }
+
+    pub async fn create_schema(&self, schema: &str, if_not_exists: bool) -> Result<bool, Error> {
+        let key = Key::CatalogSchema { schema: schema.to_owned() }.encode();
+        let outcome = self
+            .commit(
+                vec![Precondition { key: key.clone(), expect: Expect::Absent }],
+                vec![Write::Put { key, value: Bytes::new() }],
+            )
+            .await?;
+        match outcome {
+            TxnOutcome::Committed { .. } => Ok(true),
+            TxnOutcome::Conflict { .. } if if_not_exists => Ok(false),
+            TxnOutcome::Conflict { .. } => {
+                Err(Error::new(ErrorKind::AlreadyExists, format!("schema `{schema}` exists already")))
+            }
+        }
+    }
+
+    /// Drops a schema; with `cascade` also what is in it.
+    pub async fn drop_schema(&self, schema: &str, if_exists: bool, cascade: bool) -> Result<bool, Error> {
+        let snapshot = self.snapshot();
+        let Some(tables) = snapshot.schemas.get(schema) else {
+            return if if_exists { Ok(false) } else { Err(no_schema(schema)) };
+        };
+        if !tables.is_empty() && !cascade {
+            return Err(Error::new(
+                ErrorKind::Plan,
+                format!("schema `{schema}` holds {} tables", tables.len()),
+            )
+            .with_hint("DROP SCHEMA … CASCADE drops them too"));
+        }
+        let mut preconditions = vec![];
+        let mut writes =
+            vec![Write::Delete { key: Key::CatalogSchema { schema: schema.to_owned() }.encode() }];
+        for (table, entry) in tables {
+            let key = Key::CatalogTable { schema: schema.to_owned(), table: table.clone() }.encode();
+            preconditions.push(Precondition { key: key.clone(), expect: Expect::Revision(entry.revision) });
+            writes.push(Write::Delete { key });
+        }
+        match self.commit(preconditions, writes).await? {
+            TxnOutcome::Committed { .. } => Ok(true),
+            TxnOutcome::Conflict { .. } => Err(changed_meanwhile(schema)),
+        }
+    }
+
+    /// Creates a table or view. Gives false when it was there and `if_not_exists` was said.
+    pub async fn create(
+        &self,
+        schema: &str,
+        name: &str,
+        definition: &Definition,
+        if_not_exists: bool,
+        or_replace: bool,
+    ) -> Result<bool, Error> {
+        let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
+        let schema_key = Key::CatalogSchema { schema: schema.to_owned() }.encode();
+        let value = serde_json::to_vec(definition)
+            .map_err(|error| Error::internal(format!("a definition cannot be written: {error}")))?;
+        let mut preconditions = vec![Precondition { key: schema_key.clone(), expect: Expect::Exists }];
+        if !or_replace {
+            preconditions.push(Precondition { key: key.clone(), expect: Expect::Absent });
+        }
+        match self.commit(preconditions, vec![Write::Put { key, value: value.into() }]).await? {
+            TxnOutcome::Committed { .. } => Ok(true),
+            TxnOutcome::Conflict { key } if key == schema_key => Err(no_schema(schema)),
+            TxnOutcome::Conflict { .. } if if_not_exists => Ok(false),
+            TxnOutcome::Conflict { .. } => {
+                Err(Error::new(ErrorKind::AlreadyExists, format!("`{schema}.{name}` exists already"))
+                    .with_hint("CREATE OR REPLACE replaces it, IF NOT EXISTS keeps it"))
+            }
+        }
+    }
+
+    /// Drops a table or view. Gives false when there is none and `if_exists` was said.
+    pub async fn drop(&self, schema: &str, name: &str, if_exists: bool) -> Result<bool, Error> {
+        let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
+        let outcome = self
+            .commit(
+                vec![Precondition { key: key.clone(), expect: Expect::Exists }],
+                vec![Write::Delete { key }],
+            )
+            .await?;
+        match outcome {
+            TxnOutcome::Committed { .. } => Ok(true),
+            TxnOutcome::Conflict { .. } if if_exists => Ok(false),
+            TxnOutcome::Conflict { .. } => {
+                Err(Error::new(ErrorKind::TableNotFound, format!("`{schema}.{name}` does not exist")))
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        preconditions: Vec<Precondition>,
+        mut writes: Vec<Write>,
+    ) -> Result<TxnOutcome, Error> {
+        writes.push(Write::Put { key: Key::CatalogVersion.encode(), value: Bytes::new() });
+        let outcome = self.meta.txn(Txn { preconditions, writes }).await?;
+        self.refresh().await?;
+        Ok(outcome)
+    }
+}
+
+fn no_schema(schema: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("schema `{schema}` does not exist"))
+        .with_hint(format!("CREATE SCHEMA {schema}"))
+}
+
+fn changed_meanwhile(name: &str) -> Error {
+    Error::new(ErrorKind::StoreUnavailable, format!("`{name}` was changed by somebody else meanwhile"))
+        .with_hint("run the statement again")
+}
+
+#[cfg(test)]
+mod tests {
+    use polarway_metastore::embedded::EmbeddedMetaStore;
+
+    use super::super::ViewDefinition;
+    use super::*;
+
+    fn view(query: &str) -> Definition {
+        Definition::View(ViewDefinition { ddl: format!("CREATE VIEW v AS {query}"), query: query.into() })
+    }
+
+    #[tokio::test]
+    async fn tables_come_and_go_and_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meta.redb");
+        {
+            let meta = Arc::new(EmbeddedMetaStore::open(&path).await.unwrap());
+            let store = CatalogStore::open(meta, "public").await.unwrap();
+            assert!(store.create("public", "a/b", &view("select 1"), false, false).await.unwrap());
+            assert!(!store.create("public", "a/b", &view("select 2"), true, false).await.unwrap());
+            let error = store.create("public", "a/b", &view("select 2"), false, false).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::AlreadyExists);
+            let before = store.snapshot().version;
+            assert!(store.create("public", "a/b", &view("select 3"), false, true).await.unwrap());
+            assert!(store.snapshot().version > before);
+            assert_eq!(
+                store.create("nope", "x", &view("select 1"), false, false).await.unwrap_err().kind,
+                ErrorKind::NotFound
+            );
+        }
+        let meta = Arc::new(EmbeddedMetaStore::open(&path).await.unwrap());
+        let store = CatalogStore::open(meta, "public").await.unwrap();
+        assert_eq!(store.snapshot().entry("public", "a/b").unwrap().definition, view("select 3"));
+        assert_eq!(store.drop("public", "x", false).await.unwrap_err().kind, ErrorKind::TableNotFound);
+        assert!(store.drop_schema("public", false, false).await.is_err());
+        assert!(store.drop("public", "a/b", false).await.unwrap());
+        assert!(!store.drop("public", "a/b", true).await.unwrap());
+    }
+}

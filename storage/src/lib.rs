@@ -1,0 +1,7 @@
+//! Where data lives: which paths may be reached, the object stores behind them, and the catalog's definitions.
+
+pub mod catalog;
+pub mod fingerprint;
+pub mod guard;
+pub mod policy;
+pub mod registry;

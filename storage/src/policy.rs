@@ -1,0 +1,271 @@
+//! Which paths and URLs may be reached. Everything that configuration does not name is refused, before any
+//! connection is made or any file is looked at.
+
+use std::path::{Component, Path, PathBuf};
+
+use polarway_common::{Error, ErrorKind};
+use url::Url;
+
+/// The allowed roots: directories on this machine, and URL prefixes.
+#[derive(Debug, Clone)]
+pub struct PathPolicy {
+    directories: Vec<PathBuf>,
+    prefixes: Vec<Url>,
+    working_directory: PathBuf,
+}
+
+/// A location that policy allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// An absolute path; may hold glob characters after its checked prefix.
+    Local(PathBuf),
+    Remote(Url),
+}
+
+impl Location {
+    /// The form that DataFusion's listing tables parse.
+    pub fn to_listing_text(&self) -> String {
+        match self {
+            Location::Local(path) => path.to_string_lossy().into_owned(),
+            Location::Remote(url) => url.to_string(),
+        }
+    }
+}
+
+impl PathPolicy {
+    /// Roots from configuration (`storage.allowed`). Relative directories count from the working directory.
+    ///
+    /// # Errors
+    /// `Configuration` when a directory does not exist or a URL does not parse.
+    pub fn new(allowed: &[String]) -> Result<Self, Error> {
+        let working_directory = std::env::current_dir().map_err(|error| {
+            Error::new(ErrorKind::Configuration, format!("no working directory: {error}"))
+        })?;
+        let mut policy = Self { directories: vec![], prefixes: vec![], working_directory };
+        for entry in allowed {
+            match parse_remote(entry)? {
+                Some(url) => policy.prefixes.push(url),
+                None => policy.directories.push(policy.canonical_root(entry)?),
+            }
+        }
+        Ok(policy)
+    }
+
+    fn canonical_root(&self, entry: &str) -> Result<PathBuf, Error> {
+        let path = self.absolute(strip_file_scheme(entry));
+        path.canonicalize().map_err(|error| {
+            Error::new(ErrorKind::Configuration, format!("`storage.allowed` names `{entry}`: {error}"))
+                .with_hint("create the directory or remove it from `storage.allowed`")
+        })
+    }
+
+    /// Checks a location as it stands in a statement: a path, a glob, or a URL.
+    pub fn resolve(&self, location: &str) -> Result<Location, Error> {
+        match parse_remote(location).map_err(|error| Error { kind: ErrorKind::Plan, ..error })? {
+            Some(url) => {
+                self.check_remote(&url)?;
+                Ok(Location::Remote(url))
+            }
+            None => {
+                let text = strip_file_scheme(location);
+                let keeps_slash = text.ends_with('/');
+                let path = self.absolute(text);
+                self.check_local(&path)?;
+                let mut path = path;
+                if keeps_slash || path.is_dir() {
+                    path.push("");
+                }
+                Ok(Location::Local(path))
+            }
+        }
+    }
+
+    /// Checks a path on this machine. Symbolic links are followed: what counts is where they lead.
+    pub fn check_local(&self, path: &Path) -> Result<(), Error> {
+        self.check_exact(&without_glob(path))
+    }
+
+    /// Checks the path of a file that is to be opened: no character of it means anything but itself.
+    pub fn check_exact(&self, path: &Path) -> Result<(), Error> {
+        let real = canonical_ancestor(&normalise(path));
+        if self.directories.iter().any(|root| real.starts_with(root)) {
+            Ok(())
+        } else {
+            Err(refused(&path.to_string_lossy()))
+        }
+    }
+
+    /// Checks a URL against the allowed prefixes, whole path segments only.
+    pub fn check_remote(&self, url: &Url) -> Result<(), Error> {
+        let allowed = self.prefixes.iter().any(|prefix| {
+            prefix.scheme() == url.scheme()
+                && prefix.host_str() == url.host_str()
+                && prefix.port_or_known_default() == url.port_or_known_default()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && segments_start_with(url.path(), prefix.path())
+        });
+        if allowed { Ok(()) } else { Err(refused(&redacted(url))) }
+    }
+
+    /// Whether any allowed prefix lies in the store at `url` (scheme, host and port).
+    pub fn reaches_store(&self, url: &Url) -> Result<(), Error> {
+        if url.scheme() == "file" {
+            return if self.directories.is_empty() { Err(refused(url.as_str())) } else { Ok(()) };
+        }
+        let known = self.prefixes.iter().any(|prefix| {
+            prefix.scheme() == url.scheme()
+                && prefix.host_str() == url.host_str()
+                && prefix.port_or_known_default() == url.port_or_known_default()
+        });
+        if known { Ok(()) } else { Err(refused(&redacted(url))) }
+    }
+
+    fn absolute(&self, text: &str) -> PathBuf {
+        let path = Path::new(text);
+        let joined = if path.is_absolute() { path.to_path_buf() } else { self.working_directory.join(path) };
+        normalise(&joined)
+    }
+}
+
+fn refused(location: &str) -> Error {
+    Error::new(
+        ErrorKind::PathNotAllowed,
+        format!("`{location}` is outside the locations this server may read"),
+    )
+    .with_hint("an operator can add its directory or URL prefix to `storage.allowed`")
+}
+
+fn redacted(url: &Url) -> String {
+    let mut shown = url.clone();
+    if !shown.username().is_empty() || shown.password().is_some() {
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+    }
+    shown.set_query(None);
+    shown.to_string()
+}
+
+fn strip_file_scheme(text: &str) -> &str {
+    text.strip_prefix("file://").unwrap_or(text)
+}
+
+/// A URL when `text` has a scheme other than `file`.
+fn parse_remote(text: &str) -> Result<Option<Url>, Error> {
+    if text.starts_with("file://") || !text.contains("://") {
+        return Ok(None);
+    }
+    Url::parse(text).map(Some).map_err(|error| {
+        Error::new(ErrorKind::Configuration, format!("`{text}` is not a valid URL: {error}"))
+    })
+}
+
+/// The part of `path` before the first component with a glob character.
+fn without_glob(path: &Path) -> PathBuf {
+    path.components()
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))
+        .collect()
+}
+
+/// Resolves `.` and `..` by text; symbolic links are resolved by [`canonical_ancestor`].
+fn normalise(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// `path` with its deepest existing ancestor made canonical, so that a path to be created is judged by where it
+/// would be created.
+fn canonical_ancestor(path: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    let mut current = path;
+    loop {
+        if let Ok(real) = current.canonicalize() {
+            return missing.iter().rev().fold(real, |path, part| path.join(part));
+        }
+        match (current.parent(), current.file_name()) {
+            (Some(parent), Some(name)) => {
+                missing.push(name.to_owned());
+                current = parent;
+            }
+            _ => return path.to_path_buf(),
+        }
+    }
+}
+
+fn segments_start_with(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(allowed: &[&str]) -> PathPolicy {
+        PathPolicy::new(&allowed.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn row_11_only_configured_directories_are_reachable() {
+        let root = tempfile::tempdir().unwrap();
+        let inside = root.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        let policy = policy(&[inside.to_str().unwrap()]);
+        let text = |path: &str| inside.join(path).to_string_lossy().into_owned();
+        assert!(policy.resolve(&text("a.parquet")).is_ok());
+        assert!(policy.resolve(&text("year=*/*.parquet")).is_ok());
+        assert!(policy.resolve(&format!("file://{}", text("a.parquet"))).is_ok());
+        for outside in
+            [text("../b.parquet"), text("x/../../b"), "/etc/passwd".into(), "file:///etc/passwd".into()]
+        {
+            assert_eq!(policy.resolve(&outside).unwrap_err().kind, ErrorKind::PathNotAllowed, "{outside}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn row_11_a_symbolic_link_out_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", root.path().join("link")).unwrap();
+        let policy = policy(&[root.path().to_str().unwrap()]);
+        let error = policy.resolve(&root.path().join("link/passwd").to_string_lossy()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::PathNotAllowed);
+        std::os::unix::fs::symlink("/etc", root.path().join("a[1]")).unwrap();
+        assert!(policy.check_exact(&root.path().join("a[1]/passwd")).is_err());
+    }
+
+    #[test]
+    fn row_11_only_configured_urls_are_reachable() {
+        let policy = policy(&["s3://lake/raw", "https://example.com/data/"]);
+        for inside in ["s3://lake/raw/x.parquet", "s3://lake/raw/", "https://example.com/data/x.csv"] {
+            assert!(policy.resolve(inside).is_ok(), "{inside}");
+        }
+        for outside in [
+            "s3://lake/rawhide/x",
+            "s3://lake/raw/../secret",
+            "s3://other/raw/x",
+            "http://169.254.169.254/latest/meta-data",
+            "http://[fe80::1]/x",
+            "https://example.com:8443/data/x",
+            "https://user:pw@example.com/data/x",
+            "gs://lake/raw/x",
+        ] {
+            assert_eq!(policy.resolve(outside).unwrap_err().kind, ErrorKind::PathNotAllowed, "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_shows_no_password() {
+        let error = policy(&[]).resolve("https://user:hunter2@example.com/x?sig=abc").unwrap_err();
+        assert!(!error.message.contains("hunter2") && !error.message.contains("abc"));
+    }
+}

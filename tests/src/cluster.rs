@@ -1,0 +1,272 @@
+//! A cluster of child processes with directories of their own, or one `polarway up`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::{Launch, Process};
+use crate::session::Session;
+use crate::wait::until;
+use crate::{http, tpch};
+
+const ANY_PORT: &str = "127.0.0.1:0";
+const MEMBERSHIP_CEILING: Duration = Duration::from_secs(60);
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    role: &'static str,
+    executors: usize,
+    slots: usize,
+    allow: Vec<String>,
+    settings: Vec<(String, String)>,
+    executor_allow: Option<Vec<String>>,
+    env: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// One scheduler and `executors` executors with two slots each.
+    pub fn cluster(executors: usize) -> Self {
+        Self { executors, ..Self::of("scheduler") }
+    }
+
+    /// One process.
+    pub fn up() -> Self {
+        Self::of("up")
+    }
+
+    fn of(role: &'static str) -> Self {
+        // The loss of an executor is noticed as soon as the product allows; tests kill many.
+        let settings = [("scheduler.executor_timeout", "2s"), ("executor.heartbeat", "500ms")];
+        Self {
+            role,
+            executors: 0,
+            slots: 2,
+            allow: vec![],
+            settings: settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            executor_allow: None,
+            env: vec![],
+        }
+    }
+
+    #[must_use]
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Adds a directory or URL that may be read.
+    #[must_use]
+    pub fn allow(mut self, root: impl AsRef<Path>) -> Self {
+        self.allow.push(root.as_ref().display().to_string());
+        self
+    }
+
+    /// What executors may read, where that differs from what the scheduler may.
+    #[must_use]
+    pub fn allow_executors(mut self, root: impl AsRef<Path>) -> Self {
+        self.executor_allow.get_or_insert_default().push(root.as_ref().display().to_string());
+        self
+    }
+
+    /// A configuration key of all processes.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// An environment variable of all processes.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts the processes and waits until the scheduler knows all executors.
+    pub async fn start(self) -> Cluster {
+        let dir = tempfile::Builder::new().prefix("polarway-test-").tempdir().unwrap();
+        let front = start_front(&self, dir.path(), ANY_PORT);
+        let wanted = self.executors;
+        let mut cluster = Cluster { front, executors: vec![], setup: self, dir, started: 0 };
+        for _ in 0..wanted {
+            cluster.add_executor();
+        }
+        if cluster.setup.role == "up" {
+            cluster.until_executors(1).await;
+        } else {
+            cluster.until_executors(wanted).await;
+        }
+        cluster
+    }
+
+    /// Over TPC-H at scale factor 0.1, with its tables created.
+    pub async fn start_with_tpch(self) -> (Cluster, PathBuf) {
+        let data = tpch::data("0.1");
+        let cluster = self.allow(&data).start().await;
+        tpch::create_tables(&cluster.session().await, &data).await;
+        (cluster, data)
+    }
+
+    fn common(&self, listen: &str, data_dir: &Path, allow: &[String]) -> Vec<String> {
+        let arguments = ["--listen", listen, "--http-listen", ANY_PORT];
+        let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
+        arguments.extend(["--data-dir".into(), data_dir.display().to_string()]);
+        for root in allow {
+            arguments.extend(["--allow".into(), root.clone()]);
+        }
+        for (key, value) in &self.settings {
+            arguments.extend(["--set".into(), format!("{key}={value}")]);
+        }
+        arguments
+    }
+}
+
+fn start_front(setup: &Setup, dir: &Path, listen: &str) -> Process {
+    let mut arguments = vec![setup.role.to_owned()];
+    arguments.extend(setup.common(listen, &dir.join("front"), &setup.allow));
+    if setup.role == "up" {
+        arguments.extend(["--set".into(), format!("executor.slots={}", setup.slots)]);
+    }
+    Process::start(Launch {
+        name: setup.role.to_owned(),
+        arguments,
+        env: setup.env.clone(),
+        log: dir.join("front.log"),
+    })
+}
+
+/// Running processes; stopped when dropped, and their directories removed.
+pub struct Cluster {
+    /// The scheduler, or the whole of `polarway up`.
+    pub front: Process,
+    pub executors: Vec<Process>,
+    setup: Setup,
+    dir: TempDir,
+    /// Executors started so far; numbers are not used twice.
+    started: usize,
+}
+
+impl Cluster {
+    pub fn grpc(&self) -> SocketAddr {
+        self.front.grpc
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.front.http()
+    }
+
+    /// The directory below which all processes of this cluster write.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A new session.
+    pub async fn session(&self) -> Session {
+        Session::connect(self.grpc()).await
+    }
+
+    /// A metric of the scheduler.
+    pub async fn metric(&self, name: &str) -> f64 {
+        http::metric(self.http(), name).await
+    }
+
+    /// Starts one more executor; gives its index. The scheduler learns of it in a moment.
+    pub fn add_executor(&mut self) -> usize {
+        self.started += 1;
+        let name = format!("executor-{}", self.started);
+        let home = self.dir.path().join(&name);
+        let allow = self.setup.executor_allow.as_ref().unwrap_or(&self.setup.allow);
+        let mut arguments = vec!["executor".to_owned()];
+        arguments.extend(self.setup.common(ANY_PORT, &home, allow));
+        arguments.extend(["--scheduler".into(), self.front.grpc.to_string()]);
+        arguments.extend(["--slots".into(), self.setup.slots.to_string()]);
+        arguments.extend(["--name".into(), name.clone()]);
+        arguments.extend(["--work-dir".into(), home.join("work").display().to_string()]);
+        let log = self.dir.path().join(format!("{name}.log"));
+        self.executors.push(Process::start(Launch { name, arguments, env: self.setup.env.clone(), log }));
+        self.executors.len() - 1
+    }
+
+    /// Waits until the scheduler counts so many executors.
+    pub async fn until_executors(&self, count: usize) {
+        let http = self.http();
+        until(format!("the scheduler counts {count} executors"), MEMBERSHIP_CEILING, || async move {
+            (http::metric(http, "polarway_executors").await == count as f64).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGKILL for one executor; what it leaves on disk is removed, as a machine that dies takes it along.
+    pub fn kill_executor(&mut self, index: usize) {
+        let mut victim = self.executors.remove(index);
+        victim.kill();
+        let home = self.dir.path().join(victim.name());
+        std::fs::remove_dir_all(home).unwrap();
+    }
+
+    /// Stops the front and starts it again over the same directories; addresses change.
+    pub async fn restart_front(&mut self) {
+        let status = self.front.stop().await;
+        assert!(status.success(), "{}: {status}", self.front.name());
+        self.start_front_again();
+    }
+
+    /// Starts the front again over the same directories, after it has ended.
+    pub fn start_front_again(&mut self) {
+        assert!(!self.front.is_running());
+        self.front = start_front(&self.setup, self.dir.path(), ANY_PORT);
+    }
+
+    /// The same at a given gRPC address.
+    pub fn start_front_at(&mut self, address: SocketAddr) {
+        assert!(!self.front.is_running());
+        self.front = start_front(&self.setup, self.dir.path(), &address.to_string());
+    }
+
+    /// Directories of the job below the executors' work directories: `<work>/inc-<id>/<job>`. `job` may be a prefix.
+    pub fn job_directories(&self, job: &str) -> Vec<PathBuf> {
+        self.incarnations()
+            .into_iter()
+            .flat_map(|incarnation| entries(&incarnation))
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(job)))
+            .collect()
+    }
+
+    /// All shuffle directories: one for each incarnation of each executor.
+    fn incarnations(&self) -> Vec<PathBuf> {
+        let works = entries(self.dir.path()).into_iter().map(|home| home.join("work"));
+        let ups = entries(&self.dir.path().join("front/executors"));
+        works
+            .chain(ups)
+            .flat_map(|work| entries(&work))
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("inc-")))
+            .collect()
+    }
+
+    /// Waits until no shuffle file of any query is left.
+    pub async fn until_no_shuffle(&self) {
+        until("shuffle directories are removed", MEMBERSHIP_CEILING, || async {
+            self.job_directories("").is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Tasks that run now, over all executors.
+    pub async fn running_tasks(&self) -> f64 {
+        let mut sum = 0.0;
+        for executor in &self.executors {
+            sum += http::metric(executor.http(), "polarway_executor_tasks_running").await;
+        }
+        sum
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    // Directories come and go while they are looked at.
+    std::fs::read_dir(directory)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
+}

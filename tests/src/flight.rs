@@ -1,0 +1,45 @@
+//! Flight SQL without our client: what any driver sees on the wire.
+
+use std::net::SocketAddr;
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::{FlightData, FlightInfo, Ticket};
+use polarway_common::Error;
+use polarway_proto::status::error_from_status;
+use tonic::transport::{Channel, Endpoint};
+
+/// A connection with gRPC's defaults, among them that no message may be larger than 4 MiB.
+pub async fn connect(server: SocketAddr) -> FlightServiceClient<Channel> {
+    let channel = Endpoint::from_shared(format!("http://{server}")).unwrap().connect().await.unwrap();
+    FlightServiceClient::new(channel)
+}
+
+/// Plans a statement; sessions are those of the connection.
+pub async fn info(client: &FlightServiceClient<Channel>, sql: &str) -> FlightInfo {
+    let mut client = FlightSqlServiceClient::new_from_inner(client.clone());
+    client.execute(sql.to_owned(), None).await.unwrap_or_else(|error| panic!("{sql}\n{error}"))
+}
+
+/// The one ticket of a result that the planning server serves itself.
+pub fn ticket(info: &FlightInfo) -> Ticket {
+    let [endpoint] = &info.endpoint[..] else { panic!("not one endpoint: {info}") };
+    endpoint.ticket.clone().unwrap()
+}
+
+/// Size of a message without the few bytes of its frame.
+pub fn size(message: &FlightData) -> usize {
+    message.data_header.len() + message.data_body.len() + message.app_metadata.len()
+}
+
+/// Reads what a ticket stands for to its end; the error is the one that the server sent.
+pub async fn redeem(server: SocketAddr, ticket: impl Into<Vec<u8>>) -> Result<Vec<FlightData>, Error> {
+    let mut client = connect(server).await;
+    let ticket = Ticket { ticket: ticket.into().into() };
+    let mut stream = client.do_get(ticket).await.map_err(|status| error_from_status(&status))?.into_inner();
+    let mut messages = vec![];
+    while let Some(message) = stream.message().await.map_err(|status| error_from_status(&status))? {
+        messages.push(message);
+    }
+    Ok(messages)
+}

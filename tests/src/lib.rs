@@ -1,0 +1,25 @@
+//! The harness of the multi-process tests: it starts the `polarway` binary as a user would, talks to it over the
+//! network, and compares its answers with those of one DataFusion process over the same files.
+
+// A harness fails by panicking: the test runner shows the message and the processes' logs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod binary;
+pub mod cluster;
+pub mod compare;
+pub mod files;
+pub mod flight;
+pub mod http;
+pub mod oracle;
+pub mod process;
+pub mod s3;
+pub mod session;
+pub mod tpch;
+pub mod usage;
+pub mod wait;
+
+pub use cluster::{Cluster, Setup};
+pub use compare::{Order, assert_same, difference};
+pub use oracle::Oracle;
+pub use session::{Answer, Session};
+pub use wait::until;

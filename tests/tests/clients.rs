@@ -1,0 +1,8 @@
+//! How people reach a server: the shell, and drivers that others wrote.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "clients/adbc.rs"]
+mod adbc;
+#[path = "clients/shell.rs"]
+mod shell;

@@ -1,0 +1,10 @@
+//! What a cluster survives: executors that die, files that vanish, processes that are asked to stop.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "cluster/death.rs"]
+mod death;
+#[path = "cluster/drain.rs"]
+mod drain;
+#[path = "cluster/scheduler_death.rs"]
+mod scheduler_death;
