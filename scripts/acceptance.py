@@ -1,5 +1,11 @@
-"""Turns a nextest log into docs/acceptance.md: one line for each acceptance row."""
+"""Turns a nextest log and a list of tests into docs/acceptance.md: one line for each acceptance row.
 
+usage: acceptance.py LOG LIST OUT
+
+LOG is what `cargo nextest run` printed, LIST what `cargo nextest list --message-format json` did.
+"""
+
+import json
 import re
 import sys
 
@@ -9,31 +15,71 @@ ROWS = {
     9: "Bigger than memory", 10: "Concurrency", 11: "Path and URL policy",
 }
 
+LINE = re.compile(r"\s*(PASS|FAIL|TIMEOUT|SIG[A-Z]+|ABORT|LEAK-FAIL)\s+\[.*?\]\s+(?:\(.*?\)\s+)?(\S+)\s+(\S+)")
 
-def main(log: str, out: str) -> None:
-    passed: dict[int, set[str]] = {}
-    failed: dict[int, set[str]] = {}
+Tests = dict[int, set[str]]
+
+
+def add(tests: Tests, name: str) -> None:
+    row = re.search(r"row_(\d+)", name)
+    if row:
+        tests.setdefault(int(row.group(1)), set()).add(name)
+
+
+def outcomes(log: str) -> tuple[Tests, Tests]:
+    """The tests of each row that passed, and those that did not."""
+    passed: Tests = {}
+    failed: Tests = {}
     for line in open(log, encoding="utf-8"):
-        found = re.match(r"\s*(PASS|FAIL|TIMEOUT|SIGKILL|SIGABRT|SIGSEGV)\s+\[.*?\]\s+(?:\(.*?\)\s+)?(\S+)\s+(\S+)", line)
-        row = found and re.search(r"row_(\d+)", found.group(3))
-        if not row:
-            continue
-        table = passed if found.group(1) == "PASS" else failed
-        table.setdefault(int(row.group(1)), set()).add(found.group(3))
+        found = LINE.match(line)
+        if found:
+            add(passed if found.group(1) == "PASS" else failed, found.group(3))
+    return passed, failed
+
+
+def ignored(listed: str) -> Tests:
+    """The tests of each row that no run includes."""
+    tests: Tests = {}
+    with open(listed, encoding="utf-8") as file:
+        suites = json.load(file)["rust-suites"]
+    for suite in suites.values():
+        for name, case in suite["testcases"].items():
+            if case["ignored"]:
+                add(tests, name)
+    return tests
+
+
+def state(good: set[str], bad: set[str], left_out: set[str]) -> str:
+    if bad:
+        return "fails"
+    if left_out:
+        return "incomplete"
+    return "passes" if good else "no test yet"
+
+
+def summary(good: set[str], bad: set[str], left_out: set[str]) -> str:
+    parts = [f"{len(good)} passed"] if good or bad or left_out else []
+    for what, names in (("failed", bad), ("ignored", left_out)):
+        if names:
+            parts.append(f"{len(names)} {what}: {', '.join(sorted(names))}")
+    return ", ".join(parts)
+
+
+def main(log: str, listed: str, out: str) -> None:
+    passed, failed = outcomes(log)
+    left_out = ignored(listed)
     lines = [
         "# Acceptance rows", "",
-        "Written by `make acceptance`. A row is true when all tests that carry its number pass; rows without a test",
-        "belong to parts of Polarway that do not exist yet.", "",
+        "Written by `make acceptance`. A row is true when all tests that carry its number run and pass; with an ignored one",
+        "it is incomplete. Rows without a test belong to parts of Polarway that do not exist yet.", "",
         "| row | feature | state | tests |", "|---|---|---|---|",
     ]
-    for number in sorted(set(ROWS) | set(passed) | set(failed)):
-        good, bad = passed.get(number, set()), failed.get(number, set())
-        state = "fails" if bad else "passes" if good else "no test yet"
-        tests = f"{len(good)} passed" + (f", {len(bad)} failed: {', '.join(sorted(bad))}" if bad else "")
-        lines.append(f"| {number} | {ROWS.get(number, '')} | {state} | {tests if good or bad else ''} |")
+    for number in sorted(set(ROWS) | set(passed) | set(failed) | set(left_out)):
+        row = [tests.get(number, set()) for tests in (passed, failed, left_out)]
+        lines.append(f"| {number} | {ROWS.get(number, '')} | {state(*row)} | {summary(*row)} |")
     with open(out, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:4])

@@ -66,7 +66,8 @@ pub enum Suite {
     Tpch,
     /// TPC-H and a small query over two executors, against DataFusion in process and stock Ballista.
     Staged,
-    /// Latency of the smallest queries, and throughput of a small aggregate under 1 to 500 clients.
+    /// Latency of the smallest queries, throughput of a small aggregate under 1 to 500 clients, and its latency beside
+    /// a long query.
     Small,
     /// A large result through the door, against pyarrow.
     Fetch,
@@ -114,7 +115,7 @@ pub struct RunArgs {
     /// The product [default: `polarway` beside this program].
     #[arg(long)]
     pub polarway: Option<PathBuf>,
-    /// Scale factor of the `supplier` table in the small suites.
+    /// Scale factor of TPC-H in the small suites.
     #[arg(long, default_value_t = 1.0)]
     pub small_scale: f64,
     /// Requests of one client per case in the latency suites.

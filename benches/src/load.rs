@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -81,21 +82,64 @@ pub async fn closed_loop<C: Client>(
 async fn one_client<C: Client>(mut client: C, sql: Arc<str>, until: Instant, patience: Duration) -> Load {
     let mut load = Load::default();
     while Instant::now() < until {
-        match timed(&mut client, &sql, patience).await {
-            Ok(sample) => {
-                load.samples_ms.push(sample.millis);
-                load.rows = Some(sample.rows);
-            }
-            Err(failure) => {
-                load.fail(&failure, 1);
-                sleep(PAUSE_AFTER_FAILURE).await;
-            }
-        }
+        load.one_more(&mut client, &sql, patience).await;
     }
     load
 }
 
+/// Lets `light` send `short` one after the other while `heavy` sends `long` back to back: some that do not count, so
+/// that the long one is well under way, and then `requests`. The last long request is waited for. Gives both loads.
+pub async fn beside<C: Client>(
+    mut light: C,
+    short: &str,
+    mut heavy: C,
+    long: &str,
+    (unmeasured, requests): (usize, usize),
+    patience: Duration,
+) -> (Load, Load) {
+    let (long, enough) = (long.to_owned(), Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&enough);
+    let working = tokio::spawn(async move {
+        let (begin, mut load) = (Instant::now(), Load::default());
+        while !seen.load(Ordering::Relaxed) {
+            load.one_more(&mut heavy, &long, patience).await;
+        }
+        load.seconds = begin.elapsed().as_secs_f64();
+        load
+    });
+    let mut first = Load::default();
+    for _ in 0..unmeasured {
+        first.one_more(&mut light, short, patience).await;
+    }
+    let (begin, mut load) = (Instant::now(), Load::default());
+    for _ in 0..requests {
+        load.one_more(&mut light, short, patience).await;
+    }
+    load.seconds = begin.elapsed().as_secs_f64();
+    enough.store(true, Ordering::Relaxed);
+    let worked = working.await.unwrap_or_else(|error| {
+        let mut broken = Load::default();
+        broken.fail(&Failure::from(error), 1);
+        broken
+    });
+    (load, worked)
+}
+
 impl Load {
+    /// Sends one request and adds what came of it.
+    async fn one_more<C: Client>(&mut self, client: &mut C, sql: &str, patience: Duration) {
+        match timed(client, sql, patience).await {
+            Ok(sample) => {
+                self.samples_ms.push(sample.millis);
+                self.rows = Some(sample.rows);
+            }
+            Err(failure) => {
+                self.fail(&failure, 1);
+                sleep(PAUSE_AFTER_FAILURE).await;
+            }
+        }
+    }
+
     fn merge(&mut self, other: Load) {
         self.samples_ms.extend(other.samples_ms);
         self.rows = other.rows.or(self.rows);
@@ -165,6 +209,17 @@ mod tests {
         assert_eq!(load.failures.len(), 1);
         assert_eq!(load.failures[0].message, "no luck");
         assert!((2..=12).contains(&load.failures[0].count), "{}", load.failures[0].count);
+    }
+
+    #[tokio::test]
+    async fn short_requests_are_timed_while_a_long_one_runs() {
+        let client = |millis| Fake { delay: Duration::from_millis(millis), fails: false };
+        let patience = Duration::from_secs(5);
+        let (short, long) = beside(client(2), "short", client(40), "long", (3, 30), patience).await;
+        assert_eq!((short.samples_ms.len(), short.rows), (30, Some(3)));
+        assert!(!long.samples_ms.is_empty() && long.samples_ms.iter().all(|sample| *sample >= 39.0));
+        assert!(short.failures.is_empty() && long.failures.is_empty());
+        assert!(long.seconds >= short.seconds);
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use crate::engines::Launcher;
 use crate::failure::{Context, Failure, Result};
 use crate::machine::Machine;
 use crate::record::{FORMAT, Report, SuiteRecord};
-use crate::suites::{Bench, concurrency, fetch, files, memory, note, small, staged, tpch};
+use crate::suites::{Bench, beside, concurrency, fetch, files, memory, note, small, staged, tpch};
 
 /// One subject at one scale; each makes one record.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,6 +21,7 @@ enum Step {
     StagedSmall,
     Small,
     Concurrency,
+    Beside,
     Fetch,
     Memory,
     Files,
@@ -72,7 +73,7 @@ fn steps(args: &RunArgs) -> Vec<Step> {
         steps.extend(args.scale.iter().map(|&scale| Step::Staged { scale }));
     }
     if args.wants(Suite::Small) {
-        steps.extend([Step::Small, Step::Concurrency]);
+        steps.extend([Step::Small, Step::Concurrency, Step::Beside]);
     }
     if args.wants(Suite::Staged) {
         steps.push(Step::StagedSmall);
@@ -90,6 +91,7 @@ impl Step {
             Step::StagedSmall => "staged-small".into(),
             Step::Small => "small".into(),
             Step::Concurrency => "concurrency".into(),
+            Step::Beside => "beside".into(),
             Step::Fetch => "fetch".into(),
             Step::Memory => "memory".into(),
             Step::Files => "files".into(),
@@ -103,6 +105,7 @@ impl Step {
             Step::StagedSmall => staged::small(bench).await,
             Step::Small => small::run(bench).await,
             Step::Concurrency => concurrency::run(bench).await,
+            Step::Beside => beside::run(bench).await,
             Step::Fetch => fetch::run(bench).await,
             Step::Memory => memory::run(bench).await,
             Step::Files => files::run(bench).await,
@@ -183,6 +186,7 @@ mod tests {
                 "staged-sf10",
                 "small",
                 "concurrency",
+                "beside",
                 "staged-small",
                 "fetch",
                 "memory",

@@ -1,5 +1,6 @@
 //! Network addresses as configuration names them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,12 +56,28 @@ impl FromStr for HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        write!(f, "{}:{}", url_host(&self.host), self.port)
     }
+}
+
+/// `host` as it stands before a port: an IPv6 address gets brackets there, unless it has them.
+pub fn url_host(host: &str) -> Cow<'_, str> {
+    if host.contains(':') && !host.starts_with('[') {
+        Cow::Owned(format!("[{host}]"))
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+/// Whether `text` is a host without a port: a name, an IPv4 address, or an IPv6 address with or without brackets.
+pub fn is_host(text: &str) -> bool {
+    format!("{}:0", url_host(text)).parse::<HostPort>().is_ok()
+}
+
+/// Whether a server that listens on `host` takes connections on every interface.
+pub fn is_wildcard(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified())
 }
 
 impl Serialize for HostPort {
@@ -85,6 +102,28 @@ mod tests {
             assert_eq!(text.parse::<HostPort>().unwrap().to_string(), text);
         }
         assert_eq!("[::1]:8080".parse::<HostPort>().unwrap().as_pair(), ("::1", 8080));
+    }
+
+    #[test]
+    fn an_ipv6_host_gets_its_brackets_once() {
+        for host in ["::1", "[::1]"] {
+            assert_eq!(url_host(host), "[::1]");
+            assert_eq!(HostPort::new(host, 7).to_string(), "[::1]:7");
+        }
+        assert_eq!(url_host("executor-1"), "executor-1");
+    }
+
+    #[test]
+    fn a_host_is_told_from_an_address_and_from_all_interfaces() {
+        for host in ["executor-1", "10.0.0.1", "fe80::1", "[fe80::1]"] {
+            assert!(is_host(host) && !is_wildcard(host), "{host}");
+        }
+        for text in ["", "executor-1:50052", "http://executor-1", "a b", "[x]"] {
+            assert!(!is_host(text), "{text}");
+        }
+        for host in ["0.0.0.0", "::", "[::]", "0:0:0:0:0:0:0:0"] {
+            assert!(is_wildcard(host), "{host}");
+        }
     }
 
     #[test]

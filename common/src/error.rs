@@ -136,6 +136,48 @@ impl ErrorKind {
         Self::ALL.into_iter().find(|kind| kind.reason() == reason)
     }
 
+    /// What to do about an error of this kind, where nothing more exact is known.
+    pub fn hint(self) -> &'static str {
+        match self {
+            ErrorKind::Syntax => "correct the statement; statements are sent one by one",
+            ErrorKind::Plan => "check names and arguments; DESCRIBE shows a table's columns",
+            ErrorKind::TableNotFound => "SHOW TABLES lists what there is",
+            ErrorKind::ColumnNotFound => "DESCRIBE shows a table's columns; double quotes keep a name's case",
+            ErrorKind::NotFound => "check the name",
+            ErrorKind::AlreadyExists => "use CREATE OR REPLACE or IF NOT EXISTS",
+            ErrorKind::TypeMismatch => "cast explicitly; TRY_CAST gives NULL for values that do not fit",
+            ErrorKind::Execution => {
+                "filter the values that the expression cannot take, or guard them, for example with CASE"
+            }
+            ErrorKind::InvalidSetting => "SHOW ALL lists settings and their values",
+            ErrorKind::FileNotFound => {
+                "check the path; relative ones count from the server's working directory, and files may have gone since the table was created"
+            }
+            ErrorKind::PermissionDenied => "check the rights and credentials that the server runs with",
+            ErrorKind::PathNotAllowed => {
+                "an operator can add its root to `storage.allowed`, on the scheduler and on every executor"
+            }
+            ErrorKind::CorruptFile => "check that the file has the table's format, and write it again",
+            ErrorKind::SchemaMismatch => "create the table anew, or write the file with the table's columns",
+            ErrorKind::OutOfMemory => {
+                "raise `query.memory_limit` or polarway.memory_limit, run fewer queries at once, or aggregate before sorting and joining"
+            }
+            ErrorKind::Overloaded => "retry after the given delay",
+            ErrorKind::DeadlineExceeded => "raise polarway.timeout, or ask for less",
+            ErrorKind::Cancelled => "run the statement again if its end was not intended",
+            ErrorKind::Unsupported => "the SQL reference (docs/sql.md) says what is offered",
+            ErrorKind::ExecutorLost => "run the statement again",
+            ErrorKind::NoExecutors => "start executors with `polarway executor`, and retry",
+            ErrorKind::Draining => "retry, or ask another server",
+            ErrorKind::StoreUnavailable => "retry; check the store's endpoint",
+            ErrorKind::InvalidTicket => "ask for the statement's flight info again",
+            ErrorKind::Configuration => "correct the key that the message names",
+            ErrorKind::Internal => {
+                "this is a defect; report it with the statement and the server's log around it"
+            }
+        }
+    }
+
     /// Whether the same request can succeed when it is sent again unchanged.
     pub fn is_retryable(self) -> bool {
         matches!(
@@ -168,7 +210,7 @@ pub struct Error {
     pub kind: ErrorKind,
     /// One sentence that names the cause.
     pub message: String,
-    /// What to do about it.
+    /// What to do about it; on its way to a client an error without one gets [`ErrorKind::hint`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,6 +270,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -235,6 +279,13 @@ mod tests {
         for kind in ErrorKind::ALL {
             assert_eq!(ErrorKind::from_reason(kind.reason()), Some(kind));
         }
+    }
+
+    #[test]
+    fn every_kind_says_what_to_do_in_words_of_its_own() {
+        let hints: HashSet<&str> = ErrorKind::ALL.into_iter().map(ErrorKind::hint).collect();
+        assert_eq!(hints.len(), ErrorKind::ALL.len());
+        assert!(hints.iter().all(|hint| hint.len() > 10 && !hint.ends_with('.')));
     }
 
     #[test]

@@ -1,22 +1,30 @@
 //! Decoding and computing run on threads of their own, so that a busy query never delays a heartbeat or an RPC.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::StreamExt;
+use futures::{FutureExt, Stream, StreamExt};
 use polarway_common::{Error, ErrorKind};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::DropGuard;
+
+use crate::guarded::StoppablePlan;
 
 /// Batches a plan may be ahead of its reader.
 const AHEAD: usize = 4;
+
+/// What a plan's task hands over: batches, and as its last word an error or `None`, which says that the result is
+/// whole. A channel that closes without a last word is no end: the task was aborted or it panicked.
+type Handed = Result<Option<RecordBatch>, DataFusionError>;
 
 /// A Tokio runtime for computing. Dropping it does not wait for its tasks.
 #[derive(Debug)]
@@ -49,29 +57,31 @@ impl CpuRuntime {
         plan: Arc<dyn ExecutionPlan>,
         context: Arc<TaskContext>,
         timeout: Option<Duration>,
+    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+        Ok(self.run_stoppable(StoppablePlan::of_query(plan)?, context, timeout))
+    }
+
+    /// Like [`run`](Self::run), of a plan that its caller looks at afterwards.
+    pub fn run_stoppable(
+        &self,
+        StoppablePlan { plan, stop }: StoppablePlan,
+        context: Arc<TaskContext>,
+        timeout: Option<Duration>,
     ) -> SendableRecordBatchStream {
         let schema = plan.schema();
         let (sender, receiver) = mpsc::channel(AHEAD);
         let task = self.handle.spawn(async move {
-            let work = pump(plan, context, sender.clone());
-            let stopped = match timeout {
-                None => {
-                    work.await;
-                    return;
-                }
-                Some(limit) => tokio::time::timeout(limit, work).await.is_err(),
+            let work = pump(plan, context, &sender);
+            let last = match timeout {
+                None => work.await,
+                Some(limit) => tokio::time::timeout(limit, work)
+                    .await
+                    .unwrap_or_else(|_| Err(external(deadline_exceeded(limit)))),
             };
-            if stopped {
-                let error = deadline_exceeded(timeout.unwrap_or_default());
-                let _ = sender.send(Err(DataFusionError::External(Box::new(error)))).await;
-            }
+            let _ = sender.send(last).await;
         });
-        let guard = AbortOnDrop(task);
-        let batches = ReceiverStream::new(receiver).map(move |batch| {
-            let _running = &guard;
-            batch
-        });
-        adapt(schema, batches)
+        let running = (stop.drop_guard(), AbortOnDrop(task));
+        Box::pin(Batches { schema, receiver, ended: false, _running: running })
     }
 }
 
@@ -92,32 +102,33 @@ pub fn deadline_exceeded(limit: Duration) -> Error {
     .with_hint("raise it with SET polarway.timeout = '5m'")
 }
 
+/// Runs a plan to its end; gives the last word. Both steps run code that may panic.
 async fn pump(
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
-    sender: mpsc::Sender<Result<RecordBatch, DataFusionError>>,
-) {
-    let mut stream = match execute_stream(plan, context) {
-        Ok(stream) => stream,
-        Err(error) => {
-            let _ = sender.send(Err(error)).await;
-            return;
-        }
-    };
+    sender: &mpsc::Sender<Handed>,
+) -> Handed {
+    let started = catch_unwind(AssertUnwindSafe(|| execute_stream(plan, context)));
+    let mut stream = started.unwrap_or_else(|panic| Err(panicked(&panic)))?;
     loop {
-        let next = std::panic::AssertUnwindSafe(stream.next());
-        let item = match futures::FutureExt::catch_unwind(next).await {
-            Ok(Some(item)) => item,
-            Ok(None) => return,
-            Err(panic) => {
-                Err(DataFusionError::Internal(format!("the plan panicked: {}", panic_text(&panic))))
+        match AssertUnwindSafe(stream.next()).catch_unwind().await {
+            Ok(Some(batch)) => {
+                if sender.send(Ok(Some(batch?))).await.is_err() {
+                    return Ok(None);
+                }
             }
-        };
-        let failed = item.is_err();
-        if sender.send(item).await.is_err() || failed {
-            return;
+            Ok(None) => return Ok(None),
+            Err(panic) => return Err(panicked(&panic)),
         }
     }
+}
+
+fn panicked(panic: &Box<dyn std::any::Any + Send>) -> DataFusionError {
+    external(Error::internal(format!("the plan panicked: {}", panic_text(panic))))
+}
+
+fn external(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
 }
 
 /// The message of a caught panic.
@@ -129,11 +140,33 @@ pub fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
         .unwrap_or_else(|| "unknown cause".to_owned())
 }
 
-fn adapt(
+/// The reader's end of a plan that runs. Dropping it stops the plan.
+struct Batches {
     schema: SchemaRef,
-    batches: impl futures::Stream<Item = Result<RecordBatch, DataFusionError>> + Send + 'static,
-) -> SendableRecordBatchStream {
-    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+    receiver: mpsc::Receiver<Handed>,
+    ended: bool,
+    _running: (DropGuard, AbortOnDrop),
+}
+
+impl Stream for Batches {
+    type Item = Result<RecordBatch, DataFusionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let handed = ready!(self.receiver.poll_recv(cx))
+            .unwrap_or_else(|| Err(external(Error::internal("the plan was stopped before its end"))));
+        let item = handed.transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        Poll::Ready(item)
+    }
+}
+
+impl RecordBatchStream for Batches {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -146,10 +179,94 @@ impl Drop for AbortOnDrop {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
     use datafusion::prelude::SessionContext;
-    use futures::TryStreamExt;
+    use futures::{TryStreamExt, stream};
 
     use super::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fault {
+        AtTheStart,
+        Midway,
+        Endless,
+    }
+
+    /// Gives one batch and then does what its fault says.
+    #[derive(Debug)]
+    struct Faulty {
+        schema: SchemaRef,
+        fault: Fault,
+    }
+
+    impl PartitionStream for Faulty {
+        fn schema(&self) -> &SchemaRef {
+            &self.schema
+        }
+
+        fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+            let fault = self.fault;
+            assert!(fault != Fault::AtTheStart, "boom at the start");
+            let column = Arc::new(Int64Array::from(vec![1]));
+            let batch = RecordBatch::try_new(Arc::clone(&self.schema), vec![column]).unwrap();
+            let rest = stream::poll_fn(move |_| {
+                assert!(fault != Fault::Midway, "boom midway");
+                Poll::<Option<Result<RecordBatch, DataFusionError>>>::Pending
+            });
+            let batches = stream::iter([Ok::<_, DataFusionError>(batch)]).chain(rest);
+            Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+        }
+    }
+
+    fn faulty(fault: Fault) -> Arc<dyn ExecutionPlan> {
+        let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let source: Arc<dyn PartitionStream> = Arc::new(Faulty { schema: Arc::clone(&schema), fault });
+        Arc::new(StreamingTableExec::try_new(schema, vec![source], None, vec![], false, None).unwrap())
+    }
+
+    /// The batches that came before the error with which every faulty plan must end.
+    async fn batches_and_error(mut stream: SendableRecordBatchStream) -> (usize, Error) {
+        let mut batches = 0;
+        loop {
+            let item = tokio::time::timeout(Duration::from_secs(30), stream.next()).await.unwrap();
+            match item.expect("a result that is not whole ended without an error") {
+                Ok(_) => batches += 1,
+                Err(error) => {
+                    assert!(stream.next().await.is_none());
+                    return (batches, crate::errors::classify(&error));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_not_the_end() {
+        let cpu = CpuRuntime::new("test-cpu", 1).unwrap();
+        let context = SessionContext::new();
+        for timeout in [None, Some(Duration::from_secs(30))] {
+            for (fault, before, text) in
+                [(Fault::AtTheStart, 0, "boom at the start"), (Fault::Midway, 1, "boom midway")]
+            {
+                let stream = cpu.run(faulty(fault), context.task_ctx(), timeout).unwrap();
+                let (batches, error) = batches_and_error(stream).await;
+                assert_eq!((batches, error.kind), (before, ErrorKind::Internal));
+                assert!(error.message.contains(text), "{error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_shuts_down_is_an_error_and_not_the_end() {
+        let cpu = CpuRuntime::new("test-cpu", 1).unwrap();
+        let mut stream = cpu.run(faulty(Fault::Endless), SessionContext::new().task_ctx(), None).unwrap();
+        assert!(stream.next().await.unwrap().is_ok());
+        drop(cpu);
+        let (batches, error) = batches_and_error(stream).await;
+        assert_eq!((batches, error.kind), (0, ErrorKind::Internal));
+    }
 
     #[tokio::test]
     async fn a_plan_runs_and_a_deadline_stops_it() {
@@ -159,11 +276,12 @@ mod tests {
             let context = context.clone();
             async move { context.sql(sql).await.unwrap().create_physical_plan().await.unwrap() }
         };
-        let stream = cpu.run(plan("select count(*) from range(1000)").await, context.task_ctx(), None);
+        let stream =
+            cpu.run(plan("select count(*) from range(1000)").await, context.task_ctx(), None).unwrap();
         let batches: Vec<_> = stream.try_collect().await.unwrap();
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
         let endless = plan("select sum(a.value * b.value) from range(100000) a, range(100000) b").await;
-        let stream = cpu.run(endless, context.task_ctx(), Some(Duration::from_millis(50)));
+        let stream = cpu.run(endless, context.task_ctx(), Some(Duration::from_millis(50))).unwrap();
         let error = stream.try_collect::<Vec<_>>().await.unwrap_err();
         assert_eq!(crate::errors::classify(&error).kind, ErrorKind::DeadlineExceeded);
     }

@@ -11,7 +11,9 @@ use polarway_common::{Error, ErrorKind, Place};
 /// Columns that a hint lists at most.
 const SHOWN_COLUMNS: usize = 20;
 
-const MEMORY_HINT: &str = "raise `query.memory_limit` or polarway.memory_limit, run fewer queries at once, or aggregate before sorting and joining";
+const CREDENTIALS_HINT: &str = "check the credentials the server runs with";
+const DISK_HINT: &str =
+    "the disk is full; free some of it, or put `query.spill_dir` and `executor.work_dir` on a larger one";
 
 /// Marks an encoded [`Error`] inside a text that Ballista carries.
 const MARKER: &str = "polarway-error:";
@@ -55,6 +57,9 @@ pub fn from_text(text: &str) -> Option<Error> {
                 .with_hint("an operator can add its directory or URL prefix to `storage.allowed`"),
         );
     }
+    if let Some(store) = store_text(text) {
+        return Some(store);
+    }
     let (kind, prefix) = [
         (ErrorKind::ExecutorLost, "shuffle input is damaged: "),
         (ErrorKind::OutOfMemory, "Resources exhausted: "),
@@ -63,17 +68,43 @@ pub fn from_text(text: &str) -> Option<Error> {
         (ErrorKind::Execution, "Arithmetic overflow: "),
         (ErrorKind::CorruptFile, "Parquet error: "),
         (ErrorKind::CorruptFile, "Csv error: "),
-        (ErrorKind::CorruptFile, "Json error: "),
+        (ErrorKind::CorruptFile, JSON_PREFIX),
     ]
     .into_iter()
     .find(|(_, prefix)| text.contains(prefix))?;
     let message = text.split_once(prefix).map_or(text, |(_, rest)| rest);
     let message = if message.is_empty() { prefix } else { message };
-    let mut error = Error::new(kind, first_sentence(message));
-    if kind == ErrorKind::OutOfMemory {
-        error = error.with_hint(MEMORY_HINT);
+    let kind = if prefix == JSON_PREFIX { json_kind(message) } else { kind };
+    Some(Error::new(kind, first_sentence(message)))
+}
+
+/// What an object store's error means that was flattened to text, as DataFusion does with those of Parquet footers.
+fn store_text(text: &str) -> Option<Error> {
+    let after = |phrase: &str| text.split_once(phrase).map(|(_, rest)| rest);
+    let path = |rest: &str| rest.split_once(": ").map_or(rest, |(path, _)| path).to_owned();
+    let refused = after("lacked the necessary privileges to complete for path ")
+        .or_else(|| after("lacked valid authentication credentials for path "));
+    if let Some(rest) = refused {
+        let message = format!("no permission to read `{}`", path(rest));
+        return Some(Error::new(ErrorKind::PermissionDenied, message).with_hint(CREDENTIALS_HINT));
     }
-    Some(error)
+    let missing = after("Object at location ").filter(|rest| rest.contains(" not found: "));
+    if let Some((path, _)) = missing.and_then(|rest| rest.split_once(" not found: ")) {
+        return Some(Error::new(ErrorKind::FileNotFound, format!("`{path}` does not exist")));
+    }
+    REMOTE_STORES.into_iter().find_map(|store| {
+        after(&format!("Generic {store} error: ")).map(|rest| remote_store_error(store, first_sentence(rest)))
+    })
+}
+
+/// What `object_store` calls its stores that are reached over a network.
+const REMOTE_STORES: [&str; 4] = ["S3", "GCS", "MicrosoftAzure", "HTTP"];
+
+const JSON_PREFIX: &str = "Json error: ";
+
+/// Arrow has one error for text that is not JSON and for JSON whose values do not fit the columns.
+fn json_kind(message: &str) -> ErrorKind {
+    if message.contains("whilst decoding field") { ErrorKind::TypeMismatch } else { ErrorKind::CorruptFile }
 }
 
 /// Classifies an engine error.
@@ -122,9 +153,7 @@ fn classify_root(error: &DataFusionError) -> Error {
         DfError::Plan(message) => plan_error(message),
         DfError::Configuration(message) => Error::new(ErrorKind::InvalidSetting, message),
         DfError::NotImplemented(message) => Error::new(ErrorKind::Unsupported, message),
-        DfError::ResourcesExhausted(message) => {
-            Error::new(ErrorKind::OutOfMemory, first_sentence(message)).with_hint(MEMORY_HINT)
-        }
+        DfError::ResourcesExhausted(message) => Error::new(ErrorKind::OutOfMemory, first_sentence(message)),
         DfError::ObjectStore(inner) => store_error(inner),
         DfError::ParquetError(inner) => parquet_error(inner),
         DfError::ArrowError(inner, _) => arrow_error(inner),
@@ -204,8 +233,13 @@ fn plan_error(message: &str) -> Error {
     if let Some(name) = message.strip_prefix("table '").and_then(|rest| rest.split_once("' not found")) {
         return Error::new(ErrorKind::TableNotFound, format!("table `{}` does not exist", name.0));
     }
-    if message.starts_with("Invalid function") {
-        return Error::new(ErrorKind::NotFound, message.trim_end_matches('.'));
+    if let Some((name, rest)) =
+        message.strip_prefix("Invalid function '").and_then(|rest| rest.split_once('\''))
+    {
+        let mut error = Error::new(ErrorKind::NotFound, format!("function `{name}` does not exist"));
+        let near = rest.split_once("Did you mean '").and_then(|(_, rest)| rest.split_once('\''));
+        error.hint = near.map(|(near, _)| format!("did you mean `{near}`?"));
+        return error;
     }
     if message.contains("failed to resolve schema") || message.contains("failed to resolve catalog") {
         return Error::new(ErrorKind::NotFound, message);
@@ -248,10 +282,13 @@ pub fn arrow_error(error: &ArrowError) -> Error {
         ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => {
             Error::new(ErrorKind::Execution, message)
         }
-        ArrowError::CsvError(message) | ArrowError::JsonError(message) | ArrowError::IpcError(message) => {
+        ArrowError::JsonError(message) => Error::new(json_kind(message), message),
+        ArrowError::CsvError(message) | ArrowError::IpcError(message) => {
             Error::new(ErrorKind::CorruptFile, message)
         }
-        ArrowError::ParquetError(message) => Error::new(ErrorKind::CorruptFile, message),
+        ArrowError::ParquetError(message) => {
+            store_text(message).unwrap_or_else(|| Error::new(ErrorKind::CorruptFile, message))
+        }
         ArrowError::SchemaError(message) => Error::new(ErrorKind::SchemaMismatch, message),
         ArrowError::IoError(message, inner) => {
             let mut classified = io_error(inner);
@@ -275,8 +312,10 @@ fn parquet_error(error: &ParquetError) -> Error {
         other if other.to_string().contains("outside the locations") => {
             from_text(&other.to_string()).unwrap_or_else(|| Error::internal(other.to_string()))
         }
-        other => Error::new(ErrorKind::CorruptFile, format!("the Parquet file is damaged: {other}"))
-            .with_hint("check that the file is Parquet and was written whole"),
+        other => store_text(&other.to_string()).unwrap_or_else(|| {
+            Error::new(ErrorKind::CorruptFile, format!("the Parquet file is damaged: {other}"))
+                .with_hint("check that the file is Parquet and was written whole")
+        }),
     }
 }
 
@@ -293,7 +332,7 @@ fn store_error(error: &object_store::Error) -> Error {
                     ErrorKind::PermissionDenied,
                     format!("no permission to read `{path}`: {source}"),
                 )
-                .with_hint("check the credentials the server runs with"),
+                .with_hint(CREDENTIALS_HINT),
             }
         }
         Store::Generic { store, source } => generic_store_error(store, source.as_ref()),
@@ -304,6 +343,9 @@ fn store_error(error: &object_store::Error) -> Error {
 }
 
 fn generic_store_error(store: &str, source: &(dyn std::error::Error + 'static)) -> Error {
+    if REMOTE_STORES.contains(&store) {
+        return remote_store_error(store, source.to_string());
+    }
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source);
     while let Some(current) = cause {
         if let Some(io) = current.downcast_ref::<std::io::Error>() {
@@ -314,6 +356,19 @@ fn generic_store_error(store: &str, source: &(dyn std::error::Error + 'static)) 
         cause = current.source();
     }
     Error::new(ErrorKind::StoreUnavailable, format!("{store}: {source}"))
+}
+
+/// Lists have no error of their own for what a server refuses; the status stands in the text only.
+fn remote_store_error(store: &str, text: String) -> Error {
+    let message = format!("{store}: {text}");
+    let answered = |status: &str| text.contains(&format!("non-2xx status code: {status}"));
+    if answered("403") || answered("401") {
+        return Error::new(ErrorKind::PermissionDenied, message).with_hint(CREDENTIALS_HINT);
+    }
+    if answered("404") {
+        return Error::new(ErrorKind::FileNotFound, message);
+    }
+    Error::new(ErrorKind::StoreUnavailable, message)
         .with_hint("the object store did not answer as expected; check its endpoint and retry")
 }
 
@@ -325,7 +380,8 @@ fn io_error(error: &std::io::Error) -> Error {
         std::io::ErrorKind::StorageFull => ErrorKind::OutOfMemory,
         _ => ErrorKind::Internal,
     };
-    Error::new(kind, error.to_string())
+    let classified = Error::new(kind, error.to_string());
+    if error.kind() == std::io::ErrorKind::StorageFull { classified.with_hint(DISK_HINT) } else { classified }
 }
 
 fn first_sentence(message: &str) -> String {
@@ -370,6 +426,91 @@ mod tests {
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::OutOfMemory, "the limit is used up"));
         let cast = from_text("Arrow error: Cast error: Cannot cast string 'a'").unwrap();
         assert_eq!((cast.kind, cast.message.as_str()), (ErrorKind::TypeMismatch, "Cannot cast string 'a'"));
+    }
+
+    #[test]
+    fn json_that_is_broken_is_told_from_values_that_do_not_fit() {
+        let of = |text: &str| {
+            let direct = arrow_error(&ArrowError::JsonError(text.into())).kind;
+            // Some writers keep the text only.
+            assert_eq!(from_text(&format!("Arrow error: Json error: {text}")).unwrap().kind, direct);
+            direct
+        };
+        assert_eq!(of("Truncated record whilst reading value"), ErrorKind::CorruptFile);
+        let wrong = "whilst decoding field 'id': failed to parse \"seven\" as Int64";
+        assert_eq!(of(wrong), ErrorKind::TypeMismatch);
+    }
+
+    #[test]
+    fn a_missing_function_names_a_near_one() {
+        let error = classify(&DataFusionError::Plan("Invalid function 'summ'.\nDid you mean 'sum'?".into()));
+        assert_eq!(
+            (error.kind, error.message.as_str()),
+            (ErrorKind::NotFound, "function `summ` does not exist")
+        );
+        assert_eq!(error.hint.as_deref(), Some("did you mean `sum`?"));
+    }
+
+    #[test]
+    fn a_list_that_a_store_refuses_is_no_outage() {
+        let refused = |status: &str| {
+            let source = format!(
+                "Error performing GET http://s3/b in 1ms - Server returned non-2xx status code: {status}: <Error/>"
+            );
+            let error = object_store::Error::Generic { store: "S3", source: source.into() };
+            classify(&DataFusionError::ObjectStore(Box::new(error))).kind
+        };
+        assert_eq!(refused("403 Forbidden"), ErrorKind::PermissionDenied);
+        assert_eq!(refused("401 Unauthorized"), ErrorKind::PermissionDenied);
+        assert_eq!(refused("404 Not Found"), ErrorKind::FileNotFound);
+        assert_eq!(refused("503 Service Unavailable"), ErrorKind::StoreUnavailable);
+    }
+
+    #[test]
+    fn a_store_that_is_down_is_no_defect_of_ours() {
+        let down = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = object_store::Error::Generic { store: "S3", source: Box::new(down) };
+        let error = classify(&DataFusionError::ObjectStore(Box::new(error)));
+        assert_eq!(error.kind, ErrorKind::StoreUnavailable);
+    }
+
+    #[test]
+    fn a_footer_that_could_not_be_fetched_is_not_a_damaged_file() {
+        let kind = |error: object_store::Error| {
+            let text = format!("Failed to fetch metadata for file a/b.parquet: Object Store error: {error}");
+            let direct =
+                classify(&DataFusionError::ParquetError(Box::new(ParquetError::General(text.clone()))));
+            assert_eq!(from_text(&format!("Parquet error: {text}")).unwrap(), direct);
+            direct.kind
+        };
+        let path = || "a/b.parquet".to_owned();
+        let why = || "no".into();
+        assert_eq!(
+            kind(object_store::Error::PermissionDenied { path: path(), source: why() }),
+            ErrorKind::PermissionDenied
+        );
+        assert_eq!(
+            kind(object_store::Error::Unauthenticated { path: path(), source: why() }),
+            ErrorKind::PermissionDenied
+        );
+        assert_eq!(
+            kind(object_store::Error::NotFound { path: path(), source: why() }),
+            ErrorKind::FileNotFound
+        );
+        assert_eq!(
+            kind(object_store::Error::Generic { store: "S3", source: why() }),
+            ErrorKind::StoreUnavailable
+        );
+        let damaged = DataFusionError::ParquetError(Box::new(ParquetError::General("bad footer".to_owned())));
+        assert_eq!(classify(&damaged).kind, ErrorKind::CorruptFile);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_too_little_memory() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = classify(&DataFusionError::IoError(full));
+        assert_eq!(error.kind, ErrorKind::OutOfMemory);
+        assert!(error.hint.unwrap().contains("disk"));
     }
 
     #[test]

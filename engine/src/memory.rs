@@ -28,11 +28,6 @@ impl QueryPool {
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
     }
-
-    fn add(&self, bytes: usize) {
-        let now = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.peak.fetch_max(now, Ordering::Relaxed);
-    }
 }
 
 impl fmt::Display for QueryPool {
@@ -56,7 +51,8 @@ impl MemoryPool for QueryPool {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.parent.grow(reservation, additional);
-        self.add(additional);
+        let before = self.used.fetch_add(additional, Ordering::Relaxed);
+        self.peak.fetch_max(before + additional, Ordering::Relaxed);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
@@ -65,18 +61,24 @@ impl MemoryPool for QueryPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let used = self.used.load(Ordering::Relaxed);
-        if used.saturating_add(additional) > self.limit {
-            return Err(DataFusionError::ResourcesExhausted(format!(
+        // In one step: partitions that ask at the same moment would else pass the limit together.
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(additional).filter(|now| *now <= self.limit)
+        });
+        let before = taken.map_err(|used| {
+            DataFusionError::ResourcesExhausted(format!(
                 "the query's memory limit of {} is used up: {} asked for {} more while {} were held",
                 human_readable_size(self.limit),
                 reservation.consumer().name(),
                 human_readable_size(additional),
                 human_readable_size(used),
-            )));
+            ))
+        })?;
+        if let Err(error) = self.parent.try_grow(reservation, additional) {
+            self.used.fetch_sub(additional, Ordering::Relaxed);
+            return Err(error);
         }
-        self.parent.try_grow(reservation, additional)?;
-        self.add(additional);
+        self.peak.fetch_max(before + additional, Ordering::Relaxed);
         Ok(())
     }
 
@@ -91,7 +93,7 @@ impl MemoryPool for QueryPool {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::execution::memory_pool::GreedyMemoryPool;
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, UnboundedMemoryPool};
 
     use super::*;
 
@@ -110,5 +112,34 @@ mod tests {
         assert_eq!(parent.reserved(), 40);
         assert!(two.try_grow(20).is_ok());
         assert_eq!(second.reserved(), 60);
+    }
+
+    #[test]
+    fn what_the_parent_refuses_is_not_counted() {
+        let parent: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(10));
+        let query = Arc::new(QueryPool::new(parent, 100));
+        let pool: Arc<dyn MemoryPool> = query.clone();
+        let held = MemoryConsumer::new("one").register(&pool);
+        assert!(held.try_grow(11).is_err());
+        assert_eq!((query.reserved(), query.peak()), (0, 0));
+    }
+
+    #[test]
+    fn threads_cannot_pass_the_limit_together() {
+        let query = Arc::new(QueryPool::new(Arc::new(UnboundedMemoryPool::default()), 100));
+        let pool: Arc<dyn MemoryPool> = query.clone();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let held = MemoryConsumer::new("partition").register(&pool);
+                    for _ in 0..20_000 {
+                        if held.try_grow(60).is_ok() {
+                            held.shrink(60);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!((query.reserved(), query.peak()), (0, 60));
     }
 }

@@ -48,7 +48,8 @@ pub struct RuntimeOptions<'a> {
 impl EngineRuntime {
     pub fn build(options: &RuntimeOptions<'_>) -> Result<Self, Error> {
         let policy = Arc::new(PathPolicy::new(&options.storage.allowed)?);
-        let registry = Arc::new(PolicyRegistry::new(Arc::clone(&policy), options.storage.s3.clone()));
+        let s3 = options.storage.s3.clone();
+        let registry = Arc::new(PolicyRegistry::new(Arc::clone(&policy), s3, options.storage.list_ttl.get()));
         let counters = registry.counters();
         std::fs::create_dir_all(&options.spill_dir).map_err(|error| {
             Error::new(
@@ -56,11 +57,13 @@ impl EngineRuntime {
                 format!("cannot create the spill directory `{}`: {error}", options.spill_dir.display()),
             )
         })?;
-        // The list cache never notices new files, so it stays off; metadata and statistics entries are checked
-        // against size and modification time each time they are used.
+        // The list cache stays off: its keys tell paths apart but not stores, and it would cover local directories.
+        // The stores keep listings themselves. Metadata and statistics entries are checked against size and
+        // modification time each time they are used.
         let caches = CacheManagerConfig::default()
             .with_list_files_cache(None)
             .with_list_files_cache_limit(0)
+            .with_file_statistics_cache_limit(options.cache.statistics.as_usize())
             .with_metadata_cache_limit(options.cache.metadata.as_usize());
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]))

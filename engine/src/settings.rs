@@ -1,20 +1,33 @@
-//! What a session may set, and the session configurations made from it.
+//! Polarway's own settings, and the session configurations made from a session's. What a session may set is told in
+//! [`settable`](crate::settable).
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use ballista_core::extension::SessionConfigExt;
+use ballista_core::config::BallistaConfig;
+use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
 use datafusion::common::DataFusionError;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::prelude::SessionConfig;
-use polarway_common::config::{QueryConfig, Route};
+use polarway_common::config::{QueryConfig, ResultDelivery, Route, SchedulerConfig};
 use polarway_common::{ByteSize, Error, ErrorKind, HumanDuration};
 use polarway_proto::ticket::Setting;
 
 /// Name of the one catalog and of its first schema.
 pub const CATALOG: &str = "polarway";
 pub const SCHEMA: &str = "public";
+
+/// How many partitions a plan is split into.
+pub const TARGET_PARTITIONS: &str = "datafusion.execution.target_partitions";
+/// What a spilling sort keeps back for its merge, bytes.
+pub const SORT_RESERVATION: &str = "datafusion.execution.sort_spill_reservation_bytes";
+const BATCH_SIZE: &str = "datafusion.execution.batch_size";
+const PREFER_HASH_JOIN: &str = "datafusion.optimizer.prefer_hash_join";
+
+/// [`SORT_RESERVATION`] where memory is short; DataFusion's default of 10 MiB is much of a small pool.
+pub const SMALL_SORT_RESERVATION: usize = 2 << 20;
 
 /// Settings of Polarway's own, `SET polarway.<name> = …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +40,16 @@ pub struct PolarwayOptions {
     pub memory_limit: String,
     /// Up to how many bytes of files one process scans, for example `1GiB`.
     pub direct_max_bytes: String,
+    /// `proxy` or `direct`; this and the rest: empty means as the server is configured.
+    pub results: String,
+    /// How often a staged query is tried in all.
+    pub max_attempts: String,
+    /// How long a query waits while there is no executor.
+    pub executor_wait: String,
+    /// How long a staged query may stand still before it is tried again.
+    pub stall_timeout: String,
+    /// Result partitions of one staged query that are read at the same time.
+    pub result_parallelism: String,
 }
 
 impl Default for PolarwayOptions {
@@ -36,6 +59,11 @@ impl Default for PolarwayOptions {
             timeout: String::new(),
             memory_limit: String::new(),
             direct_max_bytes: "1GiB".to_owned(),
+            results: String::new(),
+            max_attempts: String::new(),
+            executor_wait: String::new(),
+            stall_timeout: String::new(),
+            result_parallelism: String::new(),
         }
     }
 }
@@ -47,6 +75,11 @@ impl PolarwayOptions {
             "timeout" => Some(&mut self.timeout),
             "memory_limit" => Some(&mut self.memory_limit),
             "direct_max_bytes" => Some(&mut self.direct_max_bytes),
+            "results" => Some(&mut self.results),
+            "max_attempts" => Some(&mut self.max_attempts),
+            "executor_wait" => Some(&mut self.executor_wait),
+            "stall_timeout" => Some(&mut self.stall_timeout),
+            "result_parallelism" => Some(&mut self.result_parallelism),
             _ => None,
         }
     }
@@ -89,6 +122,19 @@ impl ExtensionOptions for PolarwayOptions {
                 "Memory one query may hold, such as 2GiB; empty for no own limit",
             ),
             ("direct_max_bytes", &self.direct_max_bytes, "Up to how many bytes of files one process scans"),
+            ("results", &self.results, "proxy or direct: who reads staged results from the executors"),
+            ("max_attempts", &self.max_attempts, "How often a staged query is tried in all"),
+            ("executor_wait", &self.executor_wait, "How long a query waits while there is no executor"),
+            (
+                "stall_timeout",
+                &self.stall_timeout,
+                "How long a staged query may stand still before it is tried again",
+            ),
+            (
+                "result_parallelism",
+                &self.result_parallelism,
+                "Result partitions of one staged query that are read at the same time",
+            ),
         ]
         .into_iter()
         .map(|(name, value, description)| ConfigEntry {
@@ -103,29 +149,44 @@ impl ExtensionOptions for PolarwayOptions {
 /// A session's settings that differ from the server's, by name.
 pub type Settings = BTreeMap<String, String>;
 
-/// The typed values of Polarway's own settings for one query.
+/// The typed values of Polarway's own settings for one query. `None` in the last five means as the server is
+/// configured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuerySettings {
     pub route: Route,
     pub timeout: Option<Duration>,
     pub memory_limit: Option<usize>,
     pub direct_max_bytes: u64,
+    pub results: Option<ResultDelivery>,
+    pub max_attempts: Option<u32>,
+    pub executor_wait: Option<Duration>,
+    pub stall_timeout: Option<Duration>,
+    pub result_parallelism: Option<usize>,
 }
+
+const UNITS: &str = "write a duration as '30s' or '5m', a size as '512MiB'; '' means no limit";
+const DELIVERIES: &str = "use 'proxy' or 'direct'";
+const A_NUMBER: &str = "write a whole number; RESET returns to the server's own";
+const A_DURATION: &str = "write a duration as '30s' or '5m'; RESET returns to the server's own";
 
 impl QuerySettings {
     pub fn of(config: &SessionConfig) -> Result<Self, Error> {
         let options = config.options().extensions.get::<PolarwayOptions>().cloned().unwrap_or_default();
+        let duration = |name: &str, text: &str, hint: &str| {
+            Ok::<_, Error>(parse::<HumanDuration>(name, text, hint)?.map(|duration| duration.0))
+        };
         Ok(Self {
             route: parse_route(&options.route)?,
-            timeout: parse_optional::<HumanDuration>("polarway.timeout", &options.timeout)?
-                .map(|limit| limit.0),
-            memory_limit: parse_optional::<ByteSize>("polarway.memory_limit", &options.memory_limit)?
+            timeout: duration("timeout", &options.timeout, UNITS)?,
+            memory_limit: parse::<ByteSize>("memory_limit", &options.memory_limit, UNITS)?
                 .map(ByteSize::as_usize),
-            direct_max_bytes: parse_optional::<ByteSize>(
-                "polarway.direct_max_bytes",
-                &options.direct_max_bytes,
-            )?
-            .map_or(0, |size| size.0),
+            direct_max_bytes: parse::<ByteSize>("direct_max_bytes", &options.direct_max_bytes, UNITS)?
+                .map_or(0, |size| size.0),
+            results: parse("results", &options.results, DELIVERIES)?,
+            max_attempts: parse("max_attempts", &options.max_attempts, A_NUMBER)?,
+            executor_wait: duration("executor_wait", &options.executor_wait, A_DURATION)?,
+            stall_timeout: duration("stall_timeout", &options.stall_timeout, A_DURATION)?,
+            result_parallelism: parse("result_parallelism", &options.result_parallelism, A_NUMBER)?,
         })
     }
 }
@@ -137,7 +198,7 @@ fn parse_route(text: &str) -> Result<Route, Error> {
     })
 }
 
-fn parse_optional<T: std::str::FromStr>(name: &str, text: &str) -> Result<Option<T>, Error>
+fn parse<T: std::str::FromStr>(name: &str, text: &str, hint: &str) -> Result<Option<T>, Error>
 where
     T::Err: std::fmt::Display,
 {
@@ -145,8 +206,8 @@ where
         return Ok(None);
     }
     text.parse().map(Some).map_err(|error| {
-        Error::new(ErrorKind::InvalidSetting, format!("`{name}` cannot be `{text}`: {error}"))
-            .with_hint("write a duration as '30s' or '5m', a size as '512MiB'; '' means no limit")
+        Error::new(ErrorKind::InvalidSetting, format!("`polarway.{name}` cannot be `{text}`: {error}"))
+            .with_hint(hint)
     })
 }
 
@@ -157,9 +218,12 @@ pub fn base_config(query: &QueryConfig) -> SessionConfig {
         timeout: query.timeout.map(|timeout| timeout.to_string()).unwrap_or_default(),
         memory_limit: query.per_query_memory.map(|size| size.0.to_string()).unwrap_or_default(),
         direct_max_bytes: query.direct_max_bytes.0.to_string(),
+        ..PolarwayOptions::default()
     };
     let mut config = SessionConfig::new()
         .with_option_extension(options)
+        // So that SHOW tells them and SET takes those that have an effect.
+        .with_option_extension(BallistaConfig::default())
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
@@ -169,30 +233,101 @@ pub fn base_config(query: &QueryConfig) -> SessionConfig {
     let settings = config.options_mut();
     settings.sql_parser.collect_spans = true;
     if query.resolved_memory_limit() < ByteSize::gib(1) {
-        // What each spilling sort keeps back for its merge; the default of 10 MB is much of a small pool.
-        settings.execution.sort_spill_reservation_bytes = 2 << 20;
+        settings.execution.sort_spill_reservation_bytes = SMALL_SORT_RESERVATION;
     }
     settings.execution.listing_table_ignore_subdirectory = false;
     config
 }
 
-/// `config` with Ballista's options and restrictions, for plans that are split into stages. Ballista would join by
-/// sorting, since hash joins do not spill; here that is the second choice, taken after running out of memory.
-pub fn staged_config(config: SessionConfig, slots: usize, spilling: bool) -> SessionConfig {
-    let partitions = config.target_partitions().max(slots).max(2);
-    let config = if spilling {
-        config.set_usize("datafusion.execution.sort_spill_reservation_bytes", 2 << 20)
-    } else {
-        config
-    };
+/// `config` with the scheduler's own values for what a session may set differently, so that SHOW tells them.
+pub fn with_scheduler_defaults(mut config: SessionConfig, scheduler: &SchedulerConfig) -> SessionConfig {
+    if let Some(options) = config.options_mut().extensions.get_mut::<PolarwayOptions>() {
+        options.results = scheduler.results.to_string();
+        options.max_attempts = scheduler.max_attempts.to_string();
+        options.executor_wait = scheduler.executor_wait.to_string();
+        options.stall_timeout = scheduler.stall_timeout.to_string();
+        options.result_parallelism = scheduler.result_parallelism.to_string();
+    }
     config
+}
+
+/// What a session may decide otherwise than Ballista does: none of it makes an answer wrong.
+const OVER_BALLISTA: [&str; 3] = [
+    PREFER_HASH_JOIN,
+    "datafusion.optimizer.hash_join_single_partition_threshold",
+    "datafusion.optimizer.hash_join_single_partition_threshold_rows",
+];
+
+/// The configuration of plans that are split into stages: `base` with the session's settings, Ballista's restrictions
+/// over them, and over these what a session may decide itself. Ballista would join by sorting, since hash joins do not
+/// spill; here that is the second choice, taken after running out of memory (`spilling`).
+pub fn staged_config(
+    base: &SessionConfig,
+    session: &Settings,
+    slots: usize,
+    spilling: bool,
+) -> Result<SessionConfig, Error> {
+    let config = apply(base.clone(), session)?;
+    let wanted = config.target_partitions();
+    let chosen = session.contains_key(TARGET_PARTITIONS);
+    let partitions = if chosen { wanted } else { wanted.max(slots).max(2) };
+    let config = config
         .upgrade_for_ballista()
+        // The base knows Ballista's options, which counts as upgraded.
+        .ballista_restricted_configuration()
         .with_target_partitions(partitions)
-        .set_bool("datafusion.optimizer.prefer_hash_join", !spilling)
+        .set_bool(PREFER_HASH_JOIN, true)
         // A reader must not wait three times three seconds for an executor that is gone: the job is submitted
         // again as soon as the loss is seen.
         .set_u64("ballista.client.io_retries_times", 1)
-        .set_u64("ballista.client.io_retry_wait_time_ms", 200)
+        .set_u64("ballista.client.io_retry_wait_time_ms", 200);
+    let own: Settings = session
+        .iter()
+        .filter(|(name, _)| name.starts_with("ballista.") || OVER_BALLISTA.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let config = apply(config, &own)?;
+    if !spilling {
+        return Ok(config);
+    }
+    let config = config
+        .set_bool(PREFER_HASH_JOIN, false)
+        // With one partition DataFusion would choose a hash join all the same.
+        .with_target_partitions(partitions.max(2));
+    Ok(if session.contains_key(SORT_RESERVATION) {
+        config
+    } else {
+        config.set_usize(SORT_RESERVATION, SMALL_SORT_RESERVATION)
+    })
+}
+
+/// What running plans look at.
+const RUN_BY: [&str; 2] = ["datafusion.execution.", "datafusion.optimizer."];
+
+/// The values that an executor may start from.
+static STARTS: LazyLock<[HashMap<String, Option<String>>; 2]> = LazyLock::new(|| {
+    [SessionConfig::new(), SessionConfig::new_with_ballista()]
+        .map(|config| config.options().entries().into_iter().map(|entry| (entry.key, entry.value)).collect())
+});
+
+/// The settings that a plan made under `config` has to run under elsewhere, as far as an executor would not have them
+/// anyway. Filters that joins pass to scans while they run stay off there, as Ballista has them: nobody has shown that
+/// they find each other again in a plan that was encoded.
+pub fn to_travel(config: &SessionConfig) -> Settings {
+    let travels = |key: &str, value: &Option<String>| {
+        RUN_BY.iter().any(|section| key.starts_with(section))
+            && !key.ends_with("dynamic_filter_pushdown")
+            // These differ from machine to machine, so that their defaults say nothing.
+            && ([TARGET_PARTITIONS, BATCH_SIZE].contains(&key)
+                || STARTS.iter().any(|start| start.get(key) != Some(value)))
+    };
+    config
+        .options()
+        .entries()
+        .into_iter()
+        .filter(|entry| travels(&entry.key, &entry.value))
+        .filter_map(|entry| Some((entry.key, entry.value?)))
+        .collect()
 }
 
 /// Applies a session's settings to `config`.
@@ -203,21 +338,11 @@ pub fn apply(mut config: SessionConfig, settings: &Settings) -> Result<SessionCo
     Ok(config)
 }
 
-/// Checks one `SET name = value` against the options that exist.
-pub fn check(name: &str, value: &str, base: &SessionConfig) -> Result<(), Error> {
-    if name.starts_with("datafusion.runtime.") || name.starts_with("datafusion.catalog.") {
-        return Err(Error::new(
-            ErrorKind::InvalidSetting,
-            format!("`{name}` is fixed by the server's configuration"),
-        )
-        .with_hint("an operator sets it in polarway.toml"));
-    }
-    let mut config = base.clone();
-    set(config.options_mut(), name, value)?;
-    QuerySettings::of(&config).map(|_| ())
-}
-
-fn set(options: &mut ConfigOptions, name: &str, value: &str) -> Result<(), Error> {
+/// Sets one option.
+///
+/// # Errors
+/// `InvalidSetting` with the nearest name, or with why the value does not fit.
+pub(crate) fn set(options: &mut ConfigOptions, name: &str, value: &str) -> Result<(), Error> {
     options.set(name, value).map_err(|error| {
         let known: Vec<String> = options.entries().into_iter().map(|entry| entry.key).collect();
         if known.iter().any(|key| key == name) {
@@ -265,14 +390,69 @@ mod tests {
         assert_eq!(from_wire(&to_wire(&settings)), settings);
     }
 
+    fn session(settings: &[(&str, &str)]) -> Settings {
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
     #[test]
-    fn a_wrong_name_suggests_and_a_wrong_value_says_why() {
-        let error = check("polarway.rout", "staged", &base()).unwrap_err();
-        assert!(error.hint.unwrap().contains("polarway.route"));
-        assert_eq!(check("polarway.route", "sideways", &base()).unwrap_err().kind, ErrorKind::InvalidSetting);
-        assert_eq!(check("polarway.timeout", "soon", &base()).unwrap_err().kind, ErrorKind::InvalidSetting);
-        assert!(check("datafusion.execution.batch_size", "many", &base()).is_err());
-        assert!(check("datafusion.runtime.memory_limit", "1G", &base()).is_err());
-        assert!(check("datafusion.execution.batch_size", "10", &base()).is_ok());
+    fn the_schedulers_own_values_stand_where_a_session_says_nothing() {
+        let scheduler = SchedulerConfig { max_attempts: 7, ..SchedulerConfig::default() };
+        let config = with_scheduler_defaults(base(), &scheduler);
+        let typed = QuerySettings::of(&config).unwrap();
+        assert_eq!((typed.max_attempts, typed.results), (Some(7), Some(ResultDelivery::Proxy)));
+        assert_eq!(typed.stall_timeout, Some(scheduler.stall_timeout.0));
+        assert_eq!(typed.executor_wait, Some(scheduler.executor_wait.0));
+        let own = session(&[("polarway.max_attempts", "1"), ("polarway.results", "direct")]);
+        let typed = QuerySettings::of(&apply(config, &own).unwrap()).unwrap();
+        assert_eq!((typed.max_attempts, typed.results), (Some(1), Some(ResultDelivery::Direct)));
+        assert_eq!(QuerySettings::of(&base()).unwrap().max_attempts, None);
+    }
+
+    #[test]
+    fn a_session_decides_over_ballista_what_is_its_to_decide() {
+        let hash_join = |config: &SessionConfig| config.options().optimizer.prefer_hash_join;
+        let base = base().with_target_partitions(3);
+        let plain = staged_config(&base, &Settings::new(), 8, false).unwrap();
+        assert_eq!((plain.target_partitions(), hash_join(&plain)), (8, true));
+        // Ballista's restrictions hold although the base has Ballista's options already.
+        assert!(!plain.options().execution.parquet.schema_force_view_types);
+        assert!(!plain.options().optimizer.enable_dynamic_filter_pushdown);
+
+        let own = session(&[
+            (TARGET_PARTITIONS, "1"),
+            (PREFER_HASH_JOIN, "false"),
+            ("ballista.shuffle.compression.codec", "zstd"),
+            ("datafusion.optimizer.enable_dynamic_filter_pushdown", "true"),
+        ]);
+        let config = staged_config(&base, &own, 8, false).unwrap();
+        assert_eq!((config.target_partitions(), hash_join(&config)), (1, false));
+        assert!(!config.options().optimizer.enable_dynamic_filter_pushdown);
+        let ballista = config.options().extensions.get::<BallistaConfig>().unwrap();
+        assert_eq!(ballista.settings()["ballista.shuffle.compression.codec"], "zstd");
+
+        let own = session(&[(PREFER_HASH_JOIN, "true")]);
+        let spilling = staged_config(&base, &own, 8, true).unwrap();
+        assert!(!hash_join(&spilling), "the second try sorts, whatever the session prefers");
+        assert_eq!(spilling.options().execution.sort_spill_reservation_bytes, SMALL_SORT_RESERVATION);
+    }
+
+    #[test]
+    fn what_a_plan_was_made_under_travels_with_it() {
+        let config = base().with_target_partitions(1).with_batch_size(1000);
+        let own = session(&[(SORT_RESERVATION, "4096"), ("datafusion.execution.time_zone", "+02:00")]);
+        let config = apply(config, &own).unwrap();
+        let there = apply(
+            SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default()),
+            &to_travel(&config),
+        )
+        .unwrap();
+        let (ours, theirs) = (&config.options().execution, &there.options().execution);
+        assert_eq!(theirs.batch_size.get(), 1000);
+        assert_eq!(theirs.target_partitions, 1);
+        assert_eq!(theirs.sort_spill_reservation_bytes, 4096);
+        assert_eq!(theirs.time_zone.as_deref(), Some("+02:00"));
+        assert_eq!(theirs.parquet.schema_force_view_types, ours.parquet.schema_force_view_types);
+        let round_robin = |config: &SessionConfig| config.options().optimizer.enable_round_robin_repartition;
+        assert_eq!(round_robin(&there), round_robin(&config));
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
@@ -17,25 +16,24 @@ use ballista_core::serde::decode_protobuf;
 use ballista_core::serde::scheduler::Action as BallistaAction;
 use ballista_executor::flight_service::BallistaFlightService;
 use bytes::Bytes;
-use datafusion::common::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::prelude::SessionConfig;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::runtime::EngineRuntime;
+use polarway_engine::time_zone::all_localized;
 use polarway_engine::{codec, errors, flight, settings};
 use polarway_proto::progress::{RUNNING_TASKS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{self, PlanTicket, ResultPartition};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger::{Ledger, Outcome, TaskId};
 use crate::report::endpoint;
+use crate::result_file;
 use crate::workdir::is_plain;
 
 type DataStream = BoxStream<'static, Result<FlightData, Status>>;
@@ -106,19 +104,20 @@ impl ExecutorFlight {
     async fn run_ticket(&self, bytes: &Bytes) -> Result<DataStream, Error> {
         let ticket = self.key.verify(bytes).await?;
         match &ticket.partition {
-            Some(partition) => self.send_partition(partition),
+            Some(partition) => self.send_partition(partition).await,
             None => self.run_plan(&ticket).await,
         }
     }
 
     async fn run_plan(&self, ticket: &PlanTicket) -> Result<DataStream, Error> {
         let config = settings::apply(self.base_config.clone(), &settings::from_wire(&ticket.settings))?;
+        let scalar_functions = all_localized(&self.functions.scalar_functions, config.options());
         let limit = (ticket.memory_limit > 0).then_some(ticket.memory_limit as usize);
         let context = Arc::new(TaskContext::new(
             Some(ticket.query_id.clone()),
             ticket.query_id.clone(),
             config,
-            self.functions.scalar_functions.clone(),
+            scalar_functions,
             self.functions.higher_order_functions.clone(),
             self.functions.aggregate_functions.clone(),
             self.functions.window_functions.clone(),
@@ -136,7 +135,8 @@ impl ExecutorFlight {
         self.ledger.begin(&id);
         let guard = LedgerGuard { ledger: Arc::clone(&self.ledger), id };
         let timeout = (ticket.timeout_ms > 0).then(|| Duration::from_millis(ticket.timeout_ms));
-        let stream = flight::encode(self.cpu.run(plan, context, timeout));
+        let batches = self.cpu.run(plan, context, timeout).map_err(|error| errors::classify(&error))?;
+        let stream = flight::encode(batches);
         Ok(stream
             .inspect(move |_| {
                 let _running = &guard;
@@ -144,11 +144,7 @@ impl ExecutorFlight {
             .boxed())
     }
 
-    fn send_partition(&self, partition: &ResultPartition) -> Result<DataStream, Error> {
-        let gone = |cause: String| {
-            Error::new(ErrorKind::ExecutorLost, format!("a result partition is gone: {cause}"))
-                .with_hint("submit the query again")
-        };
+    async fn send_partition(&self, partition: &ResultPartition) -> Result<DataStream, Error> {
         let path = create_shuffle_path(
             &self.work_dir,
             &partition.job_id.clone().into(),
@@ -157,23 +153,10 @@ impl ExecutorFlight {
             partition.file_id,
             partition.sort_layout,
         )
-        .map_err(|error| gone(error.to_string()))?;
-        let file = std::fs::File::open(&path).map_err(|error| gone(error.to_string()))?;
-        let reader = arrow::ipc::reader::StreamReader::try_new_buffered(file, None)
-            .map_err(|error| gone(error.to_string()))?;
-        let schema = polarway_engine::output::plain_schema(&reader.schema());
-        let (sender, receiver) = mpsc::channel::<Result<RecordBatch, Status>>(2);
-        self.cpu.handle().spawn_blocking(move || {
-            for batch in reader {
-                let batch = batch
-                    .map_err(|error| status_from_error(&errors::classify(&DataFusionError::from(error))));
-                let failed = batch.is_err();
-                if sender.blocking_send(batch).is_err() || failed {
-                    return;
-                }
-            }
-        });
-        Ok(flight::encode_batches(schema, ReceiverStream::new(receiver)))
+        .map_err(result_file::gone)?;
+        let (schema, batches) = result_file::open(self.cpu.handle().clone(), path, partition.rows).await?;
+        let schema = polarway_engine::output::plain_schema(&schema);
+        Ok(flight::encode_batches(schema, batches.map_err(|error| status_from_error(&error))))
     }
 }
 

@@ -12,9 +12,12 @@ use ballista_core::serde::protobuf::{
     ExecutorStatus, ExecutorStoppedParams, HeartBeatParams,
 };
 use polarway_common::Error;
+use polarway_proto::progress::SCHEDULER_HEADER;
 use tokio_util::sync::CancellationToken;
 
+use crate::ledger::Ledger;
 use crate::report::connect;
+use crate::workdir::WorkDir;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -51,6 +54,8 @@ pub struct Heart {
     pub interval: Duration,
     pub draining: CancellationToken,
     pub connected: Arc<Connected>,
+    pub ledger: Arc<Ledger>,
+    pub work_dir: WorkDir,
 }
 
 impl Heart {
@@ -58,12 +63,20 @@ impl Heart {
     pub async fn beat(self, stop: CancellationToken) -> Result<(), Error> {
         let mut client = None;
         let mut drain_told = false;
+        let mut served = None;
         while !stop.is_cancelled() {
+            // Before the call: a scheduler that answers may launch tasks at once.
+            let jobs = self.jobs();
             let outcome = self.once(&mut client).await;
+            if let Ok(scheduler) = &outcome
+                && served.replace(scheduler.clone()).is_some_and(|before| before != *scheduler)
+            {
+                self.drop_jobs(&jobs).await;
+            }
             let was = self.connected.0.swap(outcome.is_ok(), Ordering::Relaxed);
             match outcome {
-                Ok(()) if !was => tracing::info!(scheduler = self.scheduler, "joined the scheduler"),
-                Ok(()) => drain_told |= self.draining.is_cancelled(),
+                Ok(_) if !was => tracing::info!(scheduler = self.scheduler, "joined the scheduler"),
+                Ok(_) => drain_told |= self.draining.is_cancelled(),
                 Err(cause) => {
                     client = None;
                     if was && !self.draining.is_cancelled() {
@@ -80,7 +93,26 @@ impl Heart {
         Ok(())
     }
 
-    async fn once(&self, client: &mut Option<Client>) -> Result<(), String> {
+    /// Jobs with tasks or files here.
+    fn jobs(&self) -> Vec<String> {
+        let mut jobs = self.work_dir.jobs();
+        jobs.extend(self.ledger.jobs());
+        jobs
+    }
+
+    /// Ends jobs whose scheduler is gone; another one has taken its place and knows nothing of them.
+    async fn drop_jobs(&self, jobs: &[String]) {
+        for job in jobs {
+            tracing::info!(job, "a job's scheduler is gone; the job ends here");
+            self.ledger.cancel_job(job);
+            if let Err(error) = self.work_dir.remove_job(job, &[]).await {
+                tracing::warn!(job, %error, "could not remove the job's files");
+            }
+        }
+    }
+
+    /// One beat; gives the scheduler's incarnation.
+    async fn once(&self, client: &mut Option<Client>) -> Result<Option<String>, String> {
         let connected = match client {
             Some(client) => client,
             None => client.insert(connect(&self.scheduler).await?),
@@ -97,7 +129,10 @@ impl Heart {
             metadata: Some(self.registration.clone()),
         });
         match tokio::time::timeout(CALL_TIMEOUT, beat).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(answer)) => {
+                let incarnation = answer.metadata().get(SCHEDULER_HEADER);
+                Ok(incarnation.and_then(|value| value.to_str().ok()).map(str::to_owned))
+            }
             Ok(Err(status)) => Err(status.to_string()),
             Err(_) => Err("the scheduler did not answer in time".to_owned()),
         }

@@ -97,6 +97,11 @@ impl Ledger {
         self.state.lock().running.keys().filter(|id| id.job == job).map(|id| (id.stage, id.task)).collect()
     }
 
+    /// Jobs that have tasks running here.
+    pub fn jobs(&self) -> Vec<String> {
+        self.state.lock().running.keys().map(|id| id.job.clone()).collect()
+    }
+
     pub fn running(&self) -> usize {
         self.state.lock().running.len()
     }

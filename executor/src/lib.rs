@@ -2,13 +2,13 @@
 
 mod budgets;
 mod flight;
-mod guarded;
 mod health;
 mod heartbeat;
 mod incoming;
 mod ledger;
 mod pool;
 mod report;
+mod result_file;
 mod run;
 mod service;
 mod task;

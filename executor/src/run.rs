@@ -11,6 +11,7 @@ use ballista_executor::execution_engine::DefaultExecutionEngine;
 use ballista_executor::flight_service::BallistaFlightService;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::prelude::SessionConfig;
+use polarway_common::address::url_host;
 use polarway_common::{Config, Error, Listening, Supervisor, TaskKind};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
@@ -27,7 +28,7 @@ use crate::ledger::Ledger;
 use crate::pool::PeerPool;
 use crate::service::TaskService;
 use crate::task::TaskEnv;
-use crate::workdir::WorkDir;
+use crate::workdir::{SPILL, WorkDir};
 use crate::{incoming, report};
 
 const MESSAGE_BYTES: usize = 256 * 1024 * 1024;
@@ -63,7 +64,7 @@ pub async fn run(
         storage: &config.storage,
         cache: &config.cache,
         memory: memory.unwrap_or_else(|| MemoryBudget::new(memory_limit.as_usize())),
-        spill_dir: base_dir.join("spill"),
+        spill_dir: base_dir.join(SPILL),
         spill_limit: config.query.spill_limit.0,
     })?;
     let cpu = Arc::new(CpuRuntime::new("polarway-task", slots as usize)?);
@@ -102,13 +103,16 @@ pub async fn run(
         ledger: Arc::clone(&ledger),
     };
     let draining = CancellationToken::new();
-    let host = options.advertise_host.clone().unwrap_or_else(|| options.listen.host.clone());
+    // Ballista writes `host:port` of it as it stands.
+    let host = url_host(options.resolved_advertise_host());
     let heart = Heart {
         scheduler,
         registration: registration(&id, &host, grpc.port(), slots),
         interval: options.heartbeat.0,
         draining: draining.clone(),
         connected: Arc::default(),
+        ledger: Arc::clone(&ledger),
+        work_dir: work_dir.clone(),
     };
 
     let supervisor = Supervisor::new();

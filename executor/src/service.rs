@@ -15,10 +15,14 @@ use ballista_core::serde::protobuf::{
 };
 use ballista_core::serde::scheduler::TaskDefinition;
 use ballista_core::serde::scheduler::from_proto::get_task_definition_vec;
+use datafusion::common::config::ConfigOptions;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
+use polarway_engine::time_zone::all_localized;
 use polarway_proto::status::status_from_error;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status};
@@ -26,7 +30,7 @@ use tonic::{Request, Response, Status};
 use crate::ledger::{Ledger, Outcome, TaskId};
 use crate::report::Report;
 use crate::task::{self, TaskEnv};
-use crate::workdir::WorkDir;
+use crate::workdir::{WorkDir, is_plain};
 
 /// See the module's page.
 #[derive(Clone)]
@@ -48,16 +52,22 @@ pub struct TaskService {
 impl TaskService {
     fn decode(&self, tasks: MultiTaskDefinition) -> Result<Vec<TaskDefinition>, BallistaError> {
         let runtime = Arc::clone(&self.runtime);
-        get_task_definition_vec::<LogicalPlanNode, PhysicalPlanNode>(
+        let scalar_functions = all_localized(&self.functions.scalar_functions, &time_zone_of(&tasks));
+        let decoded = get_task_definition_vec::<LogicalPlanNode, PhysicalPlanNode>(
             tasks,
             Arc::new(move |_| Ok(Arc::clone(&runtime))),
             self.base_config.clone(),
-            self.functions.scalar_functions.clone(),
+            scalar_functions,
             self.functions.aggregate_functions.clone(),
             self.functions.window_functions.clone(),
             self.functions.higher_order_functions.clone(),
             BallistaCodec::default(),
-        )
+        )?;
+        // All of them have the same plan.
+        if decoded.first().is_some_and(|task| task.plan.children().into_iter().any(writes)) {
+            return Err(BallistaError::General("a task writes shuffle files below its root".to_owned()));
+        }
+        Ok(decoded)
     }
 
     fn start(&self, scheduler: String, task: TaskDefinition) {
@@ -102,6 +112,28 @@ impl TaskService {
     }
 }
 
+/// Job ids become names of directories, and Ballista's writers join them to theirs as they stand.
+fn check_job_ids(tasks: &[MultiTaskDefinition]) -> Result<(), Error> {
+    match tasks.iter().find(|tasks| !is_plain(&tasks.job_id)) {
+        Some(tasks) => Err(Error::new(ErrorKind::Plan, format!("`{}` is not a job id", tasks.job_id))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a plan has a shuffle writer in it. The one at a task's root writes under the task's job id; another would
+/// under one that the plan names, and outside of the work directory.
+fn writes(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.name().contains("ShuffleWriter") || plan.children().into_iter().any(writes)
+}
+
+/// The one of the job's settings that functions are built with.
+fn time_zone_of(tasks: &MultiTaskDefinition) -> ConfigOptions {
+    let mut options = ConfigOptions::default();
+    let setting = tasks.props.iter().find(|setting| setting.key == "datafusion.execution.time_zone");
+    options.execution.time_zone = setting.and_then(|setting| setting.value.clone());
+    options
+}
+
 #[async_trait]
 impl ExecutorGrpc for TaskService {
     async fn launch_task(&self, _: Request<LaunchTaskParams>) -> Result<Response<LaunchTaskResult>, Status> {
@@ -113,6 +145,7 @@ impl ExecutorGrpc for TaskService {
         request: Request<LaunchMultiTaskParams>,
     ) -> Result<Response<LaunchMultiTaskResult>, Status> {
         let LaunchMultiTaskParams { multi_tasks, scheduler_endpoint } = request.into_inner();
+        check_job_ids(&multi_tasks).map_err(|error| status_from_error(&error))?;
         let mut failed_jobs = HashSet::new();
         for tasks in multi_tasks {
             let service = self.clone();
@@ -172,5 +205,95 @@ impl ExecutorGrpc for TaskService {
             .await
             .map_err(|error| status_from_error(&error))?;
         Ok(Response::new(RemoveJobDataResult {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use arrow::datatypes::Schema;
+    use ballista_core::execution_plans::ShuffleWriterExec;
+    use ballista_core::extension::SessionConfigExt;
+    use ballista_core::serde::protobuf;
+    use ballista_executor::execution_engine::DefaultExecutionEngine;
+    use datafusion::physical_plan::empty::EmptyExec;
+    use polarway_common::config::{CacheConfig, StorageConfig};
+    use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
+    use polarway_engine::settings::PolarwayOptions;
+
+    use super::*;
+    use crate::budgets::JobBudgets;
+    use crate::report;
+    use crate::workdir::SPILL;
+
+    fn service(base: &Path) -> (TaskService, mpsc::Receiver<Report>) {
+        let work_dir = WorkDir::open(base, "1").unwrap();
+        let runtime = EngineRuntime::build(&RuntimeOptions {
+            storage: &StorageConfig::default(),
+            cache: &CacheConfig::default(),
+            memory: MemoryBudget::new(64 << 20),
+            spill_dir: base.join(SPILL),
+            spill_limit: 1 << 20,
+        })
+        .unwrap();
+        let (reports, queue) = report::channel();
+        let service = TaskService {
+            env: TaskEnv {
+                executor_id: "e".into(),
+                engine: Arc::new(DefaultExecutionEngine::new()),
+                budgets: Arc::new(JobBudgets::new(runtime.clone())),
+                work_dir: work_dir.path().to_string_lossy().into_owned(),
+            },
+            cpu: Arc::new(CpuRuntime::new("test-task", 1).unwrap()),
+            ledger: Arc::default(),
+            slots: Arc::new(Semaphore::new(1)),
+            slot_count: 1,
+            reports,
+            functions: Arc::default(),
+            base_config: SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default()),
+            work_dir,
+            runtime: runtime.env,
+        };
+        (service, queue)
+    }
+
+    fn launch(jobs: &[&str]) -> Request<LaunchMultiTaskParams> {
+        let task_ids = vec![protobuf::TaskId { task_id: 1, ..Default::default() }];
+        let task = |job: &&str| MultiTaskDefinition {
+            job_id: (*job).to_owned(),
+            task_ids: task_ids.clone(),
+            ..Default::default()
+        };
+        Request::new(LaunchMultiTaskParams {
+            multi_tasks: jobs.iter().map(task).collect(),
+            scheduler_endpoint: "scheduler:1".into(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_launch_under_a_job_id_that_leads_out_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let (service, mut reports) = service(base.path());
+        for bad in ["../x", "/x", "..", "", "a/b"] {
+            let status = service.launch_multi_task(launch(&["q-1-a1", bad])).await.unwrap_err();
+            assert_eq!(status.code(), tonic::Code::InvalidArgument, "{bad}");
+            assert!(reports.try_recv().is_err(), "{bad}");
+        }
+        // One that is taken gets as far as its plan, which is none.
+        service.launch_multi_task(launch(&["q-1-a1"])).await.unwrap();
+        assert_eq!(reports.try_recv().unwrap().status.job_id, "q-1-a1");
+    }
+
+    #[test]
+    fn a_writer_below_the_root_is_found() {
+        let leaf: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
+        let writer = |input: &Arc<dyn ExecutionPlan>| -> Arc<dyn ExecutionPlan> {
+            let writer = ShuffleWriterExec::try_new("../x".into(), 1, Arc::clone(input), String::new());
+            Arc::new(writer.unwrap())
+        };
+        let (task, forged) = (writer(&leaf), writer(&writer(&leaf)));
+        assert!(!task.children().into_iter().any(writes));
+        assert!(forged.children().into_iter().any(writes));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ballista_core::error::BallistaError;
@@ -20,10 +20,10 @@ use futures::FutureExt;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::panic_text;
 use polarway_engine::errors;
+use polarway_engine::guarded::{StoppablePlan, with_counted_input};
 
 use crate::budgets::JobBudgets;
-use crate::guarded::guard;
-use crate::verify::with_counted_input;
+use crate::verify::with_counted_shuffle;
 
 /// What every task of this executor runs with.
 #[derive(Clone)]
@@ -56,18 +56,18 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition) -> TaskStatus {
         started: unix_millis(),
     };
     let reads_shuffle = reads_shuffle(&task.plan);
-    let guarded = match with_counted_input(task.plan).and_then(guard) {
-        Ok(guarded) => guarded,
+    let (stoppable, written) = match watched(task.plan) {
+        Ok(watched) => watched,
         Err(error) => return failed(identity, error.into(), reads_shuffle),
     };
     // However this function is left, also when it is aborted: no part of the plan outlives the task.
-    let _stop = guarded.stop.clone().drop_guard();
+    let _stop = stoppable.stop.drop_guard();
     let exec = match env.engine.create_query_stage_exec(
         task.job_id.clone(),
         task.stage_id,
         task.task_id,
         task.global_output_partition_ids,
-        guarded.plan,
+        stoppable.plan,
         &env.work_dir,
         &task.session_config,
     ) {
@@ -93,14 +93,15 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition) -> TaskStatus {
     match work.await {
         Ok(Ok(partitions)) => {
             let reported: u64 = partitions.iter().map(|partition| partition.num_rows).sum();
-            let written = guarded.written.load(Ordering::Relaxed);
+            let written = written.load(Ordering::Relaxed);
             if reported != written {
-                let message = format!("shuffle output is damaged: {reported} of {written} rows are in its files");
+                let message =
+                    format!("shuffle output is damaged: {reported} of {written} rows are in its files");
                 let error = Error::new(ErrorKind::ExecutorLost, message);
                 return failed(identity, DataFusionError::External(Box::new(error)).into(), false);
             }
             succeeded(identity, env.executor_id, partitions, exec.as_ref())
-        },
+        }
         Ok(Err(error)) => failed(identity, error.into(), reads_shuffle),
         Err(panic) => {
             let message = format!("a task panicked: {}", panic_text(&panic));
@@ -111,6 +112,13 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition) -> TaskStatus {
             )
         }
     }
+}
+
+/// The task's plan with its shuffle input checked, guards that stop it, and the count of the rows it writes.
+fn watched(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<(StoppablePlan, Arc<AtomicU64>)> {
+    let stoppable = StoppablePlan::of_task(with_counted_shuffle(plan)?)?;
+    let (plan, written) = with_counted_input(stoppable.plan)?;
+    Ok((StoppablePlan { plan, stop: stoppable.stop }, written))
 }
 
 fn succeeded(

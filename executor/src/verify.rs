@@ -23,7 +23,7 @@ use polarway_common::{Error, ErrorKind};
 
 /// Puts a count above each shuffle reader. The node reports no metrics: schedulers match those of a task's nodes with
 /// the nodes of their own plan.
-pub fn with_counted_input(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub fn with_counted_shuffle(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         let Some(reader) = node.downcast_ref::<ShuffleReaderExec>() else { return Ok(Transformed::no(node)) };
         let expected = reader.partition.iter().map(|locations| rows_written(locations)).collect();

@@ -1,6 +1,7 @@
 //! The directory that holds this executor's shuffle files, one directory a job.
 
 use std::collections::VecDeque;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +13,48 @@ use tokio_util::sync::CancellationToken;
 /// Jobs whose files were removed, kept to remove what comes after.
 const REMEMBERED: usize = 4096;
 const SWEEP: Duration = Duration::from_secs(1);
+const LOCK: &str = "lock";
+
+/// Subdirectory for what operators spill.
+pub const SPILL: &str = "spill";
 
 /// See the module's page. Emptied when opened and when closed: its files mean nothing to another incarnation.
 #[derive(Debug, Clone)]
 pub struct WorkDir {
     path: PathBuf,
     removed: Arc<Mutex<VecDeque<String>>>,
+    /// Locked for as long as the file is open.
+    _lock: Arc<File>,
 }
 
 impl WorkDir {
     /// Opens `base/<incarnation>`, after removing what earlier incarnations left under `base`.
+    ///
+    /// # Errors
+    /// `Configuration` when the directory cannot be used, or another process uses it.
     pub fn open(base: &Path, incarnation: &str) -> Result<Self, Error> {
         let fault = |what: &str, error: std::io::Error| {
             Error::new(ErrorKind::Configuration, format!("cannot {what} `{}`: {error}", base.display()))
                 .with_hint("set `executor.work_dir` to a directory that this process owns")
         };
         std::fs::create_dir_all(base).map_err(|error| fault("create", error))?;
+        let lock = File::create(base.join(LOCK)).map_err(|error| fault("lock", error))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::Error(error) => fault("lock", error),
+            TryLockError::WouldBlock => {
+                Error::new(ErrorKind::Configuration, format!("another executor uses `{}`", base.display()))
+                    .with_hint("give each executor an `executor.work_dir` or an `executor.name` of its own")
+            }
+        })?;
         for entry in std::fs::read_dir(base).map_err(|error| fault("read", error))?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with("inc-") {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with("inc-") || name == SPILL {
                 std::fs::remove_dir_all(entry.path()).map_err(|error| fault("empty", error))?;
             }
         }
         let path = base.join(format!("inc-{incarnation}"));
         std::fs::create_dir(&path).map_err(|error| fault("create", error))?;
-        Ok(Self { path, removed: Arc::default() })
+        Ok(Self { path, removed: Arc::default(), _lock: Arc::new(lock) })
     }
 
     pub fn path(&self) -> &Path {
@@ -45,6 +64,12 @@ impl WorkDir {
     /// Whether any job has files here.
     pub fn has_jobs(&self) -> bool {
         std::fs::read_dir(&self.path).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Jobs that have files here.
+    pub fn jobs(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// Removes a job's files, or those of some of its stages. A job without files is no error.
@@ -141,7 +166,19 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let first = WorkDir::open(base.path(), "1").unwrap();
         std::fs::write(first.path().join("x"), "x").unwrap();
+        std::fs::create_dir_all(base.path().join(SPILL).join("datafusion-1")).unwrap();
+        let left = first.path().to_owned();
+        drop(first);
         let second = WorkDir::open(base.path(), "2").unwrap();
-        assert!(!first.path().exists() && !second.has_jobs());
+        assert!(!left.exists() && !second.has_jobs() && !base.path().join(SPILL).exists());
+    }
+
+    #[test]
+    fn a_directory_in_use_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let first = WorkDir::open(base.path(), "1").unwrap();
+        let error = WorkDir::open(base.path(), "2").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Configuration);
+        assert!(first.path().exists());
     }
 }

@@ -15,6 +15,9 @@ pub const TICKET_KEY_ACTION: &str = "polarway.TicketKey";
 /// tasks as `[stage, task]` pairs.
 pub const RUNNING_TASKS_ACTION: &str = "polarway.RunningTasks";
 
+/// Header of a scheduler's answer to a heartbeat: a value that a restarted scheduler does not repeat.
+pub const SCHEDULER_HEADER: &str = "polarway-scheduler";
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueryState {

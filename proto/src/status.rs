@@ -44,12 +44,10 @@ pub fn code(kind: ErrorKind) -> Code {
     }
 }
 
-/// Encodes `error`; [`error_from_status`] gives it back unchanged.
+/// Encodes `error`; [`error_from_status`] gives it back unchanged, but for the hint of its kind if it had none.
 pub fn status_from_error(error: &Error) -> Status {
-    let mut metadata = HashMap::new();
-    if let Some(hint) = &error.hint {
-        metadata.insert(HINT.to_owned(), shortened(hint, MAX_HINT));
-    }
+    let hint = error.hint.as_deref().unwrap_or_else(|| error.kind.hint());
+    let mut metadata = HashMap::from([(HINT.to_owned(), shortened(hint, MAX_HINT))]);
     if let Some(place) = error.place {
         metadata.insert(LINE.to_owned(), place.line.to_string());
         metadata.insert(COLUMN.to_owned(), place.column.to_string());
@@ -146,9 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_error_stays_bare() {
-        let error = Error::internal("boom");
-        assert_eq!(error_from_status(&status_from_error(&error)), error);
+    fn an_error_without_a_hint_gets_that_of_its_kind() {
+        for kind in ErrorKind::ALL {
+            let error = Error::new(kind, "boom");
+            let expected = error.clone().with_hint(kind.hint());
+            assert_eq!(error_from_status(&status_from_error(&error)), expected);
+        }
     }
 
     #[test]

@@ -88,6 +88,9 @@ pub struct ResultPartition {
     pub file_id: Option<u64>,
     #[prost(bool, tag = "5")]
     pub sort_layout: bool,
+    /// Rows that its writer counted; a file with another number of them is damaged.
+    #[prost(uint64, optional, tag = "6")]
+    pub rows: Option<u64>,
 }
 
 /// Whether `ticket` claims to be a plan ticket; says nothing about its signature.

@@ -1,12 +1,19 @@
-//! How many queries run at once, how many wait, and what the rest is told.
+//! How many queries run at once, how many wait, and what the rest is told. Planning has places of its own: it comes
+//! before a query's turn, since only its plan tells whether it needs one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polarway_common::config::AdmissionConfig;
-use polarway_common::{Error, ErrorKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use polarway_common::{Error, ErrorKind, machine};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// Statements that are planned at the same time, for each core. Planning waits for stores now and then, so that more
+/// than one keeps a core busy.
+const PLANNED_PER_CORE: usize = 4;
+/// Statements that wait for being planned; they are more patient than many, since planning is quick.
+const MAX_WAITING_TO_PLAN: usize = 4096;
 
 /// Counts for `/metrics`.
 #[derive(Debug, Default)]
@@ -30,10 +37,28 @@ pub struct Admission {
     max_waiting: usize,
     patience: Duration,
     retry_after: Duration,
+    planning: Semaphore,
+    waiting_to_plan: AtomicUsize,
     pub counters: AdmissionCounters,
 }
 
+/// A place among the statements that are planned, given back when dropped.
+#[derive(Debug)]
+pub struct PlanningPlace<'a> {
+    _permit: SemaphorePermit<'a>,
+    /// Whether others were planned meanwhile.
+    pub waited: bool,
+}
+
 struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    /// `None` when `most` wait already.
+    fn join(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let joined = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(joined)
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -51,6 +76,8 @@ impl Admission {
             max_waiting: config.max_queued,
             patience: config.queue_timeout.0,
             retry_after: config.retry_after.0,
+            planning: Semaphore::new(machine::cores().max(1) * PLANNED_PER_CORE),
+            waiting_to_plan: AtomicUsize::new(0),
             counters: AdmissionCounters::default(),
         }
     }
@@ -63,20 +90,37 @@ impl Admission {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
             return Ok(self.admitted(permit));
         }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.max_waiting {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let Some(_waiting) = Waiting::join(&self.waiting, self.max_waiting) else {
             return Err(self.refuse(format!(
                 "{} queries run and {} wait, which is as many as this server takes",
                 self.limit, self.max_waiting
             )));
-        }
-        let _waiting = Waiting(&self.waiting);
+        };
         match tokio::time::timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(self.admitted(permit)),
             Ok(Err(_)) => Err(Error::new(ErrorKind::Draining, "the server is shutting down")),
             Err(_) => {
                 Err(self.refuse(format!("the query waited {} ms for its turn", self.patience.as_millis())))
             }
+        }
+    }
+
+    /// Waits until a statement may be planned.
+    ///
+    /// # Errors
+    /// `Overloaded` with a delay when too many wait, or too long.
+    pub async fn enter_planning(&self) -> Result<PlanningPlace<'_>, Error> {
+        if let Ok(permit) = self.planning.try_acquire() {
+            return Ok(PlanningPlace { _permit: permit, waited: false });
+        }
+        let Some(_waiting) = Waiting::join(&self.waiting_to_plan, MAX_WAITING_TO_PLAN) else {
+            return Err(self.refuse(format!("{MAX_WAITING_TO_PLAN} statements wait for being planned")));
+        };
+        match tokio::time::timeout(self.patience, self.planning.acquire()).await {
+            Ok(Ok(permit)) => Ok(PlanningPlace { _permit: permit, waited: true }),
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Draining, "the server is shutting down")),
+            Err(_) => Err(self
+                .refuse(format!("the statement waited {} ms for being planned", self.patience.as_millis()))),
         }
     }
 
@@ -98,6 +142,11 @@ impl Admission {
 
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Statements that wait for being planned.
+    pub fn waiting_to_plan(&self) -> usize {
+        self.waiting_to_plan.load(Ordering::Relaxed)
     }
 }
 
@@ -143,5 +192,26 @@ mod tests {
         let _first = admission.enter().await.unwrap();
         assert_eq!(admission.enter().await.unwrap_err().kind, ErrorKind::Overloaded);
         assert_eq!(admission.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn row_08_planning_has_places_of_its_own() {
+        let admission = admission(1, 0, 500);
+        let _place = admission.enter().await.unwrap();
+        let mut planning = vec![];
+        for _ in 0..machine::cores().max(1) * PLANNED_PER_CORE {
+            planning.push(admission.enter_planning().await.unwrap());
+        }
+        assert!(planning.iter().all(|place| !place.waited));
+        let refused = admission.enter_planning().await.unwrap_err();
+        assert_eq!((refused.kind, refused.retry_after.is_some()), (ErrorKind::Overloaded, true));
+        assert_eq!(admission.waiting_to_plan(), 0);
+        let other = Arc::clone(&admission);
+        let waiting = tokio::spawn(async move { other.enter_planning().await.map(|place| place.waited) });
+        while admission.waiting_to_plan() == 0 {
+            tokio::task::yield_now().await;
+        }
+        planning.pop();
+        assert_eq!(waiting.await.unwrap(), Ok(true));
     }
 }

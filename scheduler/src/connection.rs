@@ -105,3 +105,25 @@ pub fn incoming(listener: TcpListener) -> impl Stream<Item = std::io::Result<Con
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_send_at_once_and_have_numbers_of_their_own() {
+        let (listener, address) = bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let mut connections = pin!(incoming(listener));
+        let client = TcpStream::connect(address).await.unwrap();
+        assert!(!client.nodelay().unwrap(), "sockets begin without");
+        let first = connections.next().await.unwrap().unwrap();
+        let _other_client = TcpStream::connect(address).await.unwrap();
+        let second = connections.next().await.unwrap().unwrap();
+        assert!(first.stream.nodelay().unwrap() && second.stream.nodelay().unwrap());
+        assert_ne!(first.connect_info().id, second.connect_info().id);
+    }
+}

@@ -9,16 +9,17 @@ use polarway_engine::settings::CATALOG;
 use polarway_storage::catalog::{Definition, ViewDefinition};
 
 use crate::catalog::split_name;
-use crate::service::{QueryService, Request};
+use crate::plan::Planner;
+use crate::service::Request;
 
-/// Carries a statement out; false when it had nothing to do (IF EXISTS, IF NOT EXISTS).
+/// Carries a statement out; false when it had nothing to do (IF EXISTS, IF NOT EXISTS). Reads and decodes files to
+/// learn their columns: work for the computing threads.
 pub async fn run(
-    service: &QueryService,
+    planner: &Planner,
     request: &Request,
     statement: Statement,
     text: &str,
 ) -> Result<bool, Error> {
-    let planner = &service.planner;
     let (state, _scope) = planner.state(&request.settings, request.now)?;
     let view_query = view_query(&statement);
     let plan = state.statement_to_plan(statement).await.map_err(|error| planner.suggest(classify(&error)))?;
@@ -57,12 +58,12 @@ pub async fn run(
         }
         DdlStatement::DropTable(table) => {
             let (schema, name) = split_name(&table.name)?;
-            expect_kind(service, &schema, &name, false)?;
+            expect_kind(planner, &schema, &name, false)?;
             catalog.drop(&schema, &name, table.if_exists).await.map_err(|error| planner.suggest(error))
         }
         DdlStatement::DropView(view) => {
             let (schema, name) = split_name(&view.name)?;
-            expect_kind(service, &schema, &name, true)?;
+            expect_kind(planner, &schema, &name, true)?;
             catalog.drop(&schema, &name, view.if_exists).await.map_err(|error| planner.suggest(error))
         }
         DdlStatement::DropCatalogSchema(schema) => {
@@ -85,8 +86,8 @@ fn own_schema(name: &str) -> Result<&str, Error> {
 }
 
 /// DROP TABLE drops no view, and DROP VIEW no table.
-fn expect_kind(service: &QueryService, schema: &str, name: &str, view: bool) -> Result<(), Error> {
-    let snapshot = service.planner.catalog().snapshot();
+fn expect_kind(planner: &Planner, schema: &str, name: &str, view: bool) -> Result<(), Error> {
+    let snapshot = planner.catalog().snapshot();
     let Some(entry) = snapshot.entry(schema, name) else { return Ok(()) };
     match (&entry.definition, view) {
         (Definition::View(_), false) => {

@@ -3,27 +3,26 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use arrow::record_batch::RecordBatch;
 use arrow_flight::FlightData;
 use bytes::Bytes;
-use datafusion::common::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::prelude::SessionConfig;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::memory::QueryPool;
+use polarway_engine::offload::{self, Work};
 use polarway_engine::runtime::EngineRuntime;
-use polarway_engine::{codec, errors, flight, settings};
+use polarway_engine::{codec, errors, settings};
 use polarway_proto::status::status_from_error;
-use polarway_proto::ticket::{PlanTicket, TicketSigner, expiry};
+use polarway_proto::ticket::{PlanTicket, Setting, TicketSigner, expiry};
 use tonic::Status;
 
 use crate::peers::{PeerAddress, Peers, executor_error};
-use crate::plan::Compiled;
+use crate::plan::{Compiled, Runnable};
 use crate::staged::ballista::Ballista;
 
 pub type DataStream = BoxStream<'static, Result<FlightData, Status>>;
@@ -40,59 +39,72 @@ pub struct LocalRunner {
 
 impl LocalRunner {
     /// Runs the query. If it runs out of memory before its first batch, it starts over with a plan that needs less.
-    pub async fn batches(&self, compiled: &Compiled) -> Result<SendableRecordBatchStream, Error> {
-        let first = self.start(compiled, compiled.fresh_plan().await?).await;
-        match first {
-            Err(error) if error.kind == ErrorKind::OutOfMemory => {
-                self.start(compiled, compiled.spilling_plan().await?).await
-            }
+    pub async fn stream(&self, compiled: &Arc<Compiled>) -> Result<DataStream, Error> {
+        match self.start(compiled, false).await {
+            Err(error) if error.kind == ErrorKind::OutOfMemory => self.start(compiled, true).await,
             other => other,
         }
     }
 
-    pub async fn stream(&self, compiled: &Compiled) -> Result<DataStream, Error> {
-        Ok(flight::encode(self.batches(compiled).await?))
-    }
-
     /// The context of a run whose memory is measured by `pool`.
-    pub fn with_pool(&self, compiled: &Compiled, pool: Arc<QueryPool>) -> Result<Arc<TaskContext>, Error> {
+    pub fn with_pool(&self, runnable: &Runnable, pool: Arc<QueryPool>) -> Result<Arc<TaskContext>, Error> {
         let env = RuntimeEnvBuilder::from_runtime_env(&self.runtime.env)
             .with_memory_pool(pool)
             .build_arc()
             .map_err(|error| errors::classify(&error))?;
-        Ok(compiled.context_in(env))
+        Ok(runnable.context_in(env))
     }
 
-    /// Starts `plan` and waits for its first batch, so that an early error is still an answer and not a torn stream.
-    async fn start(
-        &self,
-        compiled: &Compiled,
-        plan: Arc<dyn ExecutionPlan>,
-    ) -> Result<SendableRecordBatchStream, Error> {
-        let context = compiled.task_context(&self.runtime)?;
-        let mut stream = self.cpu.run(plan, context, compiled.settings.timeout);
-        let schema = stream.schema();
-        let head: Vec<Result<RecordBatch, DataFusionError>> = match stream.try_next().await {
-            Ok(Some(batch)) => vec![Ok(batch)],
-            Ok(None) => vec![],
-            Err(error) => return Err(errors::classify(&error)),
+    /// Starts the query and waits for its first batch, so that an early error is still an answer and not a torn
+    /// stream.
+    async fn start(&self, compiled: &Arc<Compiled>, spilling: bool) -> Result<DataStream, Error> {
+        let timeout = compiled.settings.timeout;
+        let (compiled, runtime) = (Arc::clone(compiled), self.runtime.clone());
+        let work = async move {
+            let runnable =
+                if spilling { compiled.spilling_plan().await? } else { compiled.fresh_plan().await? };
+            let context = runnable.task_context(&runtime, compiled.settings.memory_limit)?;
+            Ok::<_, Error>(Work { plan: runnable.plan, context })
         };
-        let whole = stream::iter(head).chain(stream);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, whole)))
+        let mut messages = offload::messages(&self.cpu, work, timeout);
+        // The schema and the first batch, or the end.
+        let mut head = vec![];
+        while head.len() < 2 {
+            match messages.try_next().await? {
+                Some(message) => head.push(Ok(message)),
+                None => break,
+            }
+        }
+        Ok(stream::iter(head).chain(messages.map_err(|error| status_from_error(&error))).boxed())
+    }
+}
+
+/// A plan as it travels to an executor, with the settings that it has to run under.
+#[derive(Debug, Clone)]
+pub struct Travelling {
+    plan: Bytes,
+    settings: Vec<Setting>,
+}
+
+impl Travelling {
+    fn of(plan: Arc<dyn ExecutionPlan>, config: &SessionConfig) -> Result<Self, Error> {
+        let settings = settings::to_wire(&settings::to_travel(config));
+        Ok(Self { plan: codec::encode_plan(plan)?, settings })
     }
 }
 
 /// A plan encoded once for all its runs.
 #[derive(Debug, Default)]
-pub struct EncodedPlan(OnceLock<Bytes>);
+pub struct EncodedPlan(OnceLock<Travelling>);
 
 impl EncodedPlan {
-    pub fn get(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Bytes, Error> {
-        if let Some(bytes) = self.0.get() {
-            return Ok(bytes.clone());
+    /// `plan` was made under `config`.
+    pub fn get(&self, plan: &Arc<dyn ExecutionPlan>, config: &SessionConfig) -> Result<Travelling, Error> {
+        if let Some(travelling) = self.0.get() {
+            return Ok(travelling.clone());
         }
-        let bytes = codec::encode_plan(Arc::clone(plan))?;
-        Ok(self.0.get_or_init(|| bytes).clone())
+        let travelling = Travelling::of(Arc::clone(plan), config)?;
+        Ok(self.0.get_or_init(|| travelling).clone())
     }
 }
 
@@ -108,14 +120,15 @@ pub struct RemoteRunner {
 
 impl RemoteRunner {
     /// A ticket with which the executor at the address runs the query.
-    pub async fn ticket(
+    async fn ticket(
         &self,
         compiled: &Compiled,
         query_id: &str,
-        plan: Bytes,
+        travelling: Travelling,
         failed: &[PeerAddress],
     ) -> Result<(PeerAddress, Bytes), Error> {
-        self.ballista.wait_for_executor(self.executor_wait).await?;
+        let wait = compiled.settings.executor_wait.unwrap_or(self.executor_wait);
+        self.ballista.wait_for_executor(wait).await?;
         let executors = self.ballista.executors().await;
         let address = executors
             .into_iter()
@@ -127,8 +140,8 @@ impl RemoteRunner {
             .ok_or_else(|| Error::new(ErrorKind::NoExecutors, "no executor is there to run the query"))?;
         let ticket = PlanTicket {
             query_id: query_id.to_owned(),
-            plan,
-            settings: settings::to_wire(&compiled.raw_settings),
+            plan: travelling.plan,
+            settings: travelling.settings,
             expires_at: expiry(SystemTime::now(), self.ticket_ttl),
             timeout_ms: compiled.settings.timeout.map_or(0, |limit| limit.as_millis() as u64),
             memory_limit: compiled.settings.memory_limit.unwrap_or_default() as u64,
@@ -138,18 +151,28 @@ impl RemoteRunner {
     }
 
     /// Runs the query on the executor with the least work and passes its messages on. An executor that fails before
-    /// its first batch is replaced by another.
-    pub async fn stream(&self, compiled: &Compiled, query_id: &str) -> Result<DataStream, Error> {
-        let mut plan = compiled.encoded.get(&compiled.physical())?;
+    /// its first batch is replaced by another. A plan that needs less memory is made on `cpu`.
+    pub async fn stream(
+        &self,
+        cpu: &CpuRuntime,
+        compiled: &Arc<Compiled>,
+        query_id: &str,
+    ) -> Result<DataStream, Error> {
+        let mut travelling = compiled.encoded.get(&compiled.physical(), compiled.config())?;
         let mut spilling = false;
         let mut last = None;
         let mut failed = vec![];
         for _ in 0..TRIES {
-            let (address, ticket) = self.ticket(compiled, query_id, plan.clone(), &failed).await?;
+            let (address, ticket) = self.ticket(compiled, query_id, travelling.clone(), &failed).await?;
             match self.once(&address, ticket).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) if error.kind == ErrorKind::OutOfMemory && !spilling => {
-                    plan = codec::encode_plan(compiled.spilling_plan().await?)?;
+                    let compiled = Arc::clone(compiled);
+                    travelling = offload::compute(cpu, "planning the query", async move {
+                        let runnable = compiled.spilling_plan().await?;
+                        Travelling::of(Arc::clone(&runnable.plan), runnable.config())
+                    })
+                    .await?;
                     spilling = true;
                     last = Some(error);
                 }

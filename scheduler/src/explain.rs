@@ -6,17 +6,22 @@ use std::time::Instant;
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::display::DisplayableExecutionPlan;
-use datafusion::physical_plan::{ExecutionPlan, displayable};
+use datafusion::physical_plan::displayable;
 use futures::TryStreamExt;
 use polarway_common::{ByteSize, Error, ErrorKind};
 use polarway_engine::errors::classify;
+use polarway_engine::guarded::StoppablePlan;
 use polarway_engine::memory::QueryPool;
+use polarway_engine::offload::compute;
 
+use crate::limits::{bounded, or_cancelled};
 use crate::plan::route::Target;
 use crate::plan::{Compiled, Explain};
+use crate::queries::Running;
 use crate::service::{QueryService, Request};
 use crate::staged::{attempt_id, results};
+
+type Rows = Vec<(String, String)>;
 
 /// `plan_type` and `plan`, as DataFusion names them.
 pub fn schema(_explain: &Explain) -> SchemaRef {
@@ -32,58 +37,87 @@ pub async fn run(service: &QueryService, request: &Request, explain: &Explain) -
             .with_hint("EXPLAIN and EXPLAIN ANALYZE show indented plans and the route"));
     }
     let slots = service.slots().await;
-    // The inner statement is planned under a text of its own, so that its plan is not taken for that of the query.
-    let text = format!("EXPLAIN:{}", request.sql);
-    let compiled = service
-        .planner
-        .compile(&text, explain.statement.as_ref().clone(), &request.settings, request.now, slots)
-        .await?;
-    let mut rows: Vec<(String, String)> = vec![];
+    let verbose = explain.options.verbose;
+    // A plan of its own: measuring must not touch one that others run, and nobody asks for this one again.
+    let planner = Arc::clone(&service.planner);
+    let (statement, request_of_plan) = (explain.statement.as_ref().clone(), request.clone());
+    let planning = async move {
+        let Request { settings, now, .. } = request_of_plan;
+        planner.plan(statement, &settings, now, slots).await
+    };
+    let compiled = service.planned("planning the query", planning).await?;
     let route = format!("{}: {}", compiled.decision.target.name(), compiled.decision.reason);
-    if explain.options.analyze {
-        rows.extend(analyze(service, request, &compiled, explain.options.verbose).await?);
-    } else {
-        rows.push(("logical_plan".into(), compiled.optimized.display_indent().to_string()));
-        rows.push((
-            "physical_plan".into(),
-            displayable(compiled.physical().as_ref()).indent(explain.options.verbose).to_string(),
-        ));
-        if compiled.decision.target == Target::Staged {
-            let staged = service.planner.staged(&compiled, slots, false).await?;
-            rows.push((
-                "staged_plan".into(),
-                displayable(staged.plan.as_ref()).indent(explain.options.verbose).to_string(),
-            ));
+    let analyze = explain.options.analyze;
+    let target = if analyze { compiled.decision.target } else { Target::Metadata };
+    let running = service.queries.begin(&request.query_id, &request.sql, target.name());
+    let work = async {
+        if analyze {
+            return admitted(service, &running, &compiled, verbose).await;
         }
-    }
+        running.admitted();
+        plans(service, &compiled, slots, verbose).await
+    };
+    let outcome = or_cancelled(&running.query.cancel, work).await;
+    running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
+    let mut rows = outcome?;
     rows.push(("route".into(), route));
     to_batch(explain, &rows)
 }
 
-async fn analyze(
+async fn plans(
     service: &QueryService,
-    request: &Request,
+    compiled: &Arc<Compiled>,
+    slots: u32,
+    verbose: bool,
+) -> Result<Rows, Error> {
+    let mut rows = vec![
+        ("logical_plan".to_owned(), compiled.optimized.display_indent().to_string()),
+        ("physical_plan".to_owned(), displayable(compiled.physical().as_ref()).indent(verbose).to_string()),
+    ];
+    if compiled.decision.target == Target::Staged {
+        let (planner, compiled) = (Arc::clone(&service.planner), Arc::clone(compiled));
+        let planning = async move { planner.staged(&compiled, slots, false).await };
+        let staged = service.planned("planning the query", planning).await?;
+        rows.push(("staged_plan".to_owned(), displayable(staged.plan.as_ref()).indent(verbose).to_string()));
+    }
+    Ok(rows)
+}
+
+/// Runs the query as any other: in its turn, within its time, until it is cancelled.
+async fn admitted(
+    service: &QueryService,
+    running: &Running,
     compiled: &Arc<Compiled>,
     verbose: bool,
-) -> Result<Vec<(String, String)>, Error> {
+) -> Result<Rows, Error> {
+    let _place = service.admit(running, compiled.takes_place).await?;
+    let work = analyze(service, running, compiled, verbose);
+    bounded(&running.query, compiled.settings.timeout, work).await
+}
+
+async fn analyze(
+    service: &QueryService,
+    running: &Running,
+    compiled: &Arc<Compiled>,
+    verbose: bool,
+) -> Result<Rows, Error> {
     let started = Instant::now();
     let mut rows = vec![];
     match compiled.decision.target {
         Target::Metadata | Target::Direct => {
-            let mut plan = compiled.fresh_plan().await?;
             let limit = compiled.settings.memory_limit.unwrap_or(usize::MAX);
             let pool = Arc::new(QueryPool::new(Arc::clone(&service.local.runtime.env.memory_pool), limit));
-            let context = service.local.with_pool(compiled, Arc::clone(&pool))?;
-            let counted = count_rows(service, compiled, &plan, Arc::clone(&context)).await;
+            let (mut plan, context) = measurable(service, compiled, &pool, false).await?;
+            let counted = count_rows(service, compiled, &plan, context).await;
             let count = match counted {
                 Err(error) if error.kind == ErrorKind::OutOfMemory => {
-                    plan = compiled.spilling_plan().await?;
+                    let context;
+                    (plan, context) = measurable(service, compiled, &pool, true).await?;
                     count_rows(service, compiled, &plan, context).await?
                 }
                 counted => counted?,
             };
-            let text = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(verbose).to_string();
-            rows.push(("plan_with_metrics".into(), text));
+            rows.push(("plan_with_metrics".into(), plan.text_with_metrics(verbose)));
             rows.push((
                 "summary".into(),
                 format!(
@@ -94,14 +128,12 @@ async fn analyze(
             ));
         }
         Target::Staged => {
-            let query =
-                service.queries.begin(&format!("{}-analyze", request.query_id), &request.sql, "staged");
-            let result = service.staged.run(compiled, &query).await?;
+            let result = service.staged.run(&service.local.cpu, compiled, running).await?;
             let messages = results::open(
                 Arc::clone(&service.staged.peers),
                 result.partitions,
                 result.ordered,
-                service.staged.options.result_parallelism,
+                service.staged.options.of(&compiled.settings).result_parallelism,
                 Arc::clone(&compiled.schema),
             )
             .await?;
@@ -109,8 +141,7 @@ async fn analyze(
                 .try_fold(0u64, |sum, message| async move { Ok(sum + message.data_body.len() as u64) })
                 .await?;
             let elapsed = started.elapsed();
-            let job = attempt_id(&query.query.run, query.query.attempt());
-            query.finish(&Ok(()));
+            let job = attempt_id(&running.query.run, running.query.attempt());
             let ended = service.staged.ballista.ended(&job);
             for (id, plan) in ended.iter().flat_map(|ended| ended.plans.iter()) {
                 rows.push((format!("stage_{id}"), plan.clone()));
@@ -132,7 +163,7 @@ async fn analyze(
                     "{} of result in {:.1} ms, attempt {}",
                     ByteSize(bytes).approx(),
                     elapsed.as_secs_f64() * 1000.0,
-                    query.query.attempt(),
+                    running.query.attempt(),
                 ),
             ));
         }
@@ -140,13 +171,29 @@ async fn analyze(
     Ok(rows)
 }
 
+/// A plan whose measurements can be read afterwards, and the context that counts its memory in `pool`.
+async fn measurable(
+    service: &QueryService,
+    compiled: &Arc<Compiled>,
+    pool: &Arc<QueryPool>,
+    spilling: bool,
+) -> Result<(StoppablePlan, Arc<TaskContext>), Error> {
+    let compiled = Arc::clone(compiled);
+    let planning =
+        async move { if spilling { compiled.spilling_plan().await } else { compiled.fresh_plan().await } };
+    let runnable = compute(&service.local.cpu, "planning the query", planning).await?;
+    let context = service.local.with_pool(&runnable, Arc::clone(pool))?;
+    let plan = StoppablePlan::of_query(runnable.plan).map_err(|error| classify(&error))?;
+    Ok((plan, context))
+}
+
 async fn count_rows(
     service: &QueryService,
     compiled: &Compiled,
-    plan: &Arc<dyn ExecutionPlan>,
+    plan: &StoppablePlan,
     context: Arc<TaskContext>,
 ) -> Result<usize, Error> {
-    let stream = service.local.cpu.run(Arc::clone(plan), context, compiled.settings.timeout);
+    let stream = service.local.cpu.run_stoppable(plan.clone(), context, compiled.settings.timeout);
     stream
         .try_fold(0usize, |sum, batch| async move { Ok(sum + batch.num_rows()) })
         .await

@@ -31,9 +31,20 @@ pub async fn render(service: &QueryService) -> String {
     counter(&mut registry, "store_lists", "List requests to object stores", &runtime.counters.lists);
     counter(&mut registry, "store_bytes", "Bytes asked of object stores", &runtime.counters.bytes_requested);
 
-    gauge(&mut registry, "queries_running", "Queries that run now", service.queries.running() as i64);
+    gauge(
+        &mut registry,
+        "queries_running",
+        "Queries that run or wait for their turn",
+        service.queries.running() as i64,
+    );
     gauge(&mut registry, "admission_running", "Places taken", admission.running() as i64);
     gauge(&mut registry, "admission_waiting", "Queries that wait for a place", admission.waiting() as i64);
+    gauge(
+        &mut registry,
+        "planning_waiting",
+        "Statements that wait for being planned",
+        admission.waiting_to_plan() as i64,
+    );
     gauge(&mut registry, "executors", "Executors that take tasks", executors.len() as i64);
     let slots: u32 = executors.iter().map(|executor| executor.slots).sum();
     gauge(&mut registry, "executor_slots", "Task slots of all executors", i64::from(slots));

@@ -1,6 +1,7 @@
 //! Long-lived channels to executors, and how many plans each of them runs for this scheduler.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use ballista_core::serde::protobuf::RemoveJobDataParams;
 use ballista_core::serde::protobuf::executor_grpc_client::ExecutorGrpcClient;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use polarway_common::address::url_host;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::status::error_from_status;
 use tonic::Streaming;
@@ -26,6 +28,12 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct PeerAddress {
     pub host: String,
     pub port: u16,
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", url_host(&self.host), self.port)
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +64,7 @@ impl Peers {
         if let Some(peer) = peers.get(address) {
             return Ok((peer.channel.clone(), Arc::clone(&peer.in_flight)));
         }
-        let channel = Endpoint::from_shared(format!("http://{}:{}", address.host, address.port))
+        let channel = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| Error::internal(format!("an executor's address is not valid: {error}")))?
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -120,15 +128,21 @@ impl Peers {
         }
     }
 
-    /// Removes a job's files on an executor and stops what it still runs of the job.
-    pub async fn remove_job(&self, address: &PeerAddress, job_id: &str) {
-        let Ok((channel, _)) = self.channel(address) else { return };
+    /// Removes a job's files on an executor and stops what it still runs of the job. Gives whether it did.
+    pub async fn remove_job(&self, address: &PeerAddress, job_id: &str) -> bool {
+        let Ok((channel, _)) = self.channel(address) else { return false };
         let mut client = ExecutorGrpcClient::new(channel);
         let request = RemoveJobDataParams { job_id: job_id.to_owned(), remove_stage_ids: vec![] };
         match tokio::time::timeout(CLEANUP_TIMEOUT, client.remove_job_data(request)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(status)) => tracing::debug!(job = job_id, host = address.host, %status, "clean-up failed"),
-            Err(_) => tracing::debug!(job = job_id, host = address.host, "clean-up timed out"),
+            Ok(Ok(_)) => true,
+            Ok(Err(status)) => {
+                tracing::debug!(job = job_id, executor = %address, %status, "clean-up failed");
+                false
+            }
+            Err(_) => {
+                tracing::debug!(job = job_id, executor = %address, "clean-up timed out");
+                false
+            }
         }
     }
 }
@@ -142,4 +156,18 @@ pub fn executor_error(status: &tonic::Status) -> Error {
         return Error::new(ErrorKind::ExecutorLost, format!("an executor broke off: {}", error.message));
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_executor_at_an_ipv6_address_can_be_called() {
+        for host in ["::1", "[::1]"] {
+            let address = PeerAddress { host: host.to_owned(), port: 50052 };
+            assert_eq!(address.to_string(), "[::1]:50052");
+            assert!(Peers::default().channel(&address).is_ok());
+        }
+    }
 }

@@ -13,6 +13,8 @@ use polarway_proto::progress::QueryState;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::Deadline;
+
 const KEPT: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
 /// One query from its first byte to its last.
@@ -26,10 +28,26 @@ pub struct Query {
     pub started: Instant,
     pub cancel: CancellationToken,
     attempt: AtomicU32,
-    state: Mutex<(QueryState, Option<Duration>)>,
+    life: Mutex<Life>,
+}
+
+/// How far a query is in its life.
+#[derive(Debug, Clone)]
+struct Life {
+    state: QueryState,
+    /// When its turn came; its time limit counts from then.
+    admitted: Option<Instant>,
+    /// How long it took, once it has ended.
+    took: Option<Duration>,
 }
 
 impl Query {
+    /// When the query must have ended, if it may run for `limit`. A limit beyond all time is none.
+    pub fn deadline(&self, limit: Option<Duration>) -> Deadline {
+        let since = self.life.lock().admitted.unwrap_or(self.started);
+        limit.and_then(|limit| Some((since.checked_add(limit)?, limit)))
+    }
+
     pub fn attempt(&self) -> u32 {
         self.attempt.load(Ordering::Relaxed)
     }
@@ -39,7 +57,17 @@ impl Query {
     }
 
     pub fn state(&self) -> QueryState {
-        self.state.lock().0.clone()
+        self.life.lock().state.clone()
+    }
+
+    /// Notes the end, unless one was noted before; gives the state that stands.
+    fn end(&self, state: QueryState) -> QueryState {
+        let mut life = self.life.lock();
+        if life.took.is_none() {
+            life.state = state;
+            life.took = Some(self.started.elapsed());
+        }
+        life.state.clone()
     }
 }
 
@@ -101,28 +129,27 @@ impl Running {
         }
     }
 
+    /// Notes that the query's turn has come.
+    pub fn admitted(&self) {
+        let mut life = self.query.life.lock();
+        if life.took.is_none() {
+            life.state = QueryState::Running;
+            life.admitted = Some(Instant::now());
+        }
+    }
+
     pub fn finish(&self, outcome: &Result<(), Error>) {
-        let state = match outcome {
+        self.query.end(match outcome {
             Ok(()) => QueryState::Finished,
             Err(error) if error.kind == ErrorKind::Cancelled => QueryState::Cancelled,
             Err(_) => QueryState::Failed,
-        };
-        let mut held = self.query.state.lock();
-        if held.1.is_none() {
-            *held = (state, Some(self.query.started.elapsed()));
-        }
+        });
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let state = {
-            let mut held = self.query.state.lock();
-            if held.1.is_none() {
-                *held = (QueryState::Cancelled, Some(self.query.started.elapsed()));
-            }
-            held.0.clone()
-        };
+        let state = self.query.end(QueryState::Cancelled);
         self.query.cancel.cancel();
         let outcomes = &self.queries.outcomes;
         let counter = match state {
@@ -141,6 +168,7 @@ impl Drop for Running {
 }
 
 impl Queries {
+    /// A query that waits for its turn.
     pub fn begin(self: &Arc<Self>, id: &str, sql: &str, route: &'static str) -> Running {
         let query = Arc::new(Query {
             id: id.to_owned(),
@@ -150,7 +178,7 @@ impl Queries {
             started: Instant::now(),
             cancel: CancellationToken::new(),
             attempt: AtomicU32::new(1),
-            state: Mutex::new((QueryState::Running, None)),
+            life: Mutex::new(Life { state: QueryState::Queued, admitted: None, took: None }),
         });
         let counter = match route {
             "staged" => &self.outcomes.staged,
@@ -197,14 +225,14 @@ impl Queries {
             .into_iter()
             .chain(ended)
             .map(|query| {
-                let (state, elapsed) = query.state.lock().clone();
+                let life = query.life.lock().clone();
                 QueryOverview {
                     id: query.id.clone(),
                     sql: query.sql.clone(),
                     route: query.route.to_owned(),
-                    state,
+                    state: life.state,
                     attempt: query.attempt(),
-                    elapsed_ms: elapsed.unwrap_or_else(|| query.started.elapsed()).as_millis() as u64,
+                    elapsed_ms: life.took.unwrap_or_else(|| query.started.elapsed()).as_millis() as u64,
                 }
             })
             .collect()
@@ -229,5 +257,22 @@ mod tests {
         drop(running);
         assert_eq!(queries.get("q-2").unwrap().state(), QueryState::Finished);
         assert_eq!(queries.overview().len(), 2);
+    }
+
+    #[test]
+    fn row_08_a_query_is_queued_until_its_turn_and_its_time_counts_from_then() {
+        let queries = Arc::new(Queries::default());
+        let running = queries.begin("q-1", "select 1", "direct");
+        let shown = || (queries.get("q-1").unwrap().state(), queries.overview()[0].state.clone());
+        assert_eq!(shown(), (QueryState::Queued, QueryState::Queued));
+        std::thread::sleep(Duration::from_millis(5));
+        running.admitted();
+        assert_eq!(shown(), (QueryState::Running, QueryState::Running));
+        let (at, limit) = running.query.deadline(Some(Duration::from_secs(1))).unwrap();
+        assert!(at >= running.query.started + limit + Duration::from_millis(5));
+        assert!(running.query.deadline(Some(Duration::MAX)).is_none());
+        running.finish(&Ok(()));
+        running.admitted();
+        assert_eq!(queries.get("q-1").unwrap().state(), QueryState::Finished);
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
+use polarway_common::address::url_host;
 use polarway_common::config::DirectOn;
 use polarway_common::{Config, Error, ErrorKind, Listening, Supervisor, TaskKind, machine};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
-use polarway_engine::settings::{SCHEMA, base_config};
+use polarway_engine::settings::{SCHEMA, base_config, with_scheduler_defaults};
 use polarway_metastore::{EmbeddedMetaStore, Expect, Key, MetaStore, Precondition, Txn, Write};
 use polarway_proto::ticket::TicketSigner;
 use polarway_storage::catalog::CatalogStore;
@@ -80,13 +81,14 @@ pub async fn run(
     let planner = Arc::new(Planner::new(PlannerOptions {
         catalog,
         runtime: runtime.clone(),
-        base_config: base_config(&config.query),
+        base_config: with_scheduler_defaults(base_config(&config.query), options),
         cached_plans: config.cache.plans,
         local_cores: (options.direct == DirectOn::Local).then(|| machine::cores() as u32),
         list_ttl: config.storage.list_ttl.0,
     }));
     let ballista = Ballista::start(&BallistaOptions {
-        host: options.resolved_advertise_host().to_owned(),
+        // Ballista writes `host:port` of it as it stands.
+        host: url_host(options.resolved_advertise_host()).into_owned(),
         port: grpc.port(),
         executor_timeout: options.executor_timeout.0,
         guard_graphs: true,
@@ -141,7 +143,7 @@ pub async fn run(
 
     let front = FrontDoor::new(Arc::clone(&service));
     let grpc_stop = stop.clone();
-    let door = ExecutorDoor(ballista.server().clone());
+    let door = ExecutorDoor::new(ballista.clone());
     supervisor.spawn("scheduler gRPC server", TaskKind::Critical, async move {
         let cut_off = grpc_stop.clone();
         let serving = Server::builder()

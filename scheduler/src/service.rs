@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -11,34 +11,26 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use polarway_common::config::{DirectOn, ResultDelivery};
-use polarway_common::{Error, ErrorKind, QueryId, Supervisor, TaskKind};
-use polarway_engine::cpu::deadline_exceeded;
-use polarway_engine::flight;
+use polarway_common::{Error, ErrorKind, QueryId, Supervisor};
 use polarway_engine::settings::{self, Settings};
+use polarway_engine::{flight, settable};
 use polarway_proto::progress::QueryProgress;
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{QueryTicket, TicketSigner, expiry};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::admission::{Admission, Admitted};
 use crate::ddl;
 use crate::direct::{DataStream, LocalRunner, RemoteRunner};
 use crate::explain;
+use crate::limits::{bounded, or_cancelled};
 use crate::peers::PeerAddress;
 use crate::plan::route::Target;
-use crate::plan::{Command, Compiled, Explain, Planner, Statement, parse};
+use crate::plan::{Command, Compiled, Explain, Planner};
+use crate::pump::supervised;
 use crate::queries::{Queries, Running};
 use crate::session::Sessions;
 use crate::staged::{StagedRunner, attempt_id};
-
-/// Messages a query may be ahead of its client, besides those in the connection's window.
-const MESSAGES_AHEAD: usize = 2;
-
-/// How long a failed query waits for its client to take the error.
-const LAST_WORD: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A statement as a client sent it.
 #[derive(Debug, Clone)]
@@ -102,7 +94,7 @@ impl QueryService {
         }
     }
 
-    fn refuse_while_draining(&self) -> Result<(), Error> {
+    pub(crate) fn refuse_while_draining(&self) -> Result<(), Error> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Error::new(
                 ErrorKind::Draining,
@@ -112,40 +104,6 @@ impl QueryService {
             .with_retry_after(std::time::Duration::from_secs(1)));
         }
         Ok(())
-    }
-
-    pub async fn prepare(&self, request: &Request) -> Result<Prepared, Error> {
-        self.refuse_while_draining()?;
-        if let Some(compiled) = self.planner.cached(&request.sql, &request.settings).await {
-            let holds = match compiled.decided_for_slots {
-                Some(slots) => slots == self.slots().await,
-                None => true,
-            };
-            if holds {
-                return Ok(Prepared::Query(compiled));
-            }
-        }
-        match parse(&request.sql)? {
-            Statement::Query(statement) => {
-                let slots = self.slots().await;
-                let planner = Arc::clone(&self.planner);
-                let request = request.clone();
-                // Planning computes and decodes footers: not on the threads that serve RPCs.
-                let planning = self.local.cpu.handle().spawn(async move {
-                    planner.compile(&request.sql, *statement, &request.settings, request.now, slots).await
-                });
-                let compiled = planning.await.map_err(|error| {
-                    Error::internal(format!("planning the statement panicked: {error}"))
-                })??;
-                Ok(Prepared::Query(compiled))
-            }
-            Statement::Explain(explain) => Ok(Prepared::Explain(explain)),
-            Statement::Command(command) => Ok(Prepared::Command(*command)),
-        }
-    }
-
-    pub async fn slots(&self) -> u32 {
-        self.staged.ballista.executors().await.iter().map(|executor| executor.slots).sum()
     }
 
     /// Plans a statement and tells where its result can be fetched.
@@ -163,11 +121,11 @@ impl QueryService {
             // Now and not when the result is fetched: drivers send the next statement without waiting for that.
             Prepared::Command(command) => (Target::Metadata, None, self.command(&request, &command).await?),
         };
-        if self.results == ResultDelivery::Direct
-            && let Some(compiled) = &compiled
-            && let Some(info) = self.executor_endpoints(&request, compiled).await?
+        if let Some(compiled) = &compiled
+            && compiled.decision.target == Target::Staged
+            && compiled.settings.results.unwrap_or(self.results) == ResultDelivery::Direct
         {
-            return Ok(info);
+            return self.executor_endpoints(&request, compiled).await;
         }
         let ticket = self.signer.sign_query(&QueryTicket {
             query_id: request.query_id.clone(),
@@ -190,47 +148,32 @@ impl QueryService {
         })
     }
 
-    /// Endpoints on the executors themselves. A staged query has run when this returns.
-    async fn executor_endpoints(
-        &self,
-        request: &Request,
-        compiled: &Arc<Compiled>,
-    ) -> Result<Option<Info>, Error> {
-        let route = compiled.decision.target;
-        let (endpoints, ordered) = match route {
-            Target::Metadata => return Ok(None),
-            Target::Direct if self.direct_on == DirectOn::Local || compiled.local_only => return Ok(None),
-            Target::Direct => {
-                let plan = compiled.encoded.get(&compiled.physical())?;
-                let (address, ticket) = self.remote.ticket(compiled, &request.query_id, plan, &[]).await?;
-                (vec![Endpoint { ticket, location: Some(address) }], true)
-            }
-            Target::Staged => {
-                let running = self.queries.begin(&request.query_id, &request.sql, route.name());
-                let admitted_run = async {
-                    let _admitted = self.admission.enter().await?;
-                    self.staged.run(compiled, &running).await
-                };
-                let outcome = self.bounded(compiled, &running, admitted_run).await;
-                running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
-                let mut result = outcome?;
-                result.guard.linger(self.ticket_ttl);
-                let ordered = result.ordered;
-                let endpoints = result
-                    .partitions
-                    .into_iter()
-                    .map(|partition| Endpoint { ticket: partition.ticket, location: Some(partition.address) })
-                    .collect();
-                (endpoints, ordered)
-            }
-        };
-        Ok(Some(Info {
+    /// Runs a staged query and gives endpoints on the executors that hold its result. What one executor runs whole has
+    /// no result before it is read: it goes through this server, where it has a place, is listed and can be cancelled.
+    async fn executor_endpoints(&self, request: &Request, compiled: &Arc<Compiled>) -> Result<Info, Error> {
+        let route = compiled.decision.target.name();
+        let running = self.queries.begin(&request.query_id, &request.sql, route);
+        let outcome = async {
+            let _place = self.admit(&running, compiled.takes_place).await?;
+            let run = self.staged.run(&self.local.cpu, compiled, &running);
+            bounded(&running.query, compiled.settings.timeout, run).await
+        }
+        .await;
+        running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
+        let mut result = outcome?;
+        result.guard.linger(self.ticket_ttl);
+        let endpoints = result
+            .partitions
+            .into_iter()
+            .map(|partition| Endpoint { ticket: partition.ticket, location: Some(partition.address) })
+            .collect();
+        Ok(Info {
             query_id: request.query_id.clone(),
             schema: Arc::clone(&compiled.schema),
-            route: route.name(),
+            route,
             endpoints,
-            ordered,
-        }))
+            ordered: result.ordered,
+        })
     }
 
     /// Runs what a ticket names.
@@ -259,17 +202,7 @@ impl QueryService {
         };
         match prepared {
             Prepared::Query(compiled) => self.run_query(request, &compiled).await,
-            Prepared::Explain(explain) => {
-                let admitted =
-                    if explain.options.analyze { Some(self.admission.enter().await?) } else { None };
-                let running = self.queries.begin(&request.query_id, &request.sql, "metadata");
-                let token = running.query.cancel.clone();
-                let explaining = explain::run(self, request, &explain);
-                let outcome = or_cancelled(&token, explaining).await;
-                running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
-                drop(admitted);
-                Ok(one_batch(outcome?))
-            }
+            Prepared::Explain(explain) => Ok(one_batch(explain::run(self, request, &explain).await?)),
             Prepared::Command(command) => {
                 let tag = self.command(request, &command).await?;
                 Ok(one_batch(status_batch(&tag)?))
@@ -281,18 +214,21 @@ impl QueryService {
     pub async fn command(&self, request: &Request, command: &Command) -> Result<String, Error> {
         match command {
             Command::Set { name, value } => {
-                settings::check(name, value, self.planner.base_config())?;
+                settable::check(name, value, self.planner.base_config())?;
                 self.sessions.set(&request.session, name, value);
             }
             Command::Reset { name } => {
                 let known = self.planner.base_config().options().entries();
                 if !known.iter().any(|entry| &entry.key == name) {
-                    settings::check(name, "", self.planner.base_config())?;
+                    settable::check(name, "", self.planner.base_config())?;
                 }
                 self.sessions.reset(&request.session, name);
             }
             Command::Ddl { statement, text } => {
-                let changed = ddl::run(self, request, statement.clone(), text).await?;
+                let (planner, request) = (Arc::clone(&self.planner), request.clone());
+                let (statement, text) = (statement.clone(), text.clone());
+                let work = async move { ddl::run(&planner, &request, statement, &text).await };
+                let changed = self.planned("changing the catalog", work).await?;
                 if !changed {
                     return Ok(format!("{} (nothing to do)", command.tag()));
                 }
@@ -302,24 +238,36 @@ impl QueryService {
     }
 
     async fn run_query(&self, request: &Request, compiled: &Arc<Compiled>) -> Result<DataStream, Error> {
-        let target = compiled.decision.target;
-        let running = self.queries.begin(&request.query_id, &request.sql, target.name());
-        let starting = async {
-            let admitted = match target {
-                Target::Metadata => None,
-                Target::Direct | Target::Staged => Some(self.admission.enter().await?),
-            };
-            let stream = self.start(request, compiled, &running).await?;
-            Ok((stream, admitted))
-        };
-        let started = self.bounded(compiled, &running, starting).await;
+        let running = self.queries.begin(&request.query_id, &request.sql, compiled.decision.target.name());
+        let limit = compiled.settings.timeout;
+        let started = async {
+            let admitted = self.admit(&running, compiled.takes_place).await?;
+            let stream = bounded(&running.query, limit, self.start(request, compiled, &running)).await?;
+            Ok::<_, Error>((stream, admitted))
+        }
+        .await;
         match started {
-            Ok((stream, admitted)) => Ok(self.supervised(stream, compiled, running, admitted)),
+            Ok((stream, admitted)) => Ok(supervised(&self.supervisor, stream, limit, running, admitted)),
             Err(error) => {
                 running.finish(&Err(error.clone()));
                 Err(error)
             }
         }
+    }
+
+    /// Waits for the query's turn, if it needs one; from then on its time counts.
+    pub(crate) async fn admit(
+        &self,
+        running: &Running,
+        takes_place: bool,
+    ) -> Result<Option<Admitted>, Error> {
+        let place = if takes_place {
+            Some(or_cancelled(&running.query.cancel, self.admission.enter()).await?)
+        } else {
+            None
+        };
+        running.admitted();
+        Ok(place)
     }
 
     async fn start(
@@ -331,9 +279,11 @@ impl QueryService {
         match (compiled.decision.target, self.direct_on) {
             (Target::Metadata, _) | (Target::Direct, DirectOn::Local) => self.local.stream(compiled).await,
             (Target::Direct, DirectOn::Executor) if compiled.local_only => self.local.stream(compiled).await,
-            (Target::Direct, DirectOn::Executor) => self.remote.stream(compiled, &request.query_id).await,
+            (Target::Direct, DirectOn::Executor) => {
+                self.remote.stream(&self.local.cpu, compiled, &request.query_id).await
+            }
             (Target::Staged, _) => {
-                let (messages, guard) = self.staged.stream(compiled, running).await?;
+                let (messages, guard) = self.staged.stream(&self.local.cpu, compiled, running).await?;
                 let schema = schema_message(&compiled.schema)?;
                 let rest = messages.map(move |message| {
                     let _files = &guard;
@@ -342,70 +292,6 @@ impl QueryService {
                 Ok(stream::once(async { Ok(schema) }).chain(rest).boxed())
             }
         }
-    }
-
-    /// Ends `work` when the query is cancelled or past its deadline.
-    async fn bounded<T>(
-        &self,
-        compiled: &Compiled,
-        running: &Running,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let token = running.query.cancel.clone();
-        match compiled.settings.timeout {
-            None => or_cancelled(&token, work).await,
-            Some(limit) => match tokio::time::timeout(limit, or_cancelled(&token, work)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(deadline_exceeded(limit)),
-            },
-        }
-    }
-
-    /// The stream with its query's fate tied to it: it ends at a cancel or the deadline even while the client reads
-    /// nothing, and when the client is gone everything that works for it stops.
-    fn supervised(
-        &self,
-        mut stream: DataStream,
-        compiled: &Compiled,
-        running: Running,
-        admitted: Option<Admitted>,
-    ) -> DataStream {
-        let deadline = compiled.settings.timeout.map(|limit| (running.query.started + limit, limit));
-        let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
-        let pump = async move {
-            let _admitted = admitted;
-            let outcome = loop {
-                let next = tokio::select! {
-                    () = sender.closed() => break Err(cancelled()),
-                    next = next_message(&mut stream, &running.query.cancel, deadline) => next,
-                };
-                match next {
-                    None => break Ok(()),
-                    Some(Err(error)) => break Err(error),
-                    Some(Ok(message)) => {
-                        let sent = tokio::select! {
-                            sent = sender.send(Ok(message)) => sent.is_ok(),
-                            () = running.query.cancel.cancelled() => false,
-                            () = passed(deadline) => break Err(too_late(deadline)),
-                        };
-                        if !sent {
-                            break Err(cancelled());
-                        }
-                    }
-                }
-            };
-            running.finish(&outcome);
-            // What worked for the query stops before its client is told.
-            drop(stream);
-            if let Err(error) = outcome {
-                let _ = tokio::time::timeout(LAST_WORD, sender.send(Err(status_from_error(&error)))).await;
-            }
-        };
-        self.supervisor.spawn("query", TaskKind::Background, async move {
-            pump.await;
-            Ok(())
-        });
-        ReceiverStream::new(receiver).boxed()
     }
 
     /// How far a query has come; `None` when it is not known (any more).
@@ -441,49 +327,6 @@ impl QueryService {
             self.queries.cancel_all();
         }
     }
-}
-
-async fn next_message(
-    stream: &mut DataStream,
-    cancel: &CancellationToken,
-    deadline: Deadline,
-) -> Option<Result<FlightData, Error>> {
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => Some(Err(cancelled())),
-        message = stream.next() => {
-            message.map(|message| message.map_err(|status| polarway_proto::status::error_from_status(&status)))
-        }
-        () = passed(deadline) => Some(Err(too_late(deadline))),
-    }
-}
-
-type Deadline = Option<(Instant, std::time::Duration)>;
-
-async fn passed(deadline: Deadline) {
-    match deadline {
-        Some((at, _)) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn too_late(deadline: Deadline) -> Error {
-    deadline_exceeded(deadline.map_or_else(Default::default, |(_, limit)| limit))
-}
-
-async fn or_cancelled<T>(
-    token: &CancellationToken,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::select! {
-        biased;
-        () = token.cancelled() => Err(cancelled()),
-        outcome = work => outcome,
-    }
-}
-
-fn cancelled() -> Error {
-    Error::new(ErrorKind::Cancelled, "the query was cancelled")
 }
 
 /// The result of a statement that gives no rows of its own.

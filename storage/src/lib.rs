@@ -3,5 +3,8 @@
 pub mod catalog;
 pub mod fingerprint;
 pub mod guard;
+mod http;
+mod listing;
+mod local;
 pub mod policy;
 pub mod registry;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
@@ -17,6 +18,7 @@ use polarway_common::{Error, ErrorKind};
 use url::{Position, Url};
 
 use crate::guard::{GuardedStore, StoreCounters};
+use crate::http::NoRedirects;
 use crate::policy::PathPolicy;
 
 /// The stores that policy allows. Nothing can be registered at run time.
@@ -24,13 +26,15 @@ use crate::policy::PathPolicy;
 pub struct PolicyRegistry {
     policy: Arc<PathPolicy>,
     s3: S3Config,
+    list_ttl: Duration,
     counters: Arc<StoreCounters>,
     stores: RwLock<HashMap<String, Arc<dyn ObjectStore>>>,
 }
 
 impl PolicyRegistry {
-    pub fn new(policy: Arc<PathPolicy>, s3: S3Config) -> Self {
-        Self { policy, s3, counters: Arc::default(), stores: RwLock::default() }
+    /// Listings of remote stores are trusted for `list_ttl`.
+    pub fn new(policy: Arc<PathPolicy>, s3: S3Config, list_ttl: Duration) -> Self {
+        Self { policy, s3, list_ttl, counters: Arc::default(), stores: RwLock::default() }
     }
 
     pub fn counters(&self) -> Arc<StoreCounters> {
@@ -48,12 +52,17 @@ impl PolicyRegistry {
             "file" => Arc::new(LocalFileSystem::new()),
             "s3" | "s3a" => Arc::new(self.s3_builder(url).build().map_err(fault)?),
             "gs" => {
-                Arc::new(GoogleCloudStorageBuilder::from_env().with_url(url.as_str()).build().map_err(fault)?)
+                let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
+                Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
             }
             "az" | "abfs" | "abfss" | "adl" => {
-                Arc::new(MicrosoftAzureBuilder::from_env().with_url(url.as_str()).build().map_err(fault)?)
+                let builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
+                Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
             }
-            "http" | "https" => Arc::new(HttpBuilder::new().with_url(key(url)).build().map_err(fault)?),
+            "https" => {
+                let builder = HttpBuilder::new().with_url(key(url));
+                Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
+            }
             other => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
@@ -62,7 +71,8 @@ impl PolicyRegistry {
                 .with_hint("use a path, s3://, gs://, az:// or https://"));
             }
         };
-        Ok(Arc::new(GuardedStore::new(inner, Arc::clone(&self.policy), self.counters(), url.clone())))
+        let policy = Arc::clone(&self.policy);
+        Ok(Arc::new(GuardedStore::new(inner, policy, self.counters(), url.clone(), self.list_ttl)))
     }
 
     /// Environment (`AWS_*`) first, then what `[storage.s3]` says.
@@ -86,7 +96,7 @@ impl PolicyRegistry {
         if self.s3.allow_http {
             builder = builder.with_allow_http(true);
         }
-        builder.with_virtual_hosted_style_request(self.s3.virtual_hosted)
+        builder.with_virtual_hosted_style_request(self.s3.virtual_hosted).with_http_connector(NoRedirects)
     }
 }
 

@@ -4,5 +4,7 @@
 
 #[path = "clients/adbc.rs"]
 mod adbc;
+#[path = "clients/flight_sql.rs"]
+mod flight_sql;
 #[path = "clients/shell.rs"]
 mod shell;

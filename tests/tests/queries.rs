@@ -16,5 +16,7 @@ mod freshness;
 mod routing;
 #[path = "queries/streaming.rs"]
 mod streaming;
+#[path = "queries/tpcds.rs"]
+mod tpcds;
 #[path = "queries/tpch.rs"]
 mod tpch;

@@ -111,6 +111,25 @@ impl Engine {
         answer.map_err(|failure| Failure::new(scrub(&failure.to_string(), &self.secret)))
     }
 
+    /// Times `requests` of `short`, one after the other, while `long` runs beside them again and again. Gives the loads
+    /// of both.
+    ///
+    /// # Errors
+    /// The engine is not ours, or is not there. Requests that fail are counted in the loads.
+    pub async fn beside(
+        &mut self,
+        short: &str,
+        long: &str,
+        requests: usize,
+        patience: Duration,
+    ) -> Result<(Load, Load)> {
+        let answer = match self.system.as_mut().map_err(|failure| failure.clone())? {
+            System::Polarway(ours) => ours.beside(short, long, requests, patience).await,
+            _ => Err(Failure::new("only ours is measured beside a long query")),
+        };
+        answer.map_err(|failure| Failure::new(scrub(&failure.to_string(), &self.secret)))
+    }
+
     /// Runs one query per statement, all at once, and takes the time until the last answer is read.
     ///
     /// # Errors

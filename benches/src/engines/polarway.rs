@@ -18,6 +18,8 @@ use crate::record::ProcessPeak;
 const START: Duration = Duration::from_secs(60);
 /// Connections that the clients of a load share, as a pool does.
 const CONNECTIONS: usize = 8;
+/// Short requests beside a long one that do not count.
+const UNMEASURED: usize = 20;
 
 /// Which of our processes run.
 #[derive(Debug, Clone)]
@@ -85,6 +87,17 @@ impl Polarway {
         let pool = try_join_all((0..clients.min(CONNECTIONS)).map(|_| Door::connect(&self.address))).await?;
         let doors = pool.into_iter().cycle().take(clients).collect();
         Ok(load::closed_loop(doors, sql, window, patience).await)
+    }
+
+    pub async fn beside(
+        &mut self,
+        short: &str,
+        long: &str,
+        requests: usize,
+        patience: Duration,
+    ) -> Result<(Load, Load)> {
+        let (light, heavy) = (self.door.clone(), self.door.clone());
+        Ok(load::beside(light, short, heavy, long, (UNMEASURED, requests), patience).await)
     }
 
     pub async fn at_once(&mut self, statements: &[String], patience: Duration) -> Result<Sample> {

@@ -87,7 +87,8 @@ async fn measure(bench: &Bench, engines: &mut [Engine], clients: usize) -> Vec<M
     measured
 }
 
-fn add(measurement: &mut Measurement, load: Load) {
+/// Adds one window under load.
+pub(super) fn add(measurement: &mut Measurement, load: Load) {
     let failed = load.failures.iter().map(|failure| failure.count).sum();
     let completed = load.samples_ms.len() as u64;
     measurement.repeats.push(LoadRepeat { seconds: load.seconds, completed, failed });

@@ -1,5 +1,6 @@
 //! What is measured. Each module starts its engines, measures them in turn, and states what the figures mean.
 
+pub mod beside;
 mod cases;
 pub mod concurrency;
 pub mod fetch;

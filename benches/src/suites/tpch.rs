@@ -57,16 +57,20 @@ pub(super) async fn queries(bench: &Bench, engines: &mut [Engine], data: &Path) 
     Ok(measurements)
 }
 
-/// Names and texts of `q01.sql` to `q22.sql`, without the semicolon that ends a statement.
+/// Names and texts of `q01.sql` to `q22.sql`.
 fn read(directory: &Path) -> Result<Vec<(String, String)>> {
-    (1..=QUERIES)
-        .map(|number| {
-            let name = format!("q{number:02}");
-            let path = directory.join(format!("{name}.sql"));
-            let text = fs::read_to_string(&path).context(|| format!("reading {}", path.display()))?;
-            Ok((name, text.trim().trim_end_matches(';').to_owned()))
-        })
-        .collect()
+    (1..=QUERIES).map(|number| Ok((name(number), text(directory, number)?))).collect()
+}
+
+fn name(number: usize) -> String {
+    format!("q{number:02}")
+}
+
+/// The text of one query, without the semicolon that ends a statement.
+pub(super) fn text(directory: &Path, number: usize) -> Result<String> {
+    let path = directory.join(name(number)).with_extension("sql");
+    let text = fs::read_to_string(&path).context(|| format!("reading {}", path.display()))?;
+    Ok(text.trim().trim_end_matches(';').to_owned())
 }
 
 #[cfg(test)]

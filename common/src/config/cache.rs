@@ -10,12 +10,12 @@ pub struct CacheConfig {
     pub plans: usize,
     /// Bytes of file metadata (Parquet footers). Default: `256MiB`.
     pub metadata: ByteSize,
-    /// Files whose statistics are kept. Default: 10000.
-    pub statistics: usize,
+    /// Bytes of statistics of files. Default: `64MiB`.
+    pub statistics: ByteSize,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { plans: 1024, metadata: ByteSize::mib(256), statistics: 10_000 }
+        Self { plans: 1024, metadata: ByteSize::mib(256), statistics: ByteSize::mib(64) }
     }
 }

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
@@ -46,6 +48,26 @@ pub enum ResultDelivery {
     Proxy,
     /// The client, which must be able to reach every executor.
     Direct,
+}
+
+impl fmt::Display for ResultDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ResultDelivery::Proxy => "proxy",
+            ResultDelivery::Direct => "direct",
+        })
+    }
+}
+
+impl std::str::FromStr for ResultDelivery {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [ResultDelivery::Proxy, ResultDelivery::Direct]
+            .into_iter()
+            .find(|delivery| text.eq_ignore_ascii_case(&delivery.to_string()))
+            .ok_or_else(|| format!("`{text}` is no way to deliver results; use \"proxy\" or \"direct\""))
+    }
 }
 
 /// Where the direct route runs.

@@ -86,7 +86,7 @@ fn everything_set() -> Config {
                 virtual_hosted: true,
             },
         },
-        cache: CacheConfig { plans: 1, metadata: ByteSize::mib(2), statistics: 3 },
+        cache: CacheConfig { plans: 1, metadata: ByteSize::mib(2), statistics: ByteSize::mib(3) },
     }
 }
 

@@ -2,8 +2,8 @@
 
 use url::Url;
 
-use super::{Config, ExecutorConfig, QueryConfig, S3Config, SchedulerConfig, StorageConfig};
-use crate::address::HostPort;
+use super::{Config, DirectOn, ExecutorConfig, QueryConfig, S3Config, SchedulerConfig, StorageConfig};
+use crate::address::{HostPort, is_host, is_wildcard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry;
 use crate::units::ByteSize;
@@ -45,6 +45,9 @@ fn scheduler(scheduler: &SchedulerConfig, faults: &mut Faults) {
     faults.zero("scheduler.ticket_ttl", scheduler.ticket_ttl.is_zero());
     let http = Some(&scheduler.http_listen);
     faults.same_address("scheduler.listen", &scheduler.listen, "scheduler.http_listen", http);
+    // `polarway up` has its executors in the same process: any address of this machine will do.
+    let others = scheduler.direct == DirectOn::Executor;
+    faults.announced("scheduler", &scheduler.listen, scheduler.advertise_host.as_deref(), others);
     if scheduler.ticket_secret.as_ref().is_some_and(|secret| secret.expose().len() < 16) {
         faults.add("`scheduler.ticket_secret` must have 16 characters or more".to_owned());
     }
@@ -70,6 +73,7 @@ fn executor(executor: &ExecutorConfig, faults: &mut Faults) {
     faults.memory("executor.memory_limit", executor.memory_limit);
     let http = executor.http_listen.as_ref();
     faults.same_address("executor.listen", &executor.listen, "executor.http_listen", http);
+    faults.announced("executor", &executor.listen, executor.advertise_host.as_deref(), true);
 }
 
 fn storage(storage: &StorageConfig, faults: &mut Faults) {
@@ -144,6 +148,19 @@ impl Faults {
         }
     }
 
+    /// What a server announces has to lead others to it, if there are `others`.
+    fn announced(&mut self, section: &str, listen: &HostPort, host: Option<&str>, others: bool) {
+        match host {
+            None if others && is_wildcard(&listen.host) => self.add(format!(
+                "`{section}.listen` ({listen}) is no address that others reach it by; set `{section}.advertise_host` to this machine's name or address"
+            )),
+            Some(host) if is_wildcard(host) || !is_host(host) => self.add(format!(
+                "`{section}.advertise_host` ({host}) must be a name or address of this machine, without a port"
+            )),
+            _ => {}
+        }
+    }
+
     fn into_result(self) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());
@@ -153,6 +170,43 @@ impl Faults {
     }
 }
 
-fn is_wildcard(host: &str) -> bool {
-    matches!(host, "0.0.0.0" | "::")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn executor_at(listen: &str, advertise_host: Option<&str>) -> Result<()> {
+        let mut config = Config::default();
+        config.executor.listen = listen.parse().unwrap();
+        config.executor.advertise_host = advertise_host.map(str::to_owned);
+        config.validate()
+    }
+
+    #[test]
+    fn a_server_on_all_interfaces_has_to_say_where_it_is() {
+        for listen in ["0.0.0.0:50052", "[::]:50052"] {
+            let message = executor_at(listen, None).unwrap_err().message;
+            assert!(message.contains(listen), "{message}");
+            assert!(message.contains("set `executor.advertise_host`"), "{message}");
+            assert_eq!(executor_at(listen, Some("executor-1")), Ok(()));
+            assert_eq!(executor_at(listen, Some("fe80::1")), Ok(()));
+        }
+        assert_eq!(executor_at("10.0.0.1:50052", None), Ok(()));
+        for host in ["0.0.0.0", "[::]", "executor-1:50052", "http://executor-1"] {
+            let message = executor_at("0.0.0.0:50052", Some(host)).unwrap_err().message;
+            assert!(message.contains(&format!("`executor.advertise_host` ({host})")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_scheduler_on_all_interfaces_has_to_say_where_it_is_unless_its_executors_are_here() {
+        let mut config = Config::default();
+        config.scheduler.listen = HostPort::new("0.0.0.0", 50051);
+        let message = config.validate().unwrap_err().message;
+        assert!(message.contains("set `scheduler.advertise_host`"), "{message}");
+        config.scheduler.direct = DirectOn::Local;
+        assert_eq!(config.validate(), Ok(()));
+        config.scheduler.direct = DirectOn::Executor;
+        config.scheduler.advertise_host = Some("scheduler".to_owned());
+        assert_eq!(config.validate(), Ok(()));
+    }
 }

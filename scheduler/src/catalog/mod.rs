@@ -1,5 +1,6 @@
 //! The catalog as DataFusion sees it, made from immutable snapshots.
 
+mod arrow_files;
 mod formats;
 mod providers;
 mod tables;

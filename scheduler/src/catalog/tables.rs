@@ -16,6 +16,7 @@ use polarway_engine::settings::{CATALOG, SCHEMA};
 use polarway_storage::catalog::TableDefinition;
 use polarway_storage::policy::{Location, PathPolicy};
 
+use super::arrow_files;
 use super::formats::{self, Format};
 
 /// Files looked at to learn what a directory holds.
@@ -126,11 +127,9 @@ impl TableBuilder {
                 }
             }
             if request.declared.is_none() {
-                let schema = ListingOptions::new(Arc::clone(&file_format))
-                    .with_file_extension(extension.clone())
-                    .infer_schema(state, &url)
+                let schema = infer_schema(state, &file_format, request.format, &url, &extension)
                     .await
-                    .map_err(|error| located(classify(&error), text))?;
+                    .map_err(|error| located(error, text))?;
                 if schema.fields().is_empty() {
                     return Err(nothing_at(text));
                 }
@@ -275,6 +274,24 @@ pub async fn expect_present(state: &SessionState, url: &ListingTableUrl) -> Resu
         Err(object_store::Error::NotFound { .. }) => Err(gone()),
         Err(error) => Err(classify(&error.into())),
     }
+}
+
+/// The columns of the files at `url`, put together.
+async fn infer_schema(
+    state: &SessionState,
+    format: &Arc<dyn FileFormat>,
+    named: Format,
+    url: &ListingTableUrl,
+    extension: &str,
+) -> Result<SchemaRef, Error> {
+    if named.name == "arrow" && url.scheme() != "file" {
+        return arrow_files::infer_schema(state, format, url, extension).await;
+    }
+    ListingOptions::new(Arc::clone(format))
+        .with_file_extension(extension)
+        .infer_schema(state, url)
+        .await
+        .map_err(|error| classify(&error))
 }
 
 async fn first_file(

@@ -29,7 +29,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::metadata;
 use crate::connection::ConnectionInfo;
 use crate::direct::DataStream;
-use crate::plan::{Statement, parse};
+use crate::plan::Statement;
 use crate::service::{Info, QueryService, one_batch};
 use crate::session::from_cookies;
 
@@ -111,7 +111,7 @@ fn to_flight_info(info: Info, descriptor: FlightDescriptor) -> Result<FlightInfo
             }
             Some(at) => FlightEndpoint::new()
                 .with_ticket(Ticket::new(endpoint.ticket))
-                .with_location(format!("grpc+tcp://{}:{}", at.host, at.port)),
+                .with_location(format!("grpc+tcp://{at}")),
         })
         .collect();
     Ok(FlightInfo {
@@ -194,7 +194,7 @@ impl FlightSqlService for FrontDoor {
     ) -> Result<i64, Status> {
         let session = session_of(&request);
         let query = self.service.request(&command.query, &session);
-        match parse(&command.query).map_err(status)? {
+        match self.service.parse(&query).map_err(status)? {
             Statement::Command(command) => {
                 self.service.command(&query, &command).await.map_err(status)?;
                 Ok(0)

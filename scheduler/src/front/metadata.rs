@@ -17,6 +17,7 @@ use polarway_engine::output::plain_schema;
 use polarway_engine::settings::{CATALOG, Settings};
 use polarway_storage::catalog::Definition;
 
+use crate::plan::Planner;
 use crate::service::QueryService;
 
 const TABLE: &str = "BASE TABLE";
@@ -42,10 +43,19 @@ pub fn schemas(service: &QueryService, query: CommandGetDbSchemas) -> Result<Rec
 }
 
 pub async fn tables(service: &QueryService, query: CommandGetTables) -> Result<RecordBatch, Error> {
+    let planner = Arc::clone(&service.planner);
+    if !query.include_schema {
+        return list_tables(&planner, query).await;
+    }
+    // Columns are those of a plan: views are planned, tables may be read.
+    service.planned("listing the tables", async move { list_tables(&planner, query).await }).await
+}
+
+async fn list_tables(planner: &Planner, query: CommandGetTables) -> Result<RecordBatch, Error> {
     let with_schema = query.include_schema;
     let mut builder = query.into_builder();
-    let (_, scope) = service.planner.state(&Settings::new(), Utc::now())?;
-    let snapshot = service.planner.catalog().snapshot();
+    let (_, scope) = planner.state(&Settings::new(), Utc::now())?;
+    let snapshot = planner.catalog().snapshot();
     for (schema_name, tables) in &snapshot.schemas {
         let provider = scope.schema(schema_name);
         for (name, entry) in tables {

@@ -8,7 +8,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_engine::settings::Settings;
 
-use super::compile::Compiled;
+use super::compiled::Compiled;
 
 /// What a plan depends on besides the files it reads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,10 +18,14 @@ pub struct PlanKey {
     pub catalog_version: u64,
 }
 
+/// Plans between GetFlightInfo and DoGet; one that was pushed out is made anew.
+const HELD: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
 /// Two caches: plans by statement, and plans between a statement's GetFlightInfo and its DoGet.
 #[derive(Debug)]
 pub struct PlanCache {
-    by_statement: Mutex<LruCache<PlanKey, Arc<Compiled>>>,
+    /// `None` when plans are not kept.
+    by_statement: Option<Mutex<LruCache<PlanKey, Arc<Compiled>>>>,
     by_query: Mutex<LruCache<String, Arc<Compiled>>>,
     pub hits: AtomicU64,
     pub misses: AtomicU64,
@@ -29,25 +33,28 @@ pub struct PlanCache {
 
 impl PlanCache {
     pub fn new(capacity: usize) -> Self {
-        let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
         Self {
-            by_statement: Mutex::new(LruCache::new(capacity)),
-            by_query: Mutex::new(LruCache::new(capacity)),
+            by_statement: NonZeroUsize::new(capacity).map(|capacity| Mutex::new(LruCache::new(capacity))),
+            by_query: Mutex::new(LruCache::new(HELD)),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
     }
 
     pub fn get(&self, key: &PlanKey) -> Option<Arc<Compiled>> {
-        self.by_statement.lock().get(key).cloned()
+        self.by_statement.as_ref()?.lock().get(key).cloned()
     }
 
     pub fn put(&self, key: PlanKey, plan: Arc<Compiled>) {
-        self.by_statement.lock().put(key, plan);
+        if let Some(plans) = &self.by_statement {
+            plans.lock().put(key, plan);
+        }
     }
 
     pub fn forget(&self, key: &PlanKey) {
-        self.by_statement.lock().pop(key);
+        if let Some(plans) = &self.by_statement {
+            plans.lock().pop(key);
+        }
     }
 
     pub fn hold(&self, query_id: &str, plan: Arc<Compiled>) {

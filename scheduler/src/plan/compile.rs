@@ -2,10 +2,9 @@
 //! is decided. A staged plan is made from the same logical plan when it is needed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
 use ballista_core::extension::{
     ballista_aggregate_functions, ballista_scalar_functions, ballista_window_functions,
 };
@@ -15,11 +14,10 @@ use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::datasource::source_as_provider;
-use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
-use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, reset_plan_states};
+use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
@@ -35,120 +33,26 @@ use polarway_engine::cooperative::with_yielding_joins;
 use polarway_engine::errors::classify;
 use polarway_engine::output::plain_schema;
 use polarway_engine::runtime::EngineRuntime;
-use polarway_engine::settings::{self, QuerySettings, Settings};
+use polarway_engine::settable::{DIALECT, RECURSION_LIMIT};
+use polarway_engine::settings::{self, QuerySettings, Settings, TARGET_PARTITIONS};
+use polarway_engine::time_zone::localized;
 use polarway_storage::catalog::CatalogStore;
 use polarway_storage::fingerprint::Fingerprints;
 
+use super::broadcast;
 use super::cache::{PlanCache, PlanKey};
-use super::route::{self, Decision};
-use crate::catalog::{Dependency, PlanScope, ProviderCache, TableBuilder};
+use super::compiled::{Compiled, StagedPlan};
+use super::route::{self, Target};
+use super::statement::shows;
+use crate::catalog::{PlanScope, ProviderCache, TableBuilder};
 use crate::direct::EncodedPlan;
 
-/// What a spilling sort keeps back for its merge, bytes; DataFusion's default of 10 MiB is much of a small pool.
-const SPILL_RESERVATION: usize = 2 * 1024 * 1024;
-
-/// A plan's scans gather the measurements of all its runs; after so many it is made anew.
-const RUNS_PER_PLAN: usize = 64;
-
+/// A table's reader remembers these options, as the session that looked it up first has them.
+const READER_OPTIONS: &str = "datafusion.execution.parquet.";
 const VIEW_TYPES: &str = "datafusion.execution.parquet.schema_force_view_types";
 
 /// Below this many bytes a plan runs with one partition: starting more costs more than it gives.
 const TINY_BYTES: u64 = 4 * 1024 * 1024;
-
-/// A planned query.
-pub struct Compiled {
-    pub schema: SchemaRef,
-    pub decision: Decision,
-    /// The executors' slots that the decision rests on; `None` where any number gives the same.
-    pub decided_for_slots: Option<u32>,
-    /// Whether the plan must not leave this process.
-    pub local_only: bool,
-    pub settings: QuerySettings,
-    pub raw_settings: Settings,
-    /// As parsed, to be planned once more for executors.
-    statement: DfStatement,
-    now: DateTime<Utc>,
-    /// Optimised for one process.
-    pub optimized: LogicalPlan,
-    physical: RwLock<Arc<dyn ExecutionPlan>>,
-    runs: AtomicUsize,
-    /// The same plan as bytes, made when an executor is to run it.
-    pub encoded: EncodedPlan,
-    /// Whether resetting the plan's state makes it fit to run again.
-    resettable: bool,
-    state: Arc<SessionState>,
-    context: Arc<TaskContext>,
-    dependencies: Vec<(Dependency, u64)>,
-    catalog_version: u64,
-    cacheable: bool,
-}
-
-impl std::fmt::Debug for Compiled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Compiled({:?})", self.decision)
-    }
-}
-
-/// A plan for Ballista to split, and the session it belongs to.
-pub struct StagedPlan {
-    pub plan: Arc<dyn ExecutionPlan>,
-    pub context: Arc<SessionContext>,
-}
-
-impl Compiled {
-    /// A plan that no other query runs.
-    pub async fn fresh_plan(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        let worn = self.runs.fetch_add(1, Ordering::Relaxed) % RUNS_PER_PLAN == RUNS_PER_PLAN - 1;
-        if self.resettable && !worn {
-            return reset_plan_states(self.physical()).map_err(|error| classify(&error));
-        }
-        let fresh = plan_physically(&self.optimized, &self.state).await?;
-        if self.resettable {
-            *self.physical.write() = Arc::clone(&fresh);
-            return reset_plan_states(fresh).map_err(|error| classify(&error));
-        }
-        Ok(fresh)
-    }
-
-    /// A plan that needs less memory: sort-merge joins, which spill, in place of hash joins, and two partitions, so
-    /// that few operators share the pool.
-    pub async fn spilling_plan(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        let mut state = self.state.as_ref().clone();
-        let options = state.config_mut().options_mut();
-        options.optimizer.prefer_hash_join = false;
-        // With one partition DataFusion would choose a hash join all the same.
-        options.execution.target_partitions = 2;
-        options.execution.sort_spill_reservation_bytes = SPILL_RESERVATION;
-        plan_physically(&self.optimized, &state).await
-    }
-
-    pub fn physical(&self) -> Arc<dyn ExecutionPlan> {
-        Arc::clone(&self.physical.read())
-    }
-
-    /// Whether the files that the plan was made from are still what they were.
-    async fn is_current(&self, fingerprints: &Fingerprints) -> bool {
-        for (url, expected) in &self.dependencies {
-            if fingerprints.of(url).await.ok() != Some(*expected) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// The context that the plan runs in, with a memory limit of its own where the session set one.
-    pub fn task_context(&self, runtime: &EngineRuntime) -> Result<Arc<TaskContext>, Error> {
-        match self.settings.memory_limit {
-            None => Ok(Arc::clone(&self.context)),
-            limit => Ok(self.context_in(runtime.for_query(limit)?)),
-        }
-    }
-
-    /// The plan's context with another environment.
-    pub fn context_in(&self, env: Arc<RuntimeEnv>) -> Arc<TaskContext> {
-        Arc::new(TaskContext::from(self.state.as_ref()).with_runtime(env))
-    }
-}
 
 /// What [`Planner::new`] needs.
 pub struct PlannerOptions {
@@ -209,11 +113,31 @@ impl Planner {
         if !settings.is_empty() {
             *template.config_mut() = settings::apply(self.template.config().clone(), settings)?;
         }
+        set_time_zone(&mut template)?;
         template.mark_start_execution();
         template.execution_props_mut().query_execution_start_time = Some(now);
-        let scope =
-            PlanScope::new(self.catalog.snapshot(), self.tables.clone(), self.providers.clone(), template);
-        Ok((scope.state(), scope))
+        Ok(self.scoped(template, settings))
+    }
+
+    /// A scope over the catalog as it is now, and `template` made to plan in it.
+    fn scoped(&self, mut template: SessionState, settings: &Settings) -> (SessionState, PlanScope) {
+        let speaks = settings.contains_key(DIALECT) || settings.contains_key(RECURSION_LIMIT);
+        let spoken = template.config().options().sql_parser.clone();
+        if speaks {
+            let base = &self.base_config().options().sql_parser;
+            // The texts of views and tables were kept in the server's dialect, whatever the session speaks.
+            let parser = &mut template.config_mut().options_mut().sql_parser;
+            (parser.dialect, parser.recursion_limit) = (base.dialect, base.recursion_limit);
+        }
+        let of_readers = |name: &String| name.starts_with(READER_OPTIONS) && name != VIEW_TYPES;
+        let providers =
+            if settings.keys().any(of_readers) { ProviderCache::default() } else { self.providers.clone() };
+        let scope = PlanScope::new(self.catalog.snapshot(), self.tables.clone(), providers, template);
+        let mut state = scope.state();
+        if speaks {
+            state.config_mut().options_mut().sql_parser = spoken;
+        }
+        (state, scope)
     }
 
     /// A plan for `sql` from the cache, if it is still good.
@@ -252,8 +176,25 @@ impl Planner {
         now: DateTime<Utc>,
         slots: u32,
     ) -> Result<Arc<Compiled>, Error> {
-        self.cache.count(false);
+        let compiled = self.plan(statement, settings, now, slots).await?;
         let key = self.key(sql, settings);
+        // A plan that was made while the catalog changed may be of either version.
+        if compiled.cacheable && key.catalog_version == compiled.catalog_version {
+            self.cache.put(key, Arc::clone(&compiled));
+        }
+        Ok(compiled)
+    }
+
+    /// Plans a query for this one time.
+    pub async fn plan(
+        &self,
+        statement: DfStatement,
+        settings: &Settings,
+        now: DateTime<Utc>,
+        slots: u32,
+    ) -> Result<Arc<Compiled>, Error> {
+        self.cache.count(false);
+        let catalog_version = self.catalog.snapshot().version;
         let (mut state, scope) = if shows_types(&statement) {
             // What is shown is what clients get, not what is convenient within one process.
             let mut plain = settings.clone();
@@ -276,24 +217,30 @@ impl Planner {
         let optimized = state.optimize(&logical).map_err(|error| classify(&error))?;
         let mut physical = plan_physically(&optimized, &state).await?;
         let mut facts = route::facts(&physical);
-        if facts.bytes <= TINY_BYTES && state.config().target_partitions() > 1 && query.route != Route::Staged
+        if facts.bytes <= TINY_BYTES
+            && state.config().target_partitions() > 1
+            && query.route != Route::Staged
+            && !settings.contains_key(TARGET_PARTITIONS)
         {
             state.config_mut().options_mut().execution.target_partitions = 1;
             physical = plan_physically(&optimized, &state).await?;
         }
         let encoded = EncodedPlan::default();
-        if self.local_cores.is_none() && facts.files > 0 && encoded.get(&physical).is_err() {
-            facts.unsplittable.get_or_insert("a part that has no encoding");
+        if self.local_cores.is_none() && facts.files > 0 && encoded.get(&physical, state.config()).is_err() {
+            if codec::check_travels(&physical).is_err() {
+                facts.unsplittable.get_or_insert("a part that has no encoding");
+            }
             facts.local_only = true;
         }
         let decision = route::decide(&facts, query.route, query.direct_max_bytes, slots, self.local_cores)?;
         let text = displayable(physical.as_ref()).indent(false).to_string();
-        let compiled = Arc::new(Compiled {
+        Ok(Arc::new(Compiled {
             schema: plain_schema(&physical.schema()),
             cacheable: is_repeatable(&logical),
             decided_for_slots: (query.route == Route::Auto && facts.bytes > query.direct_max_bytes)
                 .then_some(slots),
             local_only: facts.local_only,
+            takes_place: decision.target != Target::Metadata || (facts.computes && !shows(&statement)),
             decision,
             settings: query,
             raw_settings: settings.clone(),
@@ -309,40 +256,33 @@ impl Planner {
             context: Arc::new(TaskContext::from(&state)),
             state: Arc::new(state),
             dependencies,
-            catalog_version: key.catalog_version,
-        });
-        if compiled.cacheable && key.catalog_version == self.catalog.snapshot().version {
-            self.cache.put(key, Arc::clone(&compiled));
-        }
-        Ok(compiled)
+            catalog_version,
+        }))
     }
 
     /// The plan of a compiled query for Ballista, over `slots` task slots. It is planned from the statement again:
     /// its tables have other types than those of a plan for one process. With `spilling` joins sort and merge, which
     /// takes longer and needs no memory for a whole build side.
     pub async fn staged(&self, query: &Compiled, slots: u32, spilling: bool) -> Result<StagedPlan, Error> {
-        // The session's settings first: what Ballista needs to be right stands above them.
-        let config = settings::apply(self.template.config().clone(), &query.raw_settings)?;
-        let config = settings::staged_config(config, slots as usize, spilling);
-        let own = query.raw_settings.iter().filter(|(name, _)| name.starts_with("ballista.shuffle."));
-        let config =
-            settings::apply(config, &own.map(|(name, value)| (name.clone(), value.clone())).collect())?;
+        let base = self.template.config();
+        let config = settings::staged_config(base, &query.raw_settings, slots as usize, spilling)?;
         let rules = with_ballista_optimizer_rules(self.template.optimizers());
         let mut template = SessionStateBuilder::new_from_existing(self.template.clone())
             .with_config(config)
             .with_optimizer_rules(rules)
+            .with_physical_optimizer_rules(broadcast::staged_rules())
             .with_scalar_functions(ballista_scalar_functions())
             .with_aggregate_functions(ballista_aggregate_functions())
             .with_window_functions(ballista_window_functions())
             .build();
+        set_time_zone(&mut template)?;
         template.mark_start_execution();
         template.execution_props_mut().query_execution_start_time = Some(query.now);
-        let scope =
-            PlanScope::new(self.catalog.snapshot(), self.tables.clone(), self.providers.clone(), template);
-        let state = scope.state();
+        let (state, _scope) = self.scoped(template, &query.raw_settings);
         let fault = |error| classify(&error);
         let logical = state.statement_to_plan(query.statement.clone()).await.map_err(fault)?;
         let plan = state.create_physical_plan(&logical).await.map_err(fault)?;
+        let plan = broadcast::settled(plan, state.config_options())?;
         let plan = collect_probe_sides(plan).and_then(with_yielding_joins).map_err(fault)?;
         if let Some(node) = route::facts(&plan).unsplittable {
             return Err(Error::new(ErrorKind::Unsupported, format!("{node} cannot be split into stages"))
@@ -387,7 +327,17 @@ impl Planner {
     }
 }
 
-async fn plan_physically(
+/// Lets `now()` and its like answer in the session's time zone.
+fn set_time_zone(state: &mut SessionState) -> Result<(), Error> {
+    let functions: Vec<_> =
+        localized(state.scalar_functions(), state.config().options()).map(|(_, function)| function).collect();
+    for function in functions {
+        state.register_udf(function).map_err(|error| classify(&error))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn plan_physically(
     optimized: &LogicalPlan,
     state: &SessionState,
 ) -> Result<Arc<dyn ExecutionPlan>, Error> {

@@ -1,9 +1,12 @@
 //! From SQL text to something that can run.
 
+mod broadcast;
 mod cache;
 mod compile;
+mod compiled;
 pub mod route;
 mod statement;
 
-pub use compile::{Compiled, Planner, PlannerOptions};
-pub use statement::{Command, Explain, Statement, parse};
+pub use compile::{Planner, PlannerOptions};
+pub use compiled::{Compiled, Runnable};
+pub use statement::{Command, Explain, Statement, parse_in};

@@ -23,6 +23,9 @@ pub struct Facts {
     pub unsplittable: Option<&'static str>,
     /// Whether the plan loses something when it is encoded, so that it must run in the scheduler's own process.
     pub local_only: bool,
+    /// Whether it computes more than the catalog and the statement themselves give: without a file, too, a query can
+    /// be long.
+    pub computes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +123,7 @@ pub fn facts(plan: &Arc<dyn ExecutionPlan>) -> Facts {
 /// A large file may be split into ranges for several partitions; it is one file all the same.
 fn visit(plan: &Arc<dyn ExecutionPlan>, facts: &mut Facts, paths: &mut HashSet<String>) {
     let name = plan.name();
+    facts.computes |= computes(plan);
     if matches!(name, "RecursiveQueryExec" | "WorkTableExec") {
         facts.unsplittable.get_or_insert("a recursive query");
     }
@@ -153,8 +157,25 @@ fn visit(plan: &Arc<dyn ExecutionPlan>, facts: &mut Facts, paths: &mut HashSet<S
     }
 }
 
+/// Whether the node makes many rows out of few. Leaves that do not: the `information_schema` (the only streaming
+/// tables there are), VALUES, and no rows or one.
+fn computes(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    match (plan.children().len(), plan.name()) {
+        (0, name) => {
+            let values = plan
+                .downcast_ref::<DataSourceExec>()
+                .is_some_and(|source| source.data_source().downcast_ref::<MemorySourceConfig>().is_some());
+            !values && !matches!(name, "EmptyExec" | "PlaceholderRowExec" | "StreamingTableExec")
+        }
+        (1, name) => name == "UnnestExec",
+        (_, name) => !matches!(name, "UnionExec" | "InterleaveExec"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use datafusion::prelude::{SessionConfig, SessionContext};
+
     use super::*;
 
     const GIB: u64 = 1 << 30;
@@ -186,8 +207,39 @@ mod tests {
     #[test]
     fn a_plan_that_cannot_be_split_is_not_split() {
         let recursive =
-            Facts { files: 1, bytes: 2 * GIB, unsplittable: Some("a recursive query"), local_only: false };
+            Facts { files: 1, bytes: 2 * GIB, unsplittable: Some("a recursive query"), ..Facts::default() };
         assert_eq!(target(recursive, Route::Auto, 8), Target::Direct);
         assert_eq!(decide(&recursive, Route::Staged, GIB, 8, None).unwrap_err().kind, ErrorKind::Unsupported);
+    }
+    #[tokio::test]
+    async fn row_08_what_computes_without_files_is_told_from_what_does_not() {
+        let config = SessionConfig::new().with_information_schema(true);
+        let context = SessionContext::new_with_config(config);
+        let computes = async |sql: &str| {
+            let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+            let facts = facts(&plan);
+            assert_eq!(facts.files, 0);
+            facts.computes
+        };
+        for sql in [
+            "SELECT 1",
+            "SELECT now(), 'a' || 'b'",
+            "VALUES (1), (2)",
+            "SELECT 1 UNION ALL SELECT 2",
+            "SHOW ALL",
+            "SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'a%'",
+            "SELECT 1 WHERE false",
+        ] {
+            assert!(!computes(sql).await, "{sql}");
+        }
+        for sql in [
+            "SELECT * FROM generate_series(1, 10)",
+            "SELECT sum(a.value) FROM range(10) a CROSS JOIN range(10) b",
+            "SELECT * FROM (VALUES (1), (2)) a CROSS JOIN (VALUES (1), (2)) b",
+            "SELECT unnest(make_array(1, 2))",
+            "WITH RECURSIVE n AS (SELECT 1 AS v UNION ALL SELECT v + 1 FROM n WHERE v < 9) SELECT * FROM n",
+        ] {
+            assert!(computes(sql).await, "{sql}");
+        }
     }
 }

@@ -4,9 +4,11 @@ use datafusion::common::DataFusionError;
 use datafusion::common::format::ExplainStatementOptions;
 use datafusion::sql::parser::{DFParserBuilder, ResetStatement, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{ObjectType, Set, Statement as SqlStatement};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, dialect_from_str};
 use polarway_common::{Error, ErrorKind, Place};
 use polarway_engine::errors::classify;
+use polarway_engine::settable::{DIALECT, RECURSION_LIMIT};
+use polarway_engine::settings::Settings;
 
 const TIME_ZONE: &str = "datafusion.execution.time_zone";
 
@@ -63,14 +65,50 @@ impl Command {
     }
 }
 
+/// How deep a statement may nest where no session says otherwise; DataFusion's own default.
+const DEPTH: usize = 50;
+
 /// Parses exactly one statement.
 ///
 /// # Errors
 /// `Syntax` with the place; `Unsupported` for statements that Polarway does not offer.
 pub fn parse(sql: &str) -> Result<Statement, Error> {
-    let dialect = GenericDialect {};
+    parse_as(sql, &GenericDialect {}, DEPTH)
+}
+
+/// [`parse`] as a session with these settings means it.
+///
+/// # Errors
+/// Also `Unsupported` for definitions in a dialect of the session's: their texts are kept and read again later.
+pub fn parse_in(sql: &str, settings: &Settings) -> Result<Statement, Error> {
+    let (name, depth) = (settings.get(DIALECT), settings.get(RECURSION_LIMIT));
+    if name.is_none() && depth.is_none() {
+        return parse(sql);
+    }
+    let wrong = |name: &str| Error::new(ErrorKind::InvalidSetting, format!("`{name}` cannot be used"));
+    let dialect = dialect_from_str(name.map_or("generic", String::as_str)).ok_or_else(|| wrong(DIALECT))?;
+    let depth = match depth {
+        Some(depth) => depth.trim().parse().map_err(|_| wrong(RECURSION_LIMIT))?,
+        None => DEPTH,
+    };
+    let statement = parse_as(sql, dialect.as_ref(), depth)?;
+    if let Statement::Command(command) = &statement
+        && let Command::Ddl { .. } = command.as_ref()
+        && !dialect.is::<GenericDialect>()
+    {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} is not offered in another SQL dialect", command.tag()),
+        )
+        .with_hint(format!("RESET {DIALECT}, then write it in DataFusion's own")));
+    }
+    Ok(statement)
+}
+
+fn parse_as(sql: &str, dialect: &dyn Dialect, depth: usize) -> Result<Statement, Error> {
     let parsed = DFParserBuilder::new(sql)
-        .with_dialect(&dialect)
+        .with_dialect(dialect)
+        .with_recursion_limit(depth)
         .build()
         .and_then(|mut parser| parser.parse_statements())
         .map_err(|error: DataFusionError| at_end(classify(&error), sql))?;
@@ -83,6 +121,20 @@ pub fn parse(sql: &str) -> Result<Statement, Error> {
             .with_hint("send them one by one"));
     }
     sort(statement, sql)
+}
+
+/// Whether the statement looks at settings or the catalog only.
+pub fn shows(statement: &DfStatement) -> bool {
+    let DfStatement::Statement(inner) = statement else { return false };
+    matches!(
+        inner.as_ref(),
+        SqlStatement::ShowTables { .. }
+            | SqlStatement::ShowColumns { .. }
+            | SqlStatement::ShowVariable { .. }
+            | SqlStatement::ShowFunctions { .. }
+            | SqlStatement::ShowCreate { .. }
+            | SqlStatement::ExplainTable { .. }
+    )
 }
 
 /// The parser gives no place for what is missing at the end of the text.
@@ -213,6 +265,42 @@ mod tests {
         assert_eq!(command("create or replace view v as select 1").tag(), "CREATE VIEW");
         assert_eq!(command("drop view if exists v").tag(), "DROP VIEW");
         assert_eq!(command("create schema s").tag(), "CREATE SCHEMA");
+    }
+
+    #[test]
+    fn a_session_may_speak_another_dialect_and_less_deeply() {
+        let session = |name: &str, value: &str| Settings::from([(name.to_owned(), value.to_owned())]);
+        let mysql = session(DIALECT, "mysql");
+        let text = |sql: &str, settings: &Settings| match parse_in(sql, settings).unwrap() {
+            Statement::Query(statement) => statement.to_string(),
+            other => panic!("{other:?}"),
+        };
+        // Text to the one and a column to the other.
+        let sql = "SELECT \"a\"";
+        let debug = |settings: &Settings| format!("{:?}", parse_in(sql, settings).unwrap());
+        assert!(debug(&mysql).contains("DoubleQuotedString"));
+        assert!(!debug(&Settings::new()).contains("DoubleQuotedString"));
+        assert_eq!(text("SELECT 1", &mysql), "SELECT 1");
+        let error = parse_in("create view v as select \"a\"", &mysql).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unsupported);
+        assert!(error.hint.unwrap().contains(DIALECT));
+        assert!(parse_in("RESET datafusion.sql_parser.dialect", &mysql).is_ok());
+
+        let deep = format!("SELECT {}1{}", "(".repeat(15), ")".repeat(15));
+        assert!(parse_in(&deep, &Settings::new()).is_ok());
+        let shallow = session(RECURSION_LIMIT, "10");
+        assert!(parse_in(&deep, &shallow).is_err());
+        assert!(parse_in("RESET datafusion.sql_parser.recursion_limit", &shallow).is_ok());
+    }
+
+    #[test]
+    fn what_only_shows_is_told_apart() {
+        let shown = |sql: &str| match parse(sql).unwrap() {
+            Statement::Query(statement) => shows(&statement),
+            other => panic!("{other:?}"),
+        };
+        assert!(shown("show tables") && shown("show all") && shown("describe t") && shown("show functions"));
+        assert!(!shown("select * from information_schema.tables") && !shown("values (1)"));
     }
 
     #[test]

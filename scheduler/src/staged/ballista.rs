@@ -7,11 +7,12 @@ use std::time::Duration;
 use ballista_core::JobId;
 use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::executor_status::Status as ExecutorState;
 use ballista_core::serde::protobuf::job_status::Status as JobState;
-use ballista_core::serde::protobuf::{JobStatus, PartitionLocation};
+use ballista_core::serde::protobuf::{ExecutorHeartbeat, ExecutorStatus, JobStatus, PartitionLocation};
 use ballista_core::utils::default_session_builder;
-use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::cluster::memory::InMemoryJobState;
+use ballista_scheduler::cluster::{BallistaCluster, ClusterState};
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::scheduler_process::create_scheduler;
 use ballista_scheduler::scheduler_server::SchedulerServer;
@@ -57,6 +58,7 @@ pub struct Ballista {
     server: Server,
     losses: Losses,
     ended: EndedJobs,
+    cluster: Arc<Cluster>,
     membership: Arc<Notify>,
 }
 
@@ -91,7 +93,7 @@ impl Ballista {
         };
         let losses = Losses::default();
         let ended = EndedJobs::default();
-        let cluster_state = Cluster::new(losses.clone(), options.guard_graphs);
+        let cluster_state = Arc::new(Cluster::new(losses.clone(), options.guard_graphs));
         let membership = cluster_state.changed();
         let job_state = Jobs::new(
             InMemoryJobState::new(
@@ -101,11 +103,12 @@ impl Ballista {
             ),
             ended.clone(),
         );
-        let cluster = BallistaCluster::new(Arc::new(cluster_state), Arc::new(job_state));
+        let cluster =
+            BallistaCluster::new(Arc::clone(&cluster_state) as Arc<dyn ClusterState>, Arc::new(job_state));
         let server = create_scheduler(cluster, Arc::new(config)).await.map_err(|error| {
             Error::new(ErrorKind::Configuration, format!("cannot start the scheduler: {error}"))
         })?;
-        Ok(Self { server, losses, ended, membership })
+        Ok(Self { server, losses, ended, cluster: cluster_state, membership })
     }
 
     pub fn server(&self) -> &Server {
@@ -144,11 +147,7 @@ impl Ballista {
             .filter(|(metadata, _, _)| {
                 manager.get_executor_hearbeat(&metadata.id).is_some_and(|beat| {
                     let active = beat.status.as_ref().and_then(|status| status.status.as_ref());
-                    beat.timestamp > oldest
-                        && matches!(
-                            active,
-                            Some(ballista_core::serde::protobuf::executor_status::Status::Active(_))
-                        )
+                    beat.timestamp > oldest && matches!(active, Some(ExecutorState::Active(_)))
                 })
             })
             .map(|(metadata, _, _)| AliveExecutor {
@@ -159,6 +158,19 @@ impl Ballista {
             .collect();
         alive.sort_by(|a, b| a.id.cmp(&b.id));
         alive
+    }
+
+    /// An executor said that it stops: it is removed with the next round of expiry.
+    pub async fn gone(&self, executor_id: &str) {
+        let Some(last) = self.cluster.get_executor_heartbeat(executor_id) else { return };
+        let farewell = ExecutorHeartbeat {
+            timestamp: 0,
+            status: Some(ExecutorStatus { status: Some(ExecutorState::Terminating(String::new())) }),
+            ..last
+        };
+        if let Err(error) = self.cluster.save_executor_heartbeat(farewell).await {
+            tracing::warn!(executor = executor_id, %error, "could not note that an executor left");
+        }
     }
 
     /// Where all executors listen, draining ones included.

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use ballista_core::serde::protobuf::PartitionLocation;
 use datafusion::physical_plan::ExecutionPlanProperties;
 use polarway_common::{Error, ErrorKind};
-use polarway_engine::errors;
+use polarway_engine::cpu::CpuRuntime;
+use polarway_engine::settings::QuerySettings;
+use polarway_engine::{errors, offload};
 use polarway_proto::ticket::TicketSigner;
 
 use super::ballista::{Ballista, Submitted, terminal};
@@ -27,6 +29,7 @@ use crate::queries::Running;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 pub struct StagedOptions {
@@ -35,6 +38,19 @@ pub struct StagedOptions {
     pub stall_timeout: Duration,
     pub result_parallelism: usize,
     pub ticket_ttl: Duration,
+}
+
+impl StagedOptions {
+    /// These, with what the query's session set in their place.
+    pub fn of(&self, settings: &QuerySettings) -> Self {
+        Self {
+            max_attempts: settings.max_attempts.unwrap_or(self.max_attempts),
+            executor_wait: settings.executor_wait.unwrap_or(self.executor_wait),
+            stall_timeout: settings.stall_timeout.unwrap_or(self.stall_timeout),
+            result_parallelism: settings.result_parallelism.unwrap_or(self.result_parallelism),
+            ticket_ttl: self.ticket_ttl,
+        }
+    }
 }
 
 /// A job that ended well. Dropping it removes its files.
@@ -62,45 +78,73 @@ enum AttemptEnd {
     Failed(Error),
 }
 
+/// One query on its way.
+struct Drive<'a> {
+    runner: &'a StagedRunner,
+    compiled: &'a Arc<Compiled>,
+    query: &'a Running,
+    /// Plans the attempts.
+    cpu: &'a CpuRuntime,
+    options: StagedOptions,
+}
+
 impl StagedRunner {
-    /// Runs the query until its result stands on the executors.
-    pub async fn run(&self, compiled: &Compiled, query: &Running) -> Result<StagedResult, Error> {
-        self.with_attempts(query, |result| async move { Ok(result) }, compiled).await
+    /// Runs the query until its result stands on the executors. Its attempts are planned on `cpu`.
+    pub async fn run(
+        &self,
+        cpu: &CpuRuntime,
+        compiled: &Arc<Compiled>,
+        query: &Running,
+    ) -> Result<StagedResult, Error> {
+        self.drive(cpu, compiled, query).with_attempts(|result| async move { Ok(result) }).await
     }
 
     /// Runs the query and opens its result. An executor that dies while the beginning of the result is still held
     /// back costs an attempt; one that dies later fails the stream with a retryable error.
-    pub async fn stream(&self, compiled: &Compiled, query: &Running) -> Result<(Messages, JobGuard), Error> {
-        self.with_attempts(
-            query,
-            |result: StagedResult| async move {
-                let messages = results::open(
-                    Arc::clone(&self.peers),
-                    result.partitions,
-                    result.ordered,
-                    self.options.result_parallelism,
-                    Arc::clone(&compiled.schema),
-                )
-                .await?;
-                Ok((messages, result.guard))
-            },
-            compiled,
-        )
-        .await
+    pub async fn stream(
+        &self,
+        cpu: &CpuRuntime,
+        compiled: &Arc<Compiled>,
+        query: &Running,
+    ) -> Result<(Messages, JobGuard), Error> {
+        let drive = self.drive(cpu, compiled, query);
+        let parallelism = drive.options.result_parallelism;
+        let open = |result: StagedResult| async move {
+            let messages = results::open(
+                Arc::clone(&self.peers),
+                result.partitions,
+                result.ordered,
+                parallelism,
+                Arc::clone(&compiled.schema),
+            )
+            .await?;
+            Ok::<_, Error>((messages, result.guard))
+        };
+        drive.with_attempts(open).await
     }
 
+    fn drive<'a>(
+        &'a self,
+        cpu: &'a CpuRuntime,
+        compiled: &'a Arc<Compiled>,
+        query: &'a Running,
+    ) -> Drive<'a> {
+        Drive { runner: self, compiled, query, cpu, options: self.options.of(&compiled.settings) }
+    }
+}
+
+impl Drive<'_> {
     async fn with_attempts<T, F: Future<Output = Result<T, Error>>>(
         &self,
-        query: &Running,
         take: impl Fn(StagedResult) -> F,
-        compiled: &Compiled,
     ) -> Result<T, Error> {
         let mut pause = FIRST_PAUSE;
         let mut spilling = false;
         let mut last_cause = String::new();
-        for attempt in 1..=self.options.max_attempts.max(1) {
-            query.attempt(attempt);
-            let cause = match self.attempt(compiled, query, attempt, spilling).await {
+        let most = self.options.max_attempts.max(1);
+        for attempt in 1..=most {
+            self.query.attempt(attempt);
+            let cause = match self.attempt(attempt, spilling).await {
                 Ok(result) => match take(result).await {
                     Ok(taken) => return Ok(taken),
                     Err(error) if error.kind == ErrorKind::ExecutorLost => error.message,
@@ -113,44 +157,40 @@ impl StagedRunner {
                 }
                 Err(AttemptEnd::Failed(error)) => return Err(error),
             };
-            tracing::warn!(query = query.query.id, attempt, cause, "an attempt was lost");
+            tracing::warn!(query = self.query.query.id, attempt, cause, "an attempt was lost");
             last_cause = cause;
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            if attempt < most {
+                tokio::time::sleep(pause).await;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Err(Error::new(
             ErrorKind::ExecutorLost,
-            format!(
-                "gave up after {} attempts; the last was lost because {last_cause}",
-                self.options.max_attempts
-            ),
+            format!("gave up after {most} attempts; the last was lost because {last_cause}"),
         )
         .with_retry_after(Duration::from_secs(1))
         .with_hint("the cluster keeps losing executors; submit again when it has settled"))
     }
 
-    async fn attempt(
-        &self,
-        compiled: &Compiled,
-        query: &Running,
-        attempt: u32,
-        spilling: bool,
-    ) -> Result<StagedResult, AttemptEnd> {
-        self.ballista.wait_for_executor(self.options.executor_wait).await.map_err(AttemptEnd::Failed)?;
-        let slots: u32 = self.ballista.executors().await.iter().map(|executor| executor.slots).sum();
-        let staged = self.planner.staged(compiled, slots, spilling).await.map_err(AttemptEnd::Failed)?;
+    async fn attempt(&self, attempt: u32, spilling: bool) -> Result<StagedResult, AttemptEnd> {
+        let StagedRunner { ballista, planner, signer, janitor, .. } = self.runner;
+        ballista.wait_for_executor(self.options.executor_wait).await.map_err(AttemptEnd::Failed)?;
+        let slots: u32 = ballista.executors().await.iter().map(|executor| executor.slots).sum();
+        let planning = {
+            let (planner, compiled) = (Arc::clone(planner), Arc::clone(self.compiled));
+            async move { planner.staged(&compiled, slots, spilling).await }
+        };
+        let staged =
+            offload::compute(self.cpu, "planning the query", planning).await.map_err(AttemptEnd::Failed)?;
         let ordered = staged.plan.output_ordering().is_some();
-        let job_id = attempt_id(&query.query.run, attempt);
-        let mut guard = JobGuard::new(self.janitor.clone(), job_id.clone());
-        let submitted = self
-            .ballista
-            .submit(job_id.clone(), staged.context, staged.plan)
-            .await
-            .map_err(AttemptEnd::Failed)?;
+        let job_id = attempt_id(&self.query.query.run, attempt);
+        let mut guard = JobGuard::new(janitor.clone(), job_id.clone());
+        let submitted =
+            ballista.submit(job_id.clone(), staged.context, staged.plan).await.map_err(AttemptEnd::Failed)?;
         let locations = self.watch(submitted).await?;
         guard.finished();
         let partitions =
-            results::partitions(&locations, &query.query.id, &self.signer, self.options.ticket_ttl)
+            results::partitions(&locations, &self.query.query.id, signer, self.options.ticket_ttl)
                 .map_err(AttemptEnd::Failed)?;
         Ok(StagedResult { partitions, ordered, guard })
     }
@@ -172,7 +212,7 @@ impl StagedRunner {
                 },
                 cause = job.loss.lost() => return Err(AttemptEnd::Lost(cause)),
                 _ = ticks.tick() => {
-                    if let Some(end) = self.ballista.status(&job.job_id).await.and_then(terminal) {
+                    if let Some(end) = self.runner.ballista.status(&job.job_id).await.and_then(terminal) {
                         return end.map_err(|text| failure(&text));
                     }
                     let seen = self.observe(&job.job_id, watchdog.wants_denials(Instant::now())).await;
@@ -185,10 +225,11 @@ impl StagedRunner {
     }
 
     async fn observe(&self, job_id: &str, ask_executors: bool) -> Observation {
-        let believed = self.ballista.running_tasks(job_id).await;
-        let report = self.ballista.report(job_id).await.unwrap_or_default();
-        let executors = self.ballista.executors().await;
-        let load = self.ballista.load().await;
+        let StagedRunner { ballista, peers, .. } = self.runner;
+        let believed = ballista.running_tasks(job_id).await;
+        let report = ballista.report(job_id).await.unwrap_or_default();
+        let executors = ballista.executors().await;
+        let load = ballista.load().await;
         // Without executors nothing can move either: the next attempt waits for one.
         let slots_free = executors.is_empty()
             || executors
@@ -203,7 +244,7 @@ impl StagedRunner {
                     continue;
                 }
                 // An executor that does not answer is the heartbeat's business.
-                let Ok(known) = self.peers.running_tasks(&executor.address, job_id).await else { continue };
+                let Ok(known) = peers.running_tasks(&executor.address, job_id).await else { continue };
                 denied.extend(
                     mine.into_iter().filter(|task| !known.contains(&(task.stage, task.task))).cloned(),
                 );

@@ -12,13 +12,27 @@ use ballista_core::serde::protobuf::{
     UpdateTaskStatusResult,
 };
 use futures::stream::BoxStream;
+use polarway_proto::progress::SCHEDULER_HEADER;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
-use super::ballista::Server;
+use super::ballista::{Ballista, Server};
 
 /// See the module's page.
 #[derive(Clone)]
-pub struct ExecutorDoor(pub Server);
+pub struct ExecutorDoor {
+    ballista: Ballista,
+    server: Server,
+    /// Tells this process from one that had its address before.
+    incarnation: MetadataValue<Ascii>,
+}
+
+impl ExecutorDoor {
+    pub fn new(ballista: Ballista) -> Self {
+        let incarnation = MetadataValue::from(uuid::Uuid::now_v7().as_u64_pair().1);
+        Self { server: ballista.server().clone(), ballista, incarnation }
+    }
+}
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -34,25 +48,29 @@ impl SchedulerGrpc for ExecutorDoor {
         &self,
         request: Request<RegisterExecutorParams>,
     ) -> Answer<RegisterExecutorResult> {
-        self.0.register_executor(request).await
+        self.server.register_executor(request).await
     }
 
     async fn heart_beat_from_executor(&self, request: Request<HeartBeatParams>) -> Answer<HeartBeatResult> {
-        self.0.heart_beat_from_executor(request).await
+        let mut answer = self.server.heart_beat_from_executor(request).await?;
+        answer.metadata_mut().insert(SCHEDULER_HEADER, self.incarnation.clone());
+        Ok(answer)
     }
 
     async fn update_task_status(
         &self,
         request: Request<UpdateTaskStatusParams>,
     ) -> Answer<UpdateTaskStatusResult> {
-        SchedulerGrpc::update_task_status(&self.0, request).await
+        SchedulerGrpc::update_task_status(&self.server, request).await
     }
 
     async fn executor_stopped(
         &self,
         request: Request<ExecutorStoppedParams>,
     ) -> Answer<ExecutorStoppedResult> {
-        self.0.executor_stopped(request).await
+        // Ballista would keep it for the time that a terminating executor may take.
+        self.ballista.gone(&request.get_ref().executor_id).await;
+        Ok(Response::new(ExecutorStoppedResult {}))
     }
 
     async fn poll_work(&self, _: Request<PollWorkParams>) -> Answer<PollWorkResult> {

@@ -2,16 +2,18 @@
 //! when an upgrade mends it, these tests fail and the wrapper can be thought over.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use ballista_core::JobId;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::serde::protobuf::failed_task::FailedReason;
 use ballista_core::serde::protobuf::{
     FailedTask, FetchPartitionError, ShuffleWritePartition, SuccessfulTask, TaskStatus, task_status,
 };
 use ballista_core::serde::scheduler::{
-    ExecutorMetadata, ExecutorOperatingSystemSpecification, ExecutorSpecification,
+    ExecutorData, ExecutorMetadata, ExecutorOperatingSystemSpecification, ExecutorSpecification,
 };
 use ballista_scheduler::planner::DefaultDistributedPlanner;
 use ballista_scheduler::state::execution_graph::{
@@ -19,14 +21,20 @@ use ballista_scheduler::state::execution_graph::{
 };
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use datafusion::datasource::MemTable;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use tokio::net::TcpListener;
+use tokio::sync::RwLock;
 
+use super::ballista::{Ballista, BallistaOptions, Submitted};
 use super::graph::GuardedGraph;
 use super::losses::Losses;
 
 const ROWS: u64 = 10;
+const TWO_STAGES: &str = "select k, sum(v) from t group by k";
+const THREE_STAGES: &str = "select k, sum(v) from t group by k order by k";
 
-async fn stock() -> ExecutionGraphBox {
+async fn planned(sql: &str) -> (SessionContext, Arc<dyn ExecutionPlan>) {
     let config = SessionConfig::new_with_ballista()
         .with_target_partitions(2)
         .set_bool("ballista.planner.adaptive.enabled", false);
@@ -39,13 +47,12 @@ async fn stock() -> ExecutionGraphBox {
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column(), column()]).unwrap();
     let table = MemTable::try_new(schema, vec![vec![batch.clone()], vec![batch]]).unwrap();
     context.register_table("t", Arc::new(table)).unwrap();
-    let plan = context
-        .sql("select k, sum(v) from t group by k")
-        .await
-        .unwrap()
-        .create_physical_plan()
-        .await
-        .unwrap();
+    let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+    (context, plan)
+}
+
+async fn stock_of(sql: &str) -> ExecutionGraphBox {
+    let (context, plan) = planned(sql).await;
     let config = Arc::new(context.copied_config());
     let mut planner = DefaultDistributedPlanner::new();
     let mut graph: ExecutionGraphBox = Box::new(
@@ -54,6 +61,10 @@ async fn stock() -> ExecutionGraphBox {
     );
     graph.revive();
     graph
+}
+
+async fn stock() -> ExecutionGraphBox {
+    stock_of(TWO_STAGES).await
 }
 
 fn executor(id: &str) -> ExecutorMetadata {
@@ -119,20 +130,29 @@ fn update(graph: &mut dyn ExecutionGraph, id: &str, statuses: Vec<TaskStatus>) {
     graph.revive();
 }
 
-/// How many pieces the second stage would read; each piece is one task's output for one partition.
+/// How many pieces the last stage is to read; each is one task's output for one partition.
 fn pieces(graph: &dyn ExecutionGraph) -> usize {
-    let inputs = graph.stages().values().find_map(|stage| match stage {
-        ExecutionStage::UnResolved(stage) => Some(&stage.inputs),
-        ExecutionStage::Resolved(stage) => Some(&stage.inputs),
-        ExecutionStage::Running(stage) if !stage.inputs.is_empty() => Some(&stage.inputs),
-        _ => None,
-    });
-    inputs
-        .into_iter()
-        .flat_map(|inputs| inputs.values())
-        .flat_map(|output| output.partition_locations.values())
-        .map(Vec::len)
-        .sum()
+    let last = graph.stages().values().find(|stage| stage.output_links().is_empty());
+    let inputs = match last {
+        Some(ExecutionStage::UnResolved(stage)) => &stage.inputs,
+        Some(ExecutionStage::Resolved(stage)) => &stage.inputs,
+        Some(ExecutionStage::Running(stage)) => &stage.inputs,
+        Some(ExecutionStage::Successful(stage)) => &stage.inputs,
+        _ => return 0,
+    };
+    inputs.values().flat_map(|output| output.partition_locations.values()).map(Vec::len).sum()
+}
+
+/// Runs one task of whatever stage can run, and reports its success; false if none can.
+fn run_one(graph: &mut dyn ExecutionGraph, executor: &str) -> bool {
+    let Some((stage, task)) = bind(graph, executor) else { return false };
+    let attempt = match &graph.stages()[&stage] {
+        ExecutionStage::Running(running) => running.stage_attempt_num as u32,
+        _ => 0,
+    };
+    let status = TaskStatus { stage_attempt_num: attempt, ..success(executor, (stage, task)) };
+    update(graph, executor, vec![status]);
+    true
 }
 
 fn guarded(inner: ExecutionGraphBox, losses: &Losses) -> ExecutionGraphBox {
@@ -150,6 +170,41 @@ async fn the_stock_graph_still_counts_a_report_twice_and_the_wrapper_does_not() 
     };
     assert_eq!(run(guarded(stock().await, &Losses::default())), 2);
     assert!(run(stock().await) > 2, "Ballista has learned to drop duplicate reports");
+}
+
+/// Runs the first stage on two executors and half of the second; then the first of them is lost.
+fn lose_an_executor_midway(graph: &mut dyn ExecutionGraph) {
+    assert_eq!(graph.stage_count(), 3);
+    assert!(run_one(graph, "a") && run_one(graph, "b"));
+    assert_eq!(pieces(graph), 0);
+    assert!(run_one(graph, "b"));
+    assert_eq!(pieces(graph), 2, "the second stage has published one of its two tasks' output");
+    graph.reset_stages_on_lost_executor("a").unwrap();
+    graph.revive();
+}
+
+#[tokio::test]
+async fn the_stock_graph_still_publishes_pieces_twice_after_a_loss_and_the_wrapper_does_not() {
+    let mut undisturbed = stock_of(THREE_STAGES).await;
+    while run_one(undisturbed.as_mut(), "b") {}
+    assert!(undisturbed.is_successful());
+    assert_eq!(pieces(undisturbed.as_ref()), 4);
+
+    // The second stage runs again from its beginning, and what it had published stays.
+    let mut graph = stock_of(THREE_STAGES).await;
+    lose_an_executor_midway(graph.as_mut());
+    while run_one(graph.as_mut(), "b") {}
+    assert!(graph.is_successful(), "Ballista's graph repairs itself, or seems to");
+    assert!(pieces(graph.as_ref()) > 4, "Ballista has learned to forget what a stage had published");
+
+    let losses = Losses::default();
+    let mut listener = losses.listen("job");
+    let mut graph = guarded(stock_of(THREE_STAGES).await, &losses);
+    lose_an_executor_midway(graph.as_mut());
+    assert!(listener.lost().await.contains("executor a"));
+    assert!(!run_one(graph.as_mut(), "b"));
+    assert_eq!(pieces(graph.as_ref()), 2);
+    assert!(!graph.is_successful());
 }
 
 #[tokio::test]
@@ -212,4 +267,60 @@ async fn an_undisturbed_job_ends_well() {
         update(graph.as_mut(), "a", vec![success("a", task)]);
     }
     assert!(graph.is_successful());
+}
+
+type SharedGraph = Arc<RwLock<ExecutionGraphBox>>;
+
+/// A job that was submitted as `job`, and its graph, of which tasks are bound to the executor `mute`. That one takes
+/// connections and never answers.
+async fn submitted(guard_graphs: bool, job: &str) -> (Submitted, SharedGraph) {
+    let options = BallistaOptions {
+        host: "127.0.0.1".to_owned(),
+        port: 1,
+        executor_timeout: Duration::from_secs(600),
+        guard_graphs,
+    };
+    let ballista = Ballista::start(&options).await.unwrap();
+    let (context, plan) = planned(TWO_STAGES).await;
+    let submitted = ballista.submit(job.to_owned(), Arc::new(context), plan).await.unwrap();
+    let state = &ballista.server().state;
+    let appearing = async {
+        loop {
+            let running = state.task_manager.get_running_job_cache();
+            if let Some(info) = running.get(&JobId::new(job)) {
+                return Arc::clone(&info.execution_graph);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let graph = tokio::time::timeout(Duration::from_secs(60), appearing).await.unwrap();
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let grpc_port = listener.local_addr().unwrap().port();
+    let metadata = ExecutorMetadata { host: "127.0.0.1".to_owned(), grpc_port, ..executor("mute") };
+    let slots = ExecutorData { executor_id: "mute".to_owned(), total_vcores: 4, available_vcores: 4 };
+    state.executor_manager.register_executor(metadata, slots).await.unwrap();
+    state.executor_manager.bind_schedulable_tasks(state.task_manager.get_running_job_cache()).await.unwrap();
+    (submitted, graph)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_runs_under_the_id_that_was_chosen_and_on_a_guarded_graph() {
+    let (mut submitted, graph) = submitted(true, "q-1-a2").await;
+    assert_eq!(submitted.job_id, "q-1-a2");
+    let mut graph = graph.write().await;
+    assert_eq!(graph.job_id().to_string(), "q-1-a2");
+    let bound = graph.running_tasks();
+    assert!(!bound.is_empty());
+    assert!(bound.iter().all(|task| task.job_id.to_string() == "q-1-a2" && task.executor_id == "mute"));
+    let (reset, _) = graph.reset_stages_on_lost_executor("mute").unwrap();
+    assert!(reset.is_empty(), "the stock graph was not asked");
+    assert!(submitted.loss.lost().await.contains("executor mute"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_guard_the_stock_graph_would_repair_itself() {
+    let (_submitted, graph) = submitted(false, "q-2-a1").await;
+    let (reset, _) = graph.write().await.reset_stages_on_lost_executor("mute").unwrap();
+    assert!(!reset.is_empty());
 }

@@ -1,13 +1,18 @@
-//! Cleans up after jobs: cancels what still runs and removes shuffle files, whichever way a job ended.
+//! Cleans up after jobs: cancels what still runs and removes shuffle files, whichever way a job ended. An executor that
+//! cannot be reached is sent its removals when it is there again.
+
+mod owed;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use polarway_common::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::owed::{Jobs, Owed};
 use super::ballista::Ballista;
 use crate::peers::{PeerAddress, Peers};
 
@@ -17,8 +22,9 @@ const WAITING: usize = 8192;
 /// A task that was cancelled may write for a moment longer; its files are removed again after this.
 const SECOND_SWEEP: Duration = Duration::from_secs(2);
 
-/// How often jobs are looked for that nobody waits for.
-const ORPHAN_ROUND: Duration = Duration::from_secs(1);
+/// How often jobs are looked for that nobody waits for, and executors that missed something. Shorter than the silence
+/// after which an executor is removed: none comes and goes unseen.
+const ROUND: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Errand {
@@ -76,70 +82,111 @@ impl Janitor {
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = Result<(), Error>>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self { errands: sender }, work(ballista, peers, receiver, stop))
+        let cleaner = Cleaner { ballista, peers, owed: Arc::default(), stop };
+        (Self { errands: sender }, work(cleaner, receiver))
     }
 }
 
-async fn work(
+/// What errands are run with.
+#[derive(Clone)]
+struct Cleaner {
     ballista: Ballista,
     peers: Arc<Peers>,
-    mut errands: mpsc::Receiver<Errand>,
+    owed: Arc<Mutex<Owed>>,
     stop: CancellationToken,
-) -> Result<(), Error> {
+}
+
+async fn work(cleaner: Cleaner, mut errands: mpsc::Receiver<Errand>) -> Result<(), Error> {
     let mut sweeps = JoinSet::new();
     let mut suspects: Vec<String> = vec![];
-    let mut rounds = tokio::time::interval(ORPHAN_ROUND);
+    let mut rounds = tokio::time::interval(ROUND);
     loop {
         tokio::select! {
             errand = errands.recv() => match errand {
                 Some(errand) => {
-                    sweeps.spawn(run_errand(ballista.clone(), Arc::clone(&peers), errand, stop.clone()));
+                    sweeps.spawn(cleaner.clone().run(errand));
                 }
                 None => break,
             },
             Some(_) = sweeps.join_next() => {}
             _ = rounds.tick() => {
+                let present = cleaner.ballista.registered().await;
+                let due = cleaner.owed.lock().due(&present, Instant::now());
+                for (address, jobs) in due {
+                    sweeps.spawn(cleaner.clone().catch_up(address, jobs));
+                }
                 // Seen twice, so that a job between its listener and its graph is left alone.
-                let orphans = ballista.orphans();
+                let orphans = cleaner.ballista.orphans();
                 for job_id in orphans.iter().filter(|job| suspects.contains(job)) {
                     tracing::warn!(job = job_id, "a job that nobody waits for is cancelled");
                     let errand = Errand { job_id: job_id.clone(), finished: false, after: Duration::ZERO };
-                    sweeps.spawn(run_errand(ballista.clone(), Arc::clone(&peers), errand, stop.clone()));
+                    sweeps.spawn(cleaner.clone().run(errand));
                 }
                 suspects = orphans;
             }
-            () = stop.cancelled() => break,
+            () = cleaner.stop.cancelled() => break,
         }
     }
     while let Ok(errand) = errands.try_recv() {
-        sweeps.spawn(run_errand(ballista.clone(), Arc::clone(&peers), errand, stop.clone()));
+        sweeps.spawn(cleaner.clone().run(errand));
     }
     while sweeps.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn run_errand(ballista: Ballista, peers: Arc<Peers>, errand: Errand, stop: CancellationToken) {
-    if !errand.finished {
-        ballista.cancel(&errand.job_id).await;
+impl Cleaner {
+    async fn run(self, errand: Errand) {
+        if !errand.finished {
+            self.ballista.cancel(&errand.job_id).await;
+        }
+        let job: Arc<str> = errand.job_id.into();
+        self.pause(errand.after).await;
+        self.sweep(&job).await;
+        if !errand.finished {
+            self.pause(SECOND_SWEEP).await;
+            self.sweep(&job).await;
+        }
     }
-    pause(errand.after, &stop).await;
-    sweep(&ballista, &peers, &errand.job_id).await;
-    if !errand.finished {
-        pause(SECOND_SWEEP, &stop).await;
-        sweep(&ballista, &peers, &errand.job_id).await;
-    }
-}
 
-/// Waits, but not longer than this process lives.
-async fn pause(time: Duration, stop: &CancellationToken) {
-    tokio::select! {
-        () = tokio::time::sleep(time) => {}
-        () = stop.cancelled() => {}
+    /// Waits, but not longer than this process lives.
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.stop.cancelled() => {}
+        }
     }
-}
 
-async fn sweep(ballista: &Ballista, peers: &Peers, job_id: &str) {
-    let registered = ballista.registered().await;
-    let removals = registered.iter().map(|address: &PeerAddress| peers.remove_job(address, job_id));
-    futures::future::join_all(removals).await;
+    async fn sweep(&self, job: &Arc<str>) {
+        let present = self.ballista.registered().await;
+        // An executor that is silent for long is removed and comes back, with the files that it had.
+        self.owed.lock().missed(&present, job);
+        let removals = present.iter().map(|address: &PeerAddress| self.remove(address, job));
+        futures::future::join_all(removals).await;
+    }
+
+    /// Removes a job's files on an executor, or notes that it is to be done. Gives whether it is done.
+    async fn remove(&self, address: &PeerAddress, job: &Arc<str>) -> bool {
+        let done = self.peers.remove_job(address, job).await;
+        if !done {
+            self.owed.lock().owe(address, job, Instant::now());
+        }
+        done
+    }
+
+    /// Sends an executor what it missed, until it fails again.
+    async fn catch_up(self, address: PeerAddress, mut jobs: Jobs) {
+        tracing::info!(executor = %address, jobs = jobs.len(), "an executor is sent removals that it missed");
+        while let Some(job) = jobs.pop_front() {
+            if self.stop.is_cancelled() {
+                return;
+            }
+            if !self.remove(&address, &job).await {
+                break;
+            }
+        }
+        let mut owed = self.owed.lock();
+        for job in &jobs {
+            owed.owe(&address, job, Instant::now());
+        }
+    }
 }

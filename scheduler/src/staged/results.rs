@@ -35,10 +35,8 @@ pub fn partitions(
     signer: &TicketSigner,
     ttl: std::time::Duration,
 ) -> Result<Vec<Partition>, Error> {
-    let mut sorted: Vec<&PartitionLocation> = locations
-        .iter()
-        .filter(|location| location.partition_stats.as_ref().is_none_or(|stats| stats.num_rows != 0))
-        .collect();
+    let mut sorted: Vec<&PartitionLocation> =
+        locations.iter().filter(|location| rows_written(location) != Some(0)).collect();
     sorted.sort_by_key(|location| {
         (location.partition_id.as_ref().map(|id| id.partition_id), location.map_partition_id)
     });
@@ -57,6 +55,7 @@ pub fn partitions(
                     partition_id: u64::from(id.partition_id),
                     file_id: location.file_id,
                     sort_layout: location.is_sort_shuffle,
+                    rows: rows_written(location),
                 }),
                 ..PlanTicket::default()
             };
@@ -64,6 +63,11 @@ pub fn partitions(
             Ok(Partition { address, ticket: signer.sign_plan(&ticket) })
         })
         .collect()
+}
+
+/// What its writer counted; below zero on the wire where it did not.
+fn rows_written(location: &PartitionLocation) -> Option<u64> {
+    location.partition_stats.as_ref().and_then(|stats| u64::try_from(stats.num_rows).ok())
 }
 
 /// Streams the partitions' record batches, one partition after the other if their order matters and otherwise
@@ -142,4 +146,36 @@ fn message_kind(message: &FlightData) -> Result<MessageHeader, Error> {
     root_as_message(&message.data_header).map(|header| header.header_type()).map_err(|error| {
         Error::new(ErrorKind::Internal, format!("an executor's message cannot be read: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ballista_core::serde::protobuf::{ExecutorMetadata, PartitionId, PartitionStats};
+    use polarway_proto::ticket::verify_plan;
+
+    use super::*;
+
+    #[test]
+    fn a_partitions_ticket_tells_its_rows_and_an_empty_one_gets_none() {
+        let location = |partition_id: u32, stats: Option<i64>| PartitionLocation {
+            partition_id: Some(PartitionId { partition_id, ..Default::default() }),
+            executor_meta: Some(ExecutorMetadata::default()),
+            partition_stats: stats.map(|num_rows| PartitionStats { num_rows, ..Default::default() }),
+            ..Default::default()
+        };
+        let locations =
+            [location(3, None), location(2, Some(-1)), location(1, Some(0)), location(0, Some(7))];
+        let signer = TicketSigner::from_secret(b"secret").unwrap();
+        let partitions = partitions(&locations, "q", &signer, Duration::from_secs(60)).unwrap();
+        let told: Vec<_> = partitions
+            .iter()
+            .map(|partition| {
+                let ticket = verify_plan(&signer.public_key(), &partition.ticket, SystemTime::now()).unwrap();
+                ticket.partition.map(|partition| (partition.partition_id, partition.rows)).unwrap()
+            })
+            .collect();
+        assert_eq!(told, [(0, Some(7)), (2, None), (3, None)]);
+    }
 }

@@ -203,6 +203,8 @@ async fn executor_death_by_silence() {
             tpch::order(number),
         );
     }
+    // Nor may the files stay that it had before it fell silent.
+    cluster.until_no_shuffle().await;
 }
 
 /// What happens to shuffle files.

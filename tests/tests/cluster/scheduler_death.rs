@@ -25,6 +25,12 @@ async fn scheduler_death_fails_its_queries_and_keeps_the_catalog() {
 
         cluster.start_front_at(address);
         cluster.until_executors(2).await;
+        // Executors end what worked for the one that died.
+        cluster.until_no_shuffle().await;
+        until("no task of the old scheduler runs", CEILING, || async {
+            (cluster.running_tasks().await == 0.0).then_some(())
+        })
+        .await;
         let session = cluster.session().await;
         session.set_route(route).await;
         for number in [5, 6] {

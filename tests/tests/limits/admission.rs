@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use polarway_client::QueryStream;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::status::error_from_status;
 use polarway_tests::usage::{self, MIB};
@@ -10,34 +11,53 @@ use polarway_tests::{Answer, Cluster, Session, Setup, flight, until};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
-const RUNNING: usize = 2;
-const QUEUED: usize = 20;
-const CLIENTS: usize = 200;
-const SHORT: &str = "SELECT sum(n_nationkey) FROM nation";
-const LARGE: &str = "SELECT l.* FROM lineitem l CROSS JOIN (VALUES (1), (2), (3), (4), (5), (6)) AS v";
+/// What a server takes, and how many come.
+#[derive(Clone, Copy)]
+struct Crowd {
+    running: usize,
+    queued: usize,
+    clients: usize,
+}
 
-fn setup() -> Setup {
+/// The acceptance list's.
+const LARGE_CROWD: Crowd = Crowd { running: 32, queued: 100, clients: 500 };
+const SMALL_CROWD: Crowd = Crowd { running: 2, queued: 20, clients: 200 };
+/// Connections that the clients share, as a pool does.
+const CONNECTIONS: usize = 100;
+
+/// What a server with a large crowd before its door may grow to. Each query that runs may hold some megabytes of its
+/// result for a client that does not read; those that wait or are refused hold next to nothing.
+const CAP: u64 = 768 * MIB;
+
+const SHORT: &str = "SELECT sum(n_nationkey) FROM nation";
+/// About 100 MB, of which little fits between the server and a client that does not read.
+const LARGE: &str =
+    "SELECT l.l_comment FROM lineitem l CROSS JOIN (VALUES (1), (2), (3), (4), (5), (6)) AS v";
+
+fn setup(crowd: Crowd) -> Setup {
     Setup::up()
-        .set("admission.max_running", RUNNING)
-        .set("admission.max_queued", QUEUED)
+        .set("admission.max_running", crowd.running)
+        .set("admission.max_queued", crowd.queued)
         .set("admission.retry_after", "750ms")
 }
 
 /// Takes every place by results that are not read on.
-async fn take_all_places(cluster: &Cluster) -> Vec<polarway_client::QueryStream> {
+async fn take_all_places(cluster: &Cluster, crowd: Crowd) -> Vec<QueryStream> {
     let mut held = vec![];
-    for _ in 0..RUNNING {
+    for _ in 0..crowd.running {
         let mut stream = cluster.session().await.client.execute(LARGE).await.unwrap();
         stream.next_batch().await.unwrap().unwrap();
         held.push(stream);
     }
-    assert_eq!(cluster.metric("polarway_admission_running").await, RUNNING as f64);
+    assert_eq!(cluster.metric("polarway_admission_running").await, crowd.running as f64);
     held
 }
 
-async fn send_all(cluster: &Cluster) -> Vec<JoinHandle<Result<Answer, Error>>> {
-    let sessions = join_all((0..CLIENTS).map(|_| Session::connect(cluster.grpc()))).await;
-    sessions.into_iter().map(|session| tokio::spawn(async move { session.query(SHORT).await })).collect()
+async fn send_all(cluster: &Cluster, crowd: Crowd) -> Vec<JoinHandle<Result<Answer, Error>>> {
+    let connections = crowd.clients.min(CONNECTIONS);
+    let pool = join_all((0..connections).map(|_| Session::connect(cluster.grpc()))).await;
+    let clients = (0..crowd.clients).map(|number| pool[number % pool.len()].clone());
+    clients.map(|session| tokio::spawn(async move { session.query(SHORT).await })).collect()
 }
 
 /// How many were answered and how many refused; anything else fails.
@@ -60,18 +80,26 @@ async fn outcomes(sent: Vec<JoinHandle<Result<Answer, Error>>>) -> (usize, usize
     (accepted, refused)
 }
 
+/// Prints and judges what the server has grown to at most.
+fn assert_below_cap(cluster: &Cluster, what: &str) {
+    let peak = usage::peak_rss(cluster.front.pid());
+    println!("{what}: peak {} MiB of at most {} MiB", peak / MIB, CAP / MIB);
+    assert!(peak < CAP, "{what}: {} MiB", peak / MIB);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn row_08_surplus_waits_and_the_rest_is_refused_with_a_delay() {
-    let (cluster, _) = setup().set("admission.queue_timeout", "5min").start_with_tpch().await;
+    let crowd = LARGE_CROWD;
+    let (cluster, _) = setup(crowd).set("admission.queue_timeout", "5min").start_with_tpch().await;
     let before = cluster.metric("polarway_admission_admitted_total").await;
-    let held = take_all_places(&cluster).await;
-    let sent = send_all(&cluster).await;
-    let expected = (CLIENTS - QUEUED) as f64;
+    let held = take_all_places(&cluster, crowd).await;
+    let sent = send_all(&cluster, crowd).await;
+    let expected = (crowd.clients - crowd.queued) as f64;
     until("all but the queue are refused", Duration::from_secs(60), || async {
         (cluster.metric("polarway_admission_refused_total").await == expected).then_some(())
     })
     .await;
-    assert_eq!(cluster.metric("polarway_admission_waiting").await, QUEUED as f64);
+    assert_eq!(cluster.metric("polarway_admission_waiting").await, crowd.queued as f64);
 
     // What reads no files is not kept waiting, and what a driver sees is gRPC's own code.
     assert_eq!(cluster.session().await.value("SELECT 1").await, "1");
@@ -83,20 +111,20 @@ async fn row_08_surplus_waits_and_the_rest_is_refused_with_a_delay() {
 
     drop(held);
     let (accepted, refused) = outcomes(sent).await;
-    assert_eq!((accepted, refused), (QUEUED, CLIENTS - QUEUED));
+    assert_eq!((accepted, refused), (crowd.queued, crowd.clients - crowd.queued));
     let admitted = cluster.metric("polarway_admission_admitted_total").await - before;
-    assert_eq!(admitted as usize, RUNNING + accepted);
+    assert_eq!(admitted as usize, crowd.running + accepted);
     assert_eq!(cluster.metric("polarway_admission_refused_total").await as usize, refused + 1);
-    let peak = usage::peak_rss(cluster.front.pid());
-    assert!(peak < 600 * MIB, "{} MiB", peak / MIB);
+    assert_below_cap(&cluster, "all places held");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_08_who_waits_too_long_is_refused() {
-    let (cluster, _) = setup().set("admission.queue_timeout", "1s").start_with_tpch().await;
-    let held = take_all_places(&cluster).await;
-    let (accepted, refused) = outcomes(send_all(&cluster).await).await;
-    assert_eq!((accepted, refused), (0, CLIENTS));
+    let crowd = SMALL_CROWD;
+    let (cluster, _) = setup(crowd).set("admission.queue_timeout", "1s").start_with_tpch().await;
+    let held = take_all_places(&cluster, crowd).await;
+    let (accepted, refused) = outcomes(send_all(&cluster, crowd).await).await;
+    assert_eq!((accepted, refused), (0, crowd.clients));
     drop(held);
     // The places come back, and so do the answers.
     until("an answer", Duration::from_secs(60), || async { cluster.session().await.query(SHORT).await.ok() })
@@ -105,17 +133,18 @@ async fn row_08_who_waits_too_long_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_08_clients_that_give_up_leave_the_queue() {
-    let (cluster, _) = setup().set("admission.queue_timeout", "5min").start_with_tpch().await;
-    let held = take_all_places(&cluster).await;
+    let crowd = SMALL_CROWD;
+    let (cluster, _) = setup(crowd).set("admission.queue_timeout", "5min").start_with_tpch().await;
+    let held = take_all_places(&cluster, crowd).await;
     let session = cluster.session().await;
-    let waiting: Vec<_> = (0..QUEUED)
+    let waiting: Vec<_> = (0..crowd.queued)
         .map(|_| {
             let session = session.clone();
             tokio::spawn(async move { session.query(SHORT).await })
         })
         .collect();
     until("the queue is full", Duration::from_secs(60), || async {
-        (cluster.metric("polarway_admission_waiting").await == QUEUED as f64).then_some(())
+        (cluster.metric("polarway_admission_waiting").await == crowd.queued as f64).then_some(())
     })
     .await;
     waiting.iter().for_each(JoinHandle::abort);
@@ -128,16 +157,17 @@ async fn row_08_clients_that_give_up_leave_the_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_08_many_clients_without_holders() {
+async fn row_08_five_hundred_clients_on_each_route() {
+    let crowd = LARGE_CROWD;
     for route in ["direct", "staged"] {
-        let (cluster, _) =
-            setup().set("query.route", route).set("admission.queue_timeout", "5min").start_with_tpch().await;
-        let (accepted, refused) = outcomes(send_all(&cluster).await).await;
+        let setup = setup(crowd).set("query.route", route).set("admission.queue_timeout", "5min");
+        let (cluster, _) = setup.start_with_tpch().await;
+        let (accepted, refused) = outcomes(send_all(&cluster, crowd).await).await;
         println!("{route}: {accepted} accepted, {refused} refused");
-        assert_eq!(accepted + refused, CLIENTS);
-        assert!(accepted >= RUNNING + QUEUED);
+        assert_eq!(accepted + refused, crowd.clients);
+        assert!(accepted >= crowd.running + crowd.queued);
         assert_eq!(cluster.metric("polarway_admission_refused_total").await as usize, refused);
-        let peak = usage::peak_rss(cluster.front.pid());
-        assert!(peak < 600 * MIB, "{route}: {} MiB", peak / MIB);
+        assert_below_cap(&cluster, route);
+        cluster.until_no_shuffle().await;
     }
 }

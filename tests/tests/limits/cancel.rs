@@ -122,14 +122,12 @@ async fn die_as_a_client(cluster: &Cluster, route: &str, sql: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: a hash join whose filter drops almost every pair computes for long without a point at which it can be stopped"]
 async fn row_07_a_hash_join_stops() {
     let (operator, sql) = ENDLESS[0];
     stops(operator, sql).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: a nested-loop join computes for long without a point at which it can be stopped"]
 async fn row_07_nested_loops_stop() {
     let (operator, sql) = ENDLESS[1];
     stops(operator, sql).await;
@@ -172,7 +170,6 @@ async fn row_07_work_in_the_servers_own_process_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: a nested-loop join computes for long without a point at which it can be stopped"]
 async fn row_07_nested_loops_in_the_servers_own_process_stop() {
     let (cluster, _) = Setup::up().start_with_tpch().await;
     let session = cluster.session().await;

@@ -174,6 +174,38 @@ async fn row_11_a_link_that_appears_later_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn row_11_links_do_not_lead_a_listing_astray() {
+    let files = tempfile::tempdir().unwrap();
+    let table = files.path().join("t");
+    std::fs::create_dir(&table).unwrap();
+    files::parquet(&table.join("a.parquet"), "SELECT 1 AS x").await;
+    for name in ["again", "and-again"] {
+        symlink(&table, table.join(name)).unwrap();
+    }
+    let cluster = Setup::cluster(1).allow(files.path()).start().await;
+    let session = cluster.session().await;
+    session.ok(&format!("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '{}/'", table.display())).await;
+    let path = format!("SELECT sum(x) FROM '{}/' WHERE x > 0", table.display());
+    let statements = ["SELECT sum(x) FROM t WHERE x > 0", path.as_str()];
+    for route in ["direct", "staged"] {
+        session.set_route(route).await;
+        for sql in statements {
+            assert_eq!(session.value(sql).await, "1", "{sql} on {route}");
+        }
+    }
+    // Half the machine lies below this one.
+    symlink("/", table.join("root")).unwrap();
+    for route in ["direct", "staged"] {
+        session.set_route(route).await;
+        for sql in statements {
+            let error = session.error(sql).await;
+            assert_eq!(error.kind, ErrorKind::PathNotAllowed, "{sql} on {route}: {error}");
+            assert!(error.message.contains("/t/root"), "{sql} on {route}: {error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_11_an_executor_checks_for_itself() {
     let files = tempfile::tempdir().unwrap();
     let (shared, own) = (files.path().join("shared"), files.path().join("own"));
@@ -200,7 +232,12 @@ async fn row_11_an_executor_checks_for_itself() {
 async fn row_11_forged_tickets_are_refused() {
     let files = tempfile::tempdir().unwrap();
     files::parquet(&files.path().join("a.parquet"), "SELECT value AS x FROM generate_series(1, 10)").await;
-    let cluster = Setup::cluster(1).allow(files.path()).set("scheduler.results", "direct").start().await;
+    let cluster = Setup::cluster(1)
+        .allow(files.path())
+        .set("scheduler.results", "direct")
+        .set("query.route", "staged")
+        .start()
+        .await;
     let executor = cluster.executors[0].grpc;
     let stranger = TicketSigner::from_secret(b"not the secret of this cluster").unwrap();
     let expires_at = expiry(SystemTime::now(), Duration::from_secs(600));

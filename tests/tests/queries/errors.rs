@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use polarway_client::CancelOutcome;
 use polarway_common::{Error, ErrorKind};
+use polarway_tests::forbidden::Door;
+use polarway_tests::s3::S3Server;
 use polarway_tests::{Cluster, Session, Setup, files, http, tpch, until};
 
 /// Sessions of one cluster, one for each route.
@@ -15,7 +17,7 @@ async fn routes(cluster: &Cluster) -> [(&'static str, Session); 2] {
     [("direct", direct), ("staged", staged)]
 }
 
-/// Asserts kind and a part of the message on both routes; gives the errors.
+/// Asserts kind, hint and a part of the message on both routes; gives the errors.
 async fn fails_alike(cluster: &Cluster, sql: &str, kind: ErrorKind, part: &str) -> Vec<Error> {
     let mut errors = vec![];
     for (route, session) in routes(cluster).await {
@@ -23,6 +25,7 @@ async fn fails_alike(cluster: &Cluster, sql: &str, kind: ErrorKind, part: &str) 
         assert_eq!(error.kind, kind, "{route}: {sql}: {error}");
         assert!(error.message.contains(part), "{route}: {sql}: no `{part}` in: {error}");
         assert!(!error.message.contains("polarway-error"), "{route}: {sql}: {error}");
+        assert!(error.hint.is_some(), "{route}: {sql}: {error}");
         errors.push(error);
     }
     assert_eq!(errors[0].hint, errors[1].hint, "{sql}");
@@ -45,7 +48,7 @@ async fn errors_of_a_statement_name_the_place() {
     assert_eq!(error.kind, ErrorKind::Syntax, "{error}");
 
     let error = session.error("SELECT count(*)\nFROM lineitm").await;
-    assert_eq!(error.kind, ErrorKind::TableNotFound, "{error}");
+    assert_eq!((error.kind, place(&error)), (ErrorKind::TableNotFound, Some((2, 6))), "{error}");
     assert!(error.hint.as_deref().unwrap_or_default().contains("`lineitem`"), "{error}");
     let error = session.error("SELECT * FROM something_else_entirely").await;
     assert_eq!(error.kind, ErrorKind::TableNotFound, "{error}");
@@ -58,9 +61,12 @@ async fn errors_of_a_statement_name_the_place() {
     let error = session.error("SELECT x.n_name FROM nation n").await;
     assert_eq!(error.kind, ErrorKind::ColumnNotFound, "{error}");
 
-    let error = session.error("SELECT frobnicate(n_name) FROM nation").await;
+    let error = session.error("SELECT n_name,\n  frobnicate(n_name) FROM nation").await;
+    assert_eq!((error.kind, place(&error)), (ErrorKind::NotFound, Some((2, 3))), "{error}");
+    assert!(error.message.contains("`frobnicate`"), "{error}");
+    let error = session.error("SELECT uper(n_name) FROM nation").await;
     assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
-    assert!(error.message.contains("frobnicate"), "{error}");
+    assert!(error.hint.as_deref().unwrap_or_default().contains("`upper`"), "{error}");
     let error = session.error("SELECT n_name FROM nation GROUP BY n_regionkey").await;
     assert_eq!(error.kind, ErrorKind::Plan, "{error}");
     let error = session.error("SELECT r_name FROM nation n, region r, region s").await;
@@ -128,18 +134,20 @@ async fn errors_of_files() {
     let file = |name: &str| files.path().join(name);
     let rows =
         "SELECT value AS id, 'text ' || md5(CAST(value AS VARCHAR)) AS text FROM generate_series(1, 50000)";
-    for name in ["gone", "cut", "scratched", "retyped", "junk"] {
+    for name in ["gone", "cut", "scratched", "retyped", "reshaped", "junk"] {
         std::fs::create_dir(file(name)).unwrap();
         for part in 0..3 {
             files::parquet(&file(name).join(format!("{part}.parquet")), rows).await;
         }
     }
     files::parquet(&file("single.parquet"), rows).await;
-    std::fs::write(file("broken.csv"), "id,x\n1,2\n3,4\n5,six\n7,8,9\n").unwrap();
-    std::fs::write(file("broken.json"), "{\"id\": 1}\n{\"id\": 2}\n{\"id\": \n").unwrap();
+    std::fs::write(file("broken.csv"), "id,x\n1,2\n3,4\n7,8,9\n").unwrap();
+    std::fs::write(file("typed.csv"), "id,x\n1,2\n5,six\n").unwrap();
+    std::fs::write(file("broken.json"), "{\"id\": 1, \"x\": 2}\n{\"id\": 2}\n{\"id\": \n").unwrap();
+    std::fs::write(file("typed.json"), "{\"id\": 1, \"x\": 2}\n{\"id\": 2, \"x\": \"six\"}\n").unwrap();
     let cluster = Setup::cluster(2).allow(files.path()).start().await;
     let session = cluster.session().await;
-    for name in ["gone", "cut", "scratched", "retyped", "junk"] {
+    for name in ["gone", "cut", "scratched", "retyped", "reshaped", "junk"] {
         let path = file(name);
         session
             .ok(&format!("CREATE EXTERNAL TABLE {name} STORED AS PARQUET LOCATION '{}/'", path.display()))
@@ -150,13 +158,20 @@ async fn errors_of_files() {
     session
         .ok(&format!("CREATE EXTERNAL TABLE single STORED AS PARQUET LOCATION '{}'", single.display()))
         .await;
-    let csv = "(id BIGINT, x BIGINT) STORED AS CSV LOCATION";
-    let options = "OPTIONS ('format.has_header' 'true')";
-    session
-        .ok(&format!("CREATE EXTERNAL TABLE lines {csv} '{}' {options}", file("broken.csv").display()))
-        .await;
-    let json = "(id BIGINT) STORED AS JSON LOCATION";
-    session.ok(&format!("CREATE EXTERNAL TABLE objects {json} '{}'", file("broken.json").display())).await;
+    for (name, format, options) in [
+        ("broken_csv", "CSV", "OPTIONS ('format.has_header' 'true')"),
+        ("typed_csv", "CSV", "OPTIONS ('format.has_header' 'true')"),
+        ("broken_json", "JSON", ""),
+        ("typed_json", "JSON", ""),
+    ] {
+        let path = file(&name.replace('_', "."));
+        session
+            .ok(&format!(
+                "CREATE EXTERNAL TABLE {name} (id BIGINT, x BIGINT) STORED AS {format} LOCATION '{}' {options}",
+                path.display()
+            ))
+            .await;
+    }
 
     std::fs::remove_file(&single).unwrap();
     fails_alike(&cluster, "SELECT sum(id) FROM single", ErrorKind::FileNotFound, "single.parquet").await;
@@ -179,19 +194,24 @@ async fn errors_of_files() {
         assert_eq!(error.kind, ErrorKind::CorruptFile, "{route}: {error}");
     }
 
+    // Values that cannot be cast are told from types that never can.
     let other = "SELECT 'word ' || value AS id, value AS text FROM generate_series(1, 10)";
     files::parquet(&file("retyped/1.parquet"), other).await;
-    for (route, session) in routes(&cluster).await {
-        let error = session.error("SELECT sum(id), max(text) FROM retyped").await;
-        let fits = matches!(error.kind, ErrorKind::SchemaMismatch | ErrorKind::TypeMismatch);
-        assert!(fits, "{route}: {:?}: {error}", error.kind);
-    }
-    for sql in ["SELECT sum(x) FROM lines", "SELECT sum(id) FROM objects"] {
-        for (route, session) in routes(&cluster).await {
-            let error = session.error(sql).await;
-            let fits = matches!(error.kind, ErrorKind::CorruptFile | ErrorKind::TypeMismatch);
-            assert!(fits, "{route}: {sql}: {:?}: {error}", error.kind);
-        }
+    let sql = "SELECT sum(id), max(text) FROM retyped";
+    fails_alike(&cluster, sql, ErrorKind::TypeMismatch, "Cannot cast string 'word ").await;
+    let other = "SELECT named_struct('inner', value) AS id, 'text' AS text FROM generate_series(1, 10)";
+    files::parquet(&file("reshaped/1.parquet"), other).await;
+    let sql = "SELECT sum(id), max(text) FROM reshaped";
+    fails_alike(&cluster, sql, ErrorKind::SchemaMismatch, "Cannot cast column 'id'").await;
+
+    let expected = [
+        ("broken_csv", ErrorKind::CorruptFile, "incorrect number of fields"),
+        ("typed_csv", ErrorKind::TypeMismatch, "six"),
+        ("broken_json", ErrorKind::CorruptFile, "Truncated record"),
+        ("typed_json", ErrorKind::TypeMismatch, "six"),
+    ];
+    for (table, kind, part) in expected {
+        fails_alike(&cluster, &format!("SELECT sum(id), sum(x) FROM {table}"), kind, part).await;
     }
     // Whatever went wrong, the cluster works on.
     std::fs::remove_dir_all(file("gone")).unwrap();
@@ -201,6 +221,37 @@ async fn errors_of_files() {
         assert_eq!(session.value("SELECT count(text) FROM gone WHERE id > 0").await, "50000", "{route}");
     }
     cluster.until_no_shuffle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_permission() {
+    let s3 = S3Server::start().await;
+    let door = Door::before(s3.address).await;
+    let data = s3.bucket("lake").join("events");
+    std::fs::create_dir(&data).unwrap();
+    let rows = "SELECT value AS id, md5(CAST(value AS VARCHAR)) AS text FROM generate_series(1, 50000)";
+    for part in 0..3 {
+        files::parquet(&data.join(format!("{part}.parquet")), rows).await;
+    }
+    let setup = Setup::cluster(2).allow("s3://lake/events").allow("s3://lake/others");
+    let cluster = door.configure(s3.configure(setup)).start().await;
+    let session = cluster.session().await;
+    session.ok("CREATE EXTERNAL TABLE events STORED AS PARQUET LOCATION 's3://lake/events/'").await;
+    assert_eq!(session.value("SELECT count(text) FROM events WHERE id > 0").await, "150000");
+
+    door.close();
+    let asked = s3.take_requests();
+    assert!(asked.iter().any(|request| request.operation == "GetObject"), "the door let through {asked:?}");
+    for table in ["events", "'s3://lake/events/1.parquet'"] {
+        let sql = format!("SELECT count(DISTINCT text) FROM {table}");
+        let errors = fails_alike(&cluster, &sql, ErrorKind::PermissionDenied, "").await;
+        assert!(errors[0].hint.as_deref().unwrap_or_default().contains("credentials"), "{}", errors[0]);
+    }
+    // Nothing below this place has been listed before.
+    let sql = "CREATE EXTERNAL TABLE others STORED AS PARQUET LOCATION 's3://lake/others/'";
+    let error = session.error(sql).await;
+    assert_eq!(error.kind, ErrorKind::PermissionDenied, "{error}");
+    assert!(s3.take_requests().is_empty());
 }
 
 /// Runs for hours if nobody stops it.
@@ -222,6 +273,7 @@ async fn errors_of_limits() {
         session.set("polarway.timeout", "1500ms").await;
         let error = session.error(ENDLESS).await;
         assert_eq!(error.kind, ErrorKind::DeadlineExceeded, "{route}: {error}");
+        assert!(error.hint.is_some(), "{route}: {error}");
         session.ok("RESET polarway.timeout").await;
 
         let mut stream = session.client.execute(ENDLESS).await.unwrap();

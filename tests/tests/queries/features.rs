@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use polarway_tests::{Oracle, Order, Setup, difference, files};
+use polarway_tests::{Oracle, Order, Setup, assert_same, difference, files};
 
 /// Small tables of several files, with nulls, nested values, decimals, times with zones.
 async fn write_tables(root: &Path) {
@@ -291,4 +291,31 @@ async fn oracle_features_on_every_route() {
         }
     }
     assert!(faults.is_empty(), "{} of {compared} differ:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sessions_time_zone_reaches_functions_on_every_route() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("ticks.parquet");
+    files::parquet(&path, "SELECT value * 3600 AS at FROM generate_series(0, 99) AS t(value)").await;
+    let cluster = Setup::cluster(2).allow(files.path()).start().await;
+    let (session, oracle) = (cluster.session().await, Oracle::default());
+    oracle.parquet("ticks", &path).await;
+    session.ok(&format!("CREATE EXTERNAL TABLE ticks STORED AS PARQUET LOCATION '{}'", path.display())).await;
+    session.ok("SET TIME ZONE = '+02:00'").await;
+    oracle.answer("SET TIME ZONE = '+02:00'").await;
+    for route in ["direct", "staged"] {
+        session.set_route(route).await;
+        for sql in [
+            "SELECT CAST(min(to_timestamp(at)) AS VARCHAR) FROM ticks",
+            "SELECT CAST(to_timestamp('1970-01-01T00:00:00Z') AS VARCHAR), count(*) FROM ticks GROUP BY 1",
+            "SELECT arrow_typeof(now()), count(*) FROM ticks GROUP BY 1",
+        ] {
+            assert_same(sql, &session.ok(sql).await, &*oracle.answer(sql).await, Order::None);
+        }
+        let now = "SELECT CAST(max(now()) AS VARCHAR) LIKE '%+02:00' FROM ticks";
+        assert_eq!(session.value(now).await, "true", "{route}");
+    }
+    session.ok("RESET datafusion.execution.time_zone").await;
+    assert_eq!(session.value("SELECT CAST(now() AS VARCHAR) LIKE '%+02:00'").await, "false");
 }

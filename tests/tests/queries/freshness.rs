@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use futures::future::join_all;
+use polarway_tests::s3::S3Server;
+use polarway_tests::wait::until;
 use polarway_tests::{Oracle, Session, Setup, assert_same, files};
 
 async fn write(path: &Path, from: u64, to: u64) {
@@ -64,6 +67,61 @@ async fn files_that_change_are_noticed_by_the_next_query() {
     expect(5_000_050_000 + 800_010, "a file grown").await;
     let hits = up.metric("polarway_plan_cache_hits_total").await;
     assert!(hits > 0.0, "the plan cache was never used");
+}
+
+/// LIST requests since the last look at the server's requests.
+fn lists(s3: &S3Server) -> usize {
+    s3.take_requests().iter().filter(|request| request.operation.starts_with("List")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_listing_of_a_remote_store_serves_other_statements() {
+    let s3 = S3Server::start().await;
+    let root = s3.bucket("lake").join("t");
+    std::fs::create_dir(&root).unwrap();
+    write(&root.join("a.parquet"), 1, 10).await;
+    let setup = Setup::up().allow("s3://lake/t").set("storage.list_ttl", "10m");
+    let up = s3.configure(setup).start().await;
+    let session = up.session().await;
+    session.ok("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 's3://lake/t/'").await;
+    assert_eq!(lists(&s3), 1, "a definition");
+    for (sql, value) in [
+        ("SELECT sum(id) FROM t", "55"),
+        ("SELECT sum(id) FROM t WHERE id > 5", "40"),
+        ("SELECT sum(id) FROM 's3://lake/t/' WHERE id > 6", "34"),
+        ("SELECT sum(id) FROM t", "55"),
+    ] {
+        assert_eq!(session.value(sql).await, value, "{sql}");
+        assert_eq!(lists(&s3), 0, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn remote_files_that_change_are_noticed_when_the_listing_is_old() {
+    let s3 = S3Server::start().await;
+    let root = s3.bucket("lake").join("t");
+    std::fs::create_dir(&root).unwrap();
+    write(&root.join("a.parquet"), 1, 10).await;
+    let setup = Setup::up().allow("s3://lake/t").set("storage.list_ttl", "500ms");
+    let up = s3.configure(setup).start().await;
+    let session = &up.session().await;
+    session.ok("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 's3://lake/t/'").await;
+    let noticed = |sum: &'static str| async move {
+        // A file that is replaced while its old size is still trusted may fail to be read.
+        let sql = "SELECT sum(id) FROM t WHERE id > 0";
+        until(format!("a sum of {sum}"), Duration::from_secs(60), || async move {
+            let answer = session.query(sql).await.ok()?;
+            (answer.value() == sum).then_some(())
+        })
+        .await;
+    };
+    noticed("55").await;
+    write(&root.join("b.parquet"), 11, 20).await;
+    noticed("210").await;
+    write(&root.join("a.parquet"), 101, 110).await;
+    noticed("1210").await;
+    std::fs::remove_file(root.join("b.parquet")).unwrap();
+    noticed("1055").await;
 }
 
 /// Statements whose plans hold state: dynamic filters, sorts with limits, join tables, windows.

@@ -57,6 +57,44 @@ async fn row_02_explain_names_route_and_reason() {
     assert!(analyzed.contains("output_rows="), "{analyzed}");
 }
 
+/// Whether a metric stands somewhere in the text with a value above nothing.
+fn measured(text: &str, metric: &str) -> bool {
+    let above_nothing = |rest: &str| rest.starts_with(|first: char| ('1'..='9').contains(&first));
+    text.split(&format!("{metric}=")).skip(1).any(above_nothing)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_02_explain_analyze_measures_each_operator() {
+    // The two tasks of a stage share the query's memory, which holds half of what one of them sorts.
+    let (cluster, _) = Setup::cluster(1).start_with_tpch().await;
+    let session = cluster.session().await;
+    session.set_route("staged").await;
+    session.set("polarway.memory_limit", "48MiB").await;
+    let sql = "EXPLAIN ANALYZE SELECT * FROM lineitem ORDER BY l_comment, l_orderkey, l_linenumber";
+    let analyzed = session.ok(sql).await;
+    let text = analyzed.text();
+    for metric in ["output_rows", "elapsed_compute", "bytes_scanned", "spill_count", "spilled_bytes"] {
+        assert!(measured(&text, metric), "no {metric}:\n{text}");
+    }
+    let rows = analyzed.cells();
+    let stages: Vec<_> = rows.iter().filter(|row| row[0].starts_with("stage_")).collect();
+    let (tasks, plans): (Vec<_>, Vec<_>) = stages.into_iter().partition(|row| row[0].ends_with("_tasks"));
+    assert!(tasks.len() >= 2 && tasks.len() == plans.len(), "{text}");
+    assert!(tasks.iter().any(|row| row[1].contains("600572 rows out")), "{text}");
+    for plan in plans {
+        assert!(measured(&plan[1], "elapsed_compute"), "{}:\n{text}", plan[0]);
+    }
+
+    session.ok("RESET polarway.memory_limit").await;
+    session.set_route("direct").await;
+    let text = session.ok(sql).await.text();
+    for metric in ["output_rows", "elapsed_compute", "bytes_scanned"] {
+        assert!(measured(&text, metric), "no {metric}:\n{text}");
+    }
+    assert!(text.contains("600572 rows"), "{text}");
+    cluster.until_no_shuffle().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn row_02_an_override_belongs_to_its_session() {
     let (cluster, _) = Setup::cluster(1).start_with_tpch().await;

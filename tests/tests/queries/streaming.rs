@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use arrow_flight::Ticket;
+use arrow_flight::flight_service_client::FlightServiceClient;
 use polarway_tests::usage::{self, MIB};
 use polarway_tests::{Cluster, Setup, flight, http, until};
+use tonic::transport::Channel;
 
 /// One scan with about 95 MB of Arrow data for each copy of its rows.
 fn wide(copies: usize) -> String {
@@ -14,6 +16,9 @@ fn wide(copies: usize) -> String {
 
 /// What a process may grow by while a result of more than 300 MB passes through it.
 const GROWTH: u64 = 160 * MIB;
+/// How much higher a process may stand with a result twice as large: about a quarter of what the larger one has more.
+/// Chance moves the height; a process that kept results would stand hundreds of megabytes higher.
+const FLAT: u64 = 96 * MIB;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_03_the_first_batch_comes_while_the_scan_runs() {
@@ -57,7 +62,38 @@ async fn row_03_the_first_batch_comes_while_an_executor_scans() {
     .await;
 }
 
-/// Reads the result as any driver does, gives its rows' bytes, and asserts that no message is large and no process grows.
+/// A result that was read.
+struct Read {
+    bytes: u64,
+    messages: usize,
+    largest: u64,
+    /// The highest that each process stood at meanwhile, in bytes.
+    peaks: Vec<u64>,
+}
+
+/// Reads a result as any driver does, and stops reading for a while.
+async fn read(client: &FlightServiceClient<Channel>, copies: usize, pids: &[u32]) -> Read {
+    pids.iter().for_each(|pid| usage::reset_peak(*pid));
+    let info = flight::info(client, &wide(copies)).await;
+    let ticket: Ticket = flight::ticket(&info);
+    let mut stream = client.clone().do_get(ticket).await.unwrap().into_inner();
+    let mut read = Read { bytes: 0, messages: 0, largest: 0, peaks: vec![] };
+    while let Some(message) = stream.message().await.unwrap() {
+        let size = flight::size(&message) as u64;
+        read.bytes += size;
+        read.messages += 1;
+        read.largest = read.largest.max(size);
+        if read.messages == 20 {
+            // A client that stops reading stops the query; it does not fill the servers' memory.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    }
+    read.peaks = pids.iter().map(|pid| usage::peak_rss(*pid)).collect();
+    read
+}
+
+/// Reads a result and one twice as large, and asserts that no message is large, that no process grows much, and that
+/// the larger result makes none of them grow further.
 async fn stream_in_bounded_memory(cluster: &Cluster, route: &str) {
     let client = flight::connect(cluster.grpc()).await;
     for sql in [format!("SET polarway.route = '{route}'"), "SELECT count(l_comment) FROM lineitem".to_owned()]
@@ -69,37 +105,29 @@ async fn stream_in_bounded_memory(cluster: &Cluster, route: &str) {
     let mut pids = vec![cluster.front.pid(), std::process::id()];
     pids.extend(cluster.executors.iter().map(|executor| executor.pid()));
     let before: Vec<u64> = pids.iter().map(|pid| usage::rss(*pid)).collect();
-    pids.iter().for_each(|pid| usage::reset_peak(*pid));
-
-    let info = flight::info(&client, &wide(8)).await;
-    let ticket: Ticket = flight::ticket(&info);
-    let mut stream = client.clone().do_get(ticket).await.unwrap().into_inner();
-    let (mut bytes, mut messages, mut largest) = (0, 0, 0);
-    while let Some(message) = stream.message().await.unwrap() {
-        let size = flight::size(&message);
-        bytes += size;
-        messages += 1;
-        largest = largest.max(size);
-        if messages == 20 {
-            // A client that stops reading stops the query; it does not fill the servers' memory.
-            tokio::time::sleep(Duration::from_secs(3)).await;
-        }
+    let small = read(&client, 4, &pids).await;
+    let large = read(&client, 8, &pids).await;
+    assert!(large.bytes > 600 * MIB, "{route}: only {} bytes", large.bytes);
+    assert!(large.bytes > small.bytes * 19 / 10, "{route}: {} after {} bytes", large.bytes, small.bytes);
+    for read in [&small, &large] {
+        assert!(read.largest <= 4 * MIB, "{route}: a message of {} bytes", read.largest);
+        println!("{route}: {} bytes in {} messages of at most {}", read.bytes, read.messages, read.largest);
     }
-    assert!(bytes as u64 > 300 * MIB, "{route}: only {bytes} bytes");
-    assert!(largest as u64 <= 4 * MIB, "{route}: a message of {largest} bytes");
-    for (pid, before) in pids.iter().zip(before) {
-        let growth = usage::peak_rss(*pid).saturating_sub(before);
-        println!("{route}: process {pid}: {} MiB, grew by {} MiB", before / MIB, growth / MIB);
+    for (index, pid) in pids.iter().enumerate() {
+        let (before, small, large) = (before[index], small.peaks[index], large.peaks[index]);
+        println!(
+            "{route}: process {pid}: {} MiB before, at most {} MiB and {} MiB",
+            before / MIB,
+            small / MIB,
+            large / MIB
+        );
         let scans = *pid != std::process::id() && (route == "direct" || *pid != cluster.front.pid());
         let limit = if scans { GROWTH * 2 } else { GROWTH };
-        assert!(
-            growth < limit,
-            "{route}: process {pid} grew by {} MiB for {} MiB",
-            growth / MIB,
-            bytes as u64 / MIB
-        );
+        let growth = small.max(large).saturating_sub(before);
+        assert!(growth < limit, "{route}: process {pid} grew by {} MiB", growth / MIB);
+        let further = large.saturating_sub(small);
+        assert!(further < FLAT, "{route}: twice the result made process {pid} grow by {} MiB", further / MIB);
     }
-    println!("{route}: {bytes} bytes in {messages} messages of at most {largest}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

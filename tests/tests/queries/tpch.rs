@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use polarway_tests::{Oracle, Setup, assert_same, http, tpch};
 
+/// Queries that read so much that their first tasks need every slot of the cluster.
+const LARGE: [usize; 3] = [9, 18, 21];
+
 /// All queries over three executors, in stages.
 async fn staged(setup: Setup) {
     let (cluster, data) = setup.start_with_tpch().await;
@@ -23,6 +26,10 @@ async fn staged(setup: Setup) {
             progress.stages.iter().all(|stage| stage.done == stage.tasks),
             "query {number}: {progress:?}"
         );
+        if LARGE.contains(&number) {
+            let working = progress.executors.values().filter(|share| share.tasks > 0).count();
+            assert_eq!(working, 3, "query {number}: {progress:?}");
+        }
         for (executor, share) in progress.executors {
             *tasks.entry(executor).or_default() += share.tasks;
         }

@@ -1,0 +1,156 @@
+//! A planned query, and the plans that come out of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement as DfStatement;
+use parking_lot::RwLock;
+use polarway_common::Error;
+use polarway_engine::errors::classify;
+use polarway_engine::runtime::EngineRuntime;
+use polarway_engine::settings::{QuerySettings, SMALL_SORT_RESERVATION, SORT_RESERVATION, Settings};
+use polarway_storage::fingerprint::Fingerprints;
+
+use super::compile::plan_physically;
+use super::route::Decision;
+use crate::catalog::Dependency;
+use crate::direct::EncodedPlan;
+
+/// A plan's scans gather the measurements of all its runs; after so many it is made anew.
+const RUNS_PER_PLAN: usize = 64;
+
+/// A planned query.
+pub struct Compiled {
+    pub schema: SchemaRef,
+    pub decision: Decision,
+    /// The executors' slots that the decision rests on; `None` where any number gives the same.
+    pub decided_for_slots: Option<u32>,
+    /// Whether the plan must not leave this process.
+    pub local_only: bool,
+    /// Whether the query needs a place among those that run: what looks at the catalog or gives a few values does not.
+    pub takes_place: bool,
+    pub settings: QuerySettings,
+    pub raw_settings: Settings,
+    /// As parsed, to be planned once more for executors.
+    pub(super) statement: DfStatement,
+    pub(super) now: DateTime<Utc>,
+    /// Optimised for one process.
+    pub optimized: LogicalPlan,
+    pub(super) physical: RwLock<Arc<dyn ExecutionPlan>>,
+    pub(super) runs: AtomicUsize,
+    /// The same plan as bytes, made when an executor is to run it.
+    pub encoded: EncodedPlan,
+    /// Whether resetting the plan's state makes it fit to run again.
+    pub(super) resettable: bool,
+    pub(super) state: Arc<SessionState>,
+    pub(super) context: Arc<TaskContext>,
+    pub(super) dependencies: Vec<(Dependency, u64)>,
+    pub(super) catalog_version: u64,
+    pub(super) cacheable: bool,
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Compiled({:?})", self.decision)
+    }
+}
+
+/// A plan for Ballista to split, and the session it belongs to.
+pub struct StagedPlan {
+    pub plan: Arc<dyn ExecutionPlan>,
+    pub context: Arc<SessionContext>,
+}
+
+/// A plan for one run, with the session it was planned in: under other settings it may need what was not planned for.
+pub struct Runnable {
+    pub plan: Arc<dyn ExecutionPlan>,
+    state: Arc<SessionState>,
+    context: Arc<TaskContext>,
+}
+
+impl Runnable {
+    /// The context that the plan runs in, with a memory limit of its own where the session set one.
+    pub fn task_context(
+        &self,
+        runtime: &EngineRuntime,
+        memory_limit: Option<usize>,
+    ) -> Result<Arc<TaskContext>, Error> {
+        match memory_limit {
+            None => Ok(Arc::clone(&self.context)),
+            limit => Ok(self.context_in(runtime.for_query(limit)?)),
+        }
+    }
+
+    /// The plan's context with another environment.
+    pub fn context_in(&self, env: Arc<RuntimeEnv>) -> Arc<TaskContext> {
+        Arc::new(TaskContext::from(self.state.as_ref()).with_runtime(env))
+    }
+
+    pub fn config(&self) -> &SessionConfig {
+        self.state.config()
+    }
+}
+
+impl Compiled {
+    /// A plan that no other query runs. It may have to be planned again: computing, for the threads that do so.
+    pub async fn fresh_plan(&self) -> Result<Runnable, Error> {
+        let plan = self.fresh().await?;
+        Ok(Runnable { plan, state: Arc::clone(&self.state), context: Arc::clone(&self.context) })
+    }
+
+    async fn fresh(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
+        let worn = self.runs.fetch_add(1, Ordering::Relaxed) % RUNS_PER_PLAN == RUNS_PER_PLAN - 1;
+        if self.resettable && !worn {
+            return reset_plan_states(self.physical()).map_err(|error| classify(&error));
+        }
+        let fresh = plan_physically(&self.optimized, &self.state).await?;
+        if self.resettable {
+            *self.physical.write() = Arc::clone(&fresh);
+            return reset_plan_states(fresh).map_err(|error| classify(&error));
+        }
+        Ok(fresh)
+    }
+
+    /// A plan that needs less memory: sort-merge joins, which spill, in place of hash joins, and two partitions, so
+    /// that few operators share the pool.
+    pub async fn spilling_plan(&self) -> Result<Runnable, Error> {
+        let mut state = self.state.as_ref().clone();
+        let options = state.config_mut().options_mut();
+        options.optimizer.prefer_hash_join = false;
+        // With one partition DataFusion would choose a hash join all the same.
+        options.execution.target_partitions = 2;
+        if !self.raw_settings.contains_key(SORT_RESERVATION) {
+            options.execution.sort_spill_reservation_bytes = SMALL_SORT_RESERVATION;
+        }
+        let plan = plan_physically(&self.optimized, &state).await?;
+        let context = Arc::new(TaskContext::from(&state));
+        Ok(Runnable { plan, state: Arc::new(state), context })
+    }
+
+    pub fn physical(&self) -> Arc<dyn ExecutionPlan> {
+        Arc::clone(&self.physical.read())
+    }
+
+    /// The configuration that the plan was made under.
+    pub fn config(&self) -> &SessionConfig {
+        self.state.config()
+    }
+
+    /// Whether the files that the plan was made from are still what they were.
+    pub(super) async fn is_current(&self, fingerprints: &Fingerprints) -> bool {
+        for (url, expected) in &self.dependencies {
+            if fingerprints.of(url).await.ok() != Some(*expected) {
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,72 @@
+//! From a request to something that can run: parsing, the plan cache, and planning on the computing threads.
+
+use std::sync::Arc;
+
+use polarway_common::Error;
+use polarway_engine::offload;
+
+use crate::plan::{Compiled, Statement, parse_in};
+use crate::service::{Prepared, QueryService, Request};
+
+impl QueryService {
+    /// What kind of statement the request is, in its session's dialect.
+    pub fn parse(&self, request: &Request) -> Result<Statement, Error> {
+        parse_in(&request.sql, &request.settings)
+    }
+
+    /// Plans a query, if no plan is kept for it; only what has to be planned waits for a place.
+    pub async fn prepare(&self, request: &Request) -> Result<Prepared, Error> {
+        self.refuse_while_draining()?;
+        if let Some(compiled) = self.kept(request).await {
+            return Ok(Prepared::Query(compiled));
+        }
+        match self.parse(request)? {
+            Statement::Query(statement) => {
+                let place = self.admission.enter_planning().await?;
+                // Many clients send the same statement at once: the first of them planned it meanwhile.
+                if place.waited
+                    && let Some(compiled) = self.kept(request).await
+                {
+                    return Ok(Prepared::Query(compiled));
+                }
+                let slots = self.slots().await;
+                let (planner, request) = (Arc::clone(&self.planner), request.clone());
+                let planning = async move {
+                    planner.compile(&request.sql, *statement, &request.settings, request.now, slots).await
+                };
+                let compiled = offload::compute(&self.local.cpu, "planning the query", planning).await?;
+                Ok(Prepared::Query(compiled))
+            }
+            Statement::Explain(explain) => Ok(Prepared::Explain(explain)),
+            Statement::Command(command) => Ok(Prepared::Command(*command)),
+        }
+    }
+
+    /// The plan that is kept for the statement, if it is still the right one.
+    async fn kept(&self, request: &Request) -> Option<Arc<Compiled>> {
+        let compiled = self.planner.cached(&request.sql, &request.settings).await?;
+        let holds = match compiled.decided_for_slots {
+            Some(slots) => slots == self.slots().await,
+            None => true,
+        };
+        holds.then_some(compiled)
+    }
+
+    /// Does planning that is called `what` on the computing threads, so much of it at a time.
+    ///
+    /// # Errors
+    /// Those of `work`; `Overloaded` when it would have to wait too long.
+    pub async fn planned<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let _place = self.admission.enter_planning().await?;
+        offload::compute(&self.local.cpu, what, work).await
+    }
+
+    /// Task slots of all executors that take tasks now.
+    pub async fn slots(&self) -> u32 {
+        self.staged.ballista.executors().await.iter().map(|executor| executor.slots).sum()
+    }
+}
