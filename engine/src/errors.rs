@@ -2,6 +2,7 @@
 //! nowhere else, and travel inside Ballista's task failures without loss.
 
 use arrow::error::ArrowError;
+use ballista_core::error::BallistaError;
 use datafusion::common::DataFusionError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError as DfError;
@@ -171,6 +172,9 @@ fn external(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
     if let Some(ours) = source.downcast_ref::<Error>() {
         return ours.clone();
     }
+    if let Some(BallistaError::DataFusionError(inner)) = source.downcast_ref::<BallistaError>() {
+        return classify(inner);
+    }
     if let Some(store) = source.downcast_ref::<object_store::Error>() {
         return store_error(store);
     }
@@ -184,7 +188,7 @@ fn external(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
         return io_error(io);
     }
     let text = source.to_string();
-    from_text(&text).unwrap_or_else(|| Error::internal(text))
+    of_text(&text).unwrap_or_else(|| Error::internal(text))
 }
 
 fn syntax(text: &str) -> Error {
@@ -258,13 +262,15 @@ fn plan_error(message: &str) -> Error {
 }
 
 fn execution_error(message: &str) -> Error {
-    if let Some(found) = from_text(message) {
-        return found;
-    }
-    if message.contains("Cannot cast") || message.contains("cast column") {
-        return Error::new(ErrorKind::SchemaMismatch, message);
-    }
-    Error::new(ErrorKind::Execution, message)
+    of_text(message).unwrap_or_else(|| Error::new(ErrorKind::Execution, message))
+}
+
+/// What an error that has become text was, where that can be told: one of ours, or a file's type that does not fit.
+pub fn of_text(text: &str) -> Option<Error> {
+    from_text(text).or_else(|| {
+        let mismatch = text.contains("Cannot cast") || text.contains("cast column");
+        mismatch.then(|| Error::new(ErrorKind::SchemaMismatch, text))
+    })
 }
 
 /// Classifies an Arrow error that did not come through DataFusion.

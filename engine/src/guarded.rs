@@ -47,8 +47,7 @@ pub struct StoppablePlan {
 impl StoppablePlan {
     /// Puts guards into any plan. They report no metrics: schedulers match those of a task's nodes with their own
     /// plan's.
-    pub fn of_task(plan: Arc<dyn ExecutionPlan>) -> Result<Self> {
-        let stop = CancellationToken::new();
+    pub fn of_task(plan: Arc<dyn ExecutionPlan>, stop: CancellationToken) -> Result<Self> {
         let plan = plan
             .transform_up(|node| {
                 let input = match (node.children().is_empty(), is_join(&node)) {
@@ -66,7 +65,7 @@ impl StoppablePlan {
     /// Puts guards into a plan that is driven by one Tokio task, if it has joins: all else yields often enough.
     pub fn of_query(plan: Arc<dyn ExecutionPlan>) -> Result<Self> {
         if plan.exists(|node| Ok(is_join(node)))? {
-            return Self::of_task(plan);
+            return Self::of_task(plan, CancellationToken::new());
         }
         Ok(Self { plan, stop: CancellationToken::new() })
     }

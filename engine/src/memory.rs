@@ -1,89 +1,164 @@
-//! A memory pool for one query inside the pool of the process.
+//! Memory pools: one for the process, and inside it one for each query that has a limit of its own.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
 };
+use parking_lot::Mutex;
 
-/// Counts what one query holds, refuses growth past the query's limit, and passes everything on to the parent.
+/// The part of a pool that operators which can spill leave to those that cannot: a sort that has spilled everything
+/// still needs memory to merge its files, and would fail if other sorts had taken the rest.
+const LEFT_BY_SPILLERS: usize = 8;
+
+/// Operators that can spill get equal shares of what the others leave, as in DataFusion's `FairSpillPool`, less an
+/// eighth of the pool. What is taken here is taken from the parent too.
 #[derive(Debug)]
-pub struct QueryPool {
-    parent: Arc<dyn MemoryPool>,
+pub struct BoundedPool {
+    parent: Option<Arc<dyn MemoryPool>>,
     limit: usize,
-    used: AtomicUsize,
-    peak: AtomicUsize,
+    state: Mutex<State>,
 }
 
-impl QueryPool {
-    /// `limit` in bytes.
-    pub fn new(parent: Arc<dyn MemoryPool>, limit: usize) -> Self {
-        Self { parent, limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
+#[derive(Debug, Default)]
+struct State {
+    spillers: usize,
+    spillable: usize,
+    unspillable: usize,
+    peak: usize,
+}
+
+impl State {
+    fn held(&self) -> usize {
+        self.spillable + self.unspillable
+    }
+
+    fn side(&mut self, reservation: &MemoryReservation) -> &mut usize {
+        if reservation.consumer().can_spill() { &mut self.spillable } else { &mut self.unspillable }
+    }
+
+    fn add(&mut self, reservation: &MemoryReservation, bytes: usize) {
+        *self.side(reservation) += bytes;
+    }
+
+    fn note_peak(&mut self) {
+        self.peak = self.peak.max(self.held());
+    }
+
+    fn take_off(&mut self, reservation: &MemoryReservation, bytes: usize) {
+        let side = self.side(reservation);
+        *side = side.saturating_sub(bytes);
+    }
+
+    /// Whether the reservation may hold so many bytes more.
+    fn admits(&self, reservation: &MemoryReservation, additional: usize, limit: usize) -> bool {
+        if reservation.consumer().can_spill() {
+            let shared = (limit - limit / LEFT_BY_SPILLERS).saturating_sub(self.unspillable);
+            reservation.size().saturating_add(additional) <= shared / self.spillers.max(1)
+        } else {
+            self.held().saturating_add(additional) <= limit
+        }
+    }
+}
+
+impl BoundedPool {
+    /// The pool of a process; `limit` in bytes.
+    pub fn of_process(limit: usize) -> Self {
+        Self { parent: None, limit, state: Mutex::default() }
+    }
+
+    /// The pool of one query inside `parent`; `limit` in bytes.
+    pub fn of_query(parent: Arc<dyn MemoryPool>, limit: usize) -> Self {
+        Self { parent: Some(parent), ..Self::of_process(limit) }
     }
 
     /// The most bytes that were held at once.
     pub fn peak(&self) -> usize {
-        self.peak.load(Ordering::Relaxed)
+        self.state.lock().peak
+    }
+
+    fn whose(&self) -> &'static str {
+        if self.parent.is_some() { "the query's memory limit" } else { "the memory limit of this process" }
     }
 }
 
-impl fmt::Display for QueryPool {
+impl fmt::Display for BoundedPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "query(limit: {})", human_readable_size(self.limit))
+        write!(f, "{}(limit: {})", self.name(), human_readable_size(self.limit))
     }
 }
 
-impl MemoryPool for QueryPool {
+impl MemoryPool for BoundedPool {
     fn name(&self) -> &str {
-        "query"
+        if self.parent.is_some() { "query" } else { "process" }
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        self.parent.register(consumer);
+        if consumer.can_spill() {
+            self.state.lock().spillers += 1;
+        }
+        if let Some(parent) = &self.parent {
+            parent.register(consumer);
+        }
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        self.parent.unregister(consumer);
+        if consumer.can_spill() {
+            let mut state = self.state.lock();
+            state.spillers = state.spillers.saturating_sub(1);
+        }
+        if let Some(parent) = &self.parent {
+            parent.unregister(consumer);
+        }
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.parent.grow(reservation, additional);
-        let before = self.used.fetch_add(additional, Ordering::Relaxed);
-        self.peak.fetch_max(before + additional, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.grow(reservation, additional);
+        }
+        let mut state = self.state.lock();
+        state.add(reservation, additional);
+        state.note_peak();
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.parent.shrink(reservation, shrink);
-        self.used.fetch_sub(shrink, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.shrink(reservation, shrink);
+        }
+        self.state.lock().take_off(reservation, shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        // In one step: partitions that ask at the same moment would else pass the limit together.
-        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            used.checked_add(additional).filter(|now| *now <= self.limit)
-        });
-        let before = taken.map_err(|used| {
-            DataFusionError::ResourcesExhausted(format!(
-                "the query's memory limit of {} is used up: {} asked for {} more while {} were held",
-                human_readable_size(self.limit),
-                reservation.consumer().name(),
-                human_readable_size(additional),
-                human_readable_size(used),
-            ))
-        })?;
-        if let Err(error) = self.parent.try_grow(reservation, additional) {
-            self.used.fetch_sub(additional, Ordering::Relaxed);
+        {
+            // In one step: partitions that ask at the same moment would else pass the limit together.
+            let mut state = self.state.lock();
+            if !state.admits(reservation, additional, self.limit) {
+                return Err(DataFusionError::ResourcesExhausted(format!(
+                    "{} of {} is used up: {} asked for {} more while {} were held, {} of them by it",
+                    self.whose(),
+                    human_readable_size(self.limit),
+                    reservation.consumer().name(),
+                    human_readable_size(additional),
+                    human_readable_size(state.held()),
+                    human_readable_size(reservation.size()),
+                )));
+            }
+            state.add(reservation, additional);
+        }
+        if let Some(parent) = &self.parent
+            && let Err(error) = parent.try_grow(reservation, additional)
+        {
+            self.state.lock().take_off(reservation, additional);
             return Err(error);
         }
-        self.peak.fetch_max(before + additional, Ordering::Relaxed);
+        self.state.lock().note_peak();
         Ok(())
     }
 
     fn reserved(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.state.lock().held()
     }
 
     fn memory_limit(&self) -> MemoryLimit {
@@ -100,8 +175,8 @@ mod tests {
     #[test]
     fn a_query_cannot_pass_its_limit_nor_the_parents() {
         let parent: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(100));
-        let first: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(Arc::clone(&parent), 60));
-        let second: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(Arc::clone(&parent), 60));
+        let first: Arc<dyn MemoryPool> = Arc::new(BoundedPool::of_query(Arc::clone(&parent), 60));
+        let second: Arc<dyn MemoryPool> = Arc::new(BoundedPool::of_query(Arc::clone(&parent), 60));
         let one = MemoryConsumer::new("one").register(&first);
         let two = MemoryConsumer::new("two").register(&second);
         assert!(one.try_grow(60).is_ok());
@@ -117,7 +192,7 @@ mod tests {
     #[test]
     fn what_the_parent_refuses_is_not_counted() {
         let parent: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(10));
-        let query = Arc::new(QueryPool::new(parent, 100));
+        let query = Arc::new(BoundedPool::of_query(parent, 100));
         let pool: Arc<dyn MemoryPool> = query.clone();
         let held = MemoryConsumer::new("one").register(&pool);
         assert!(held.try_grow(11).is_err());
@@ -126,7 +201,7 @@ mod tests {
 
     #[test]
     fn threads_cannot_pass_the_limit_together() {
-        let query = Arc::new(QueryPool::new(Arc::new(UnboundedMemoryPool::default()), 100));
+        let query = Arc::new(BoundedPool::of_query(Arc::new(UnboundedMemoryPool::default()), 100));
         let pool: Arc<dyn MemoryPool> = query.clone();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -141,5 +216,19 @@ mod tests {
             }
         });
         assert_eq!((query.reserved(), query.peak()), (0, 60));
+    }
+
+    #[test]
+    fn what_cannot_spill_finds_memory_that_spillers_left() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(BoundedPool::of_process(800));
+        let sorter = |name: &str| MemoryConsumer::new(name).with_can_spill(true).register(&pool);
+        let (one, two) = (sorter("one"), sorter("two"));
+        assert!(one.try_grow(350).is_ok() && one.try_grow(1).is_err());
+        assert!(two.try_grow(350).is_ok());
+        let merge = MemoryConsumer::new("merge").register(&pool);
+        assert!(merge.try_grow(100).is_ok() && merge.try_grow(1).is_err());
+        drop((one, merge));
+        assert!(two.try_grow(350).is_ok() && two.try_grow(1).is_err());
+        assert_eq!(pool.reserved(), 700);
     }
 }

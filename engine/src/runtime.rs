@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use polarway_common::config::{CacheConfig, StorageConfig};
 use polarway_common::{Error, ErrorKind};
@@ -13,7 +13,7 @@ use polarway_storage::guard::StoreCounters;
 use polarway_storage::policy::PathPolicy;
 use polarway_storage::registry::PolicyRegistry;
 
-use crate::memory::QueryPool;
+use crate::memory::BoundedPool;
 
 /// What a process runs plans with.
 #[derive(Debug, Clone)]
@@ -29,9 +29,9 @@ pub struct EngineRuntime {
 pub struct MemoryBudget(Arc<dyn MemoryPool>);
 
 impl MemoryBudget {
-    /// `limit` in bytes. Operators that can spill get equal shares of what the others leave.
+    /// `limit` in bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(FairSpillPool::new(limit)))
+        Self(Arc::new(BoundedPool::of_process(limit)))
     }
 }
 
@@ -82,7 +82,7 @@ impl EngineRuntime {
     /// The same environment with a memory pool of one query's own inside the process's pool.
     pub fn for_query(&self, limit: Option<usize>) -> Result<Arc<RuntimeEnv>, Error> {
         let Some(limit) = limit else { return Ok(Arc::clone(&self.env)) };
-        let pool = Arc::new(QueryPool::new(Arc::clone(&self.pool), limit));
+        let pool = Arc::new(BoundedPool::of_query(Arc::clone(&self.pool), limit));
         RuntimeEnvBuilder::from_runtime_env(&self.env)
             .with_memory_pool(pool)
             .build_arc()

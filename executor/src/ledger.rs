@@ -1,9 +1,10 @@
-//! What this executor is doing: its running tasks, each with the handle that stops it.
+//! What this executor is doing: its running tasks, each with what stops it.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 /// A task's identity, unique for as long as job ids are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,9 +23,23 @@ pub struct Totals {
     pub cancelled: u64,
 }
 
+/// What stops a task: its plan where it computes without yielding, the task itself where it waits.
+#[derive(Debug)]
+pub struct Stop {
+    pub plan: CancellationToken,
+    pub task: AbortHandle,
+}
+
+impl Stop {
+    fn now(&self) {
+        self.plan.cancel();
+        self.task.abort();
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    running: HashMap<TaskId, Option<AbortHandle>>,
+    running: HashMap<TaskId, Option<Stop>>,
     totals: Totals,
 }
 
@@ -53,11 +68,11 @@ impl Ledger {
         true
     }
 
-    /// Gives a begun task its handle; a task that was cancelled in between is stopped now.
-    pub fn attach(&self, id: &TaskId, handle: AbortHandle) {
+    /// Gives a begun task what stops it; a task that was cancelled in between is stopped now.
+    pub fn attach(&self, id: &TaskId, stop: Stop) {
         match self.state.lock().running.get_mut(id) {
-            Some(slot) => *slot = Some(handle),
-            None => handle.abort(),
+            Some(slot) => *slot = Some(stop),
+            None => stop.now(),
         }
     }
 
@@ -76,10 +91,10 @@ impl Ledger {
 
     pub fn cancel(&self, id: &TaskId) -> bool {
         let mut state = self.state.lock();
-        let Some(handle) = state.running.remove(id) else { return false };
+        let Some(stop) = state.running.remove(id) else { return false };
         state.totals.cancelled += 1;
-        if let Some(handle) = handle {
-            handle.abort();
+        if let Some(stop) = stop {
+            stop.now();
         }
         true
     }
@@ -135,7 +150,9 @@ mod tests {
         assert!(ledger.begin(&id(1)));
         ledger.cancel_job("j");
         let task = tokio::spawn(std::future::pending::<()>());
-        ledger.attach(&id(1), task.abort_handle());
+        let plan = CancellationToken::new();
+        ledger.attach(&id(1), Stop { plan: plan.clone(), task: task.abort_handle() });
+        assert!(plan.is_cancelled());
         assert!(task.await.unwrap_err().is_cancelled());
         assert!(!ledger.end(&id(1), Outcome::Failed));
         assert_eq!(ledger.running(), 0);

@@ -25,9 +25,10 @@ use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::time_zone::all_localized;
 use polarway_proto::status::status_from_error;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::ledger::{Ledger, Outcome, TaskId};
+use crate::ledger::{Ledger, Outcome, Stop, TaskId};
 use crate::report::Report;
 use crate::task::{self, TaskEnv};
 use crate::workdir::{WorkDir, is_plain};
@@ -78,11 +79,13 @@ impl TaskService {
         }
         let service = self.clone();
         let begun = id.clone();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
         let handle = self.cpu.handle().spawn(async move {
             let wanted = task.vcores_consumed.clamp(1, service.slot_count);
             let Ok(_slots) = Arc::clone(&service.slots).acquire_many_owned(wanted).await else { return };
             tracing::debug!(?begun, "task starts");
-            let status = task::execute(service.env.clone(), task).await;
+            let status = task::execute(service.env.clone(), task, stopped).await;
             let outcome = match status.status {
                 Some(ballista_core::serde::protobuf::task_status::Status::Successful(_)) => {
                     Outcome::Succeeded
@@ -94,7 +97,7 @@ impl TaskService {
                 let _ = service.reports.send(Report { scheduler, status }).await;
             }
         });
-        self.ledger.attach(&id, handle.abort_handle());
+        self.ledger.attach(&id, Stop { plan: stop, task: handle.abort_handle() });
     }
 
     async fn report_undecodable(&self, scheduler: &str, tasks: &MultiTaskDefinition, error: &BallistaError) {

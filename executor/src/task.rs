@@ -21,6 +21,7 @@ use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::panic_text;
 use polarway_engine::errors;
 use polarway_engine::guarded::{StoppablePlan, with_counted_input};
+use tokio_util::sync::CancellationToken;
 
 use crate::budgets::JobBudgets;
 use crate::verify::with_counted_shuffle;
@@ -45,8 +46,9 @@ struct Identity {
     started: u64,
 }
 
-/// Runs `task`; always returns a report, whatever happens inside.
-pub async fn execute(env: TaskEnv, task: TaskDefinition) -> TaskStatus {
+/// Runs `task`; always returns a report, whatever happens inside. Cancelling `stop` ends the plan's work also where it
+/// never yields, so that aborting the caller takes effect.
+pub async fn execute(env: TaskEnv, task: TaskDefinition, stop: CancellationToken) -> TaskStatus {
     let identity = Identity {
         job_id: task.job_id.to_string(),
         stage_id: task.stage_id,
@@ -56,7 +58,7 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition) -> TaskStatus {
         started: unix_millis(),
     };
     let reads_shuffle = reads_shuffle(&task.plan);
-    let (stoppable, written) = match watched(task.plan) {
+    let (stoppable, written) = match watched(task.plan, stop) {
         Ok(watched) => watched,
         Err(error) => return failed(identity, error.into(), reads_shuffle),
     };
@@ -115,8 +117,11 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition) -> TaskStatus {
 }
 
 /// The task's plan with its shuffle input checked, guards that stop it, and the count of the rows it writes.
-fn watched(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<(StoppablePlan, Arc<AtomicU64>)> {
-    let stoppable = StoppablePlan::of_task(with_counted_shuffle(plan)?)?;
+fn watched(
+    plan: Arc<dyn ExecutionPlan>,
+    stop: CancellationToken,
+) -> datafusion::common::Result<(StoppablePlan, Arc<AtomicU64>)> {
+    let stoppable = StoppablePlan::of_task(with_counted_shuffle(plan)?, stop)?;
     let (plan, written) = with_counted_input(stoppable.plan)?;
     Ok((StoppablePlan { plan, stop: stoppable.stop }, written))
 }
@@ -200,7 +205,7 @@ fn typed(error: &BallistaError) -> Option<Error> {
         BallistaError::IoError(_) | BallistaError::Cancelled | BallistaError::FetchFailed(..) => None,
         other => {
             let text = other.to_string();
-            Some(errors::from_text(&text).unwrap_or_else(|| Error::internal(text)))
+            Some(errors::of_text(&text).unwrap_or_else(|| Error::internal(text)))
         }
     }
 }

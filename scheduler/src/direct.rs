@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
-use polarway_engine::memory::QueryPool;
+use polarway_engine::memory::BoundedPool;
 use polarway_engine::offload::{self, Work};
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::{codec, errors, settings};
@@ -47,7 +47,7 @@ impl LocalRunner {
     }
 
     /// The context of a run whose memory is measured by `pool`.
-    pub fn with_pool(&self, runnable: &Runnable, pool: Arc<QueryPool>) -> Result<Arc<TaskContext>, Error> {
+    pub fn with_pool(&self, runnable: &Runnable, pool: Arc<BoundedPool>) -> Result<Arc<TaskContext>, Error> {
         let env = RuntimeEnvBuilder::from_runtime_env(&self.runtime.env)
             .with_memory_pool(pool)
             .build_arc()

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use polarway_common::{ByteSize, Error, ErrorKind};
 use polarway_engine::errors::classify;
 use polarway_engine::guarded::StoppablePlan;
-use polarway_engine::memory::QueryPool;
+use polarway_engine::memory::BoundedPool;
 use polarway_engine::offload::compute;
 
 use crate::limits::{bounded, or_cancelled};
@@ -106,7 +106,8 @@ async fn analyze(
     match compiled.decision.target {
         Target::Metadata | Target::Direct => {
             let limit = compiled.settings.memory_limit.unwrap_or(usize::MAX);
-            let pool = Arc::new(QueryPool::new(Arc::clone(&service.local.runtime.env.memory_pool), limit));
+            let pool =
+                Arc::new(BoundedPool::of_query(Arc::clone(&service.local.runtime.env.memory_pool), limit));
             let (mut plan, context) = measurable(service, compiled, &pool, false).await?;
             let counted = count_rows(service, compiled, &plan, context).await;
             let count = match counted {
@@ -175,7 +176,7 @@ async fn analyze(
 async fn measurable(
     service: &QueryService,
     compiled: &Arc<Compiled>,
-    pool: &Arc<QueryPool>,
+    pool: &Arc<BoundedPool>,
     spilling: bool,
 ) -> Result<(StoppablePlan, Arc<TaskContext>), Error> {
     let compiled = Arc::clone(compiled);

@@ -69,7 +69,7 @@ async fn row_02_explain_analyze_measures_each_operator() {
     let (cluster, _) = Setup::cluster(1).start_with_tpch().await;
     let session = cluster.session().await;
     session.set_route("staged").await;
-    session.set("polarway.memory_limit", "48MiB").await;
+    session.set("polarway.memory_limit", "80MiB").await;
     let sql = "EXPLAIN ANALYZE SELECT * FROM lineitem ORDER BY l_comment, l_orderkey, l_linenumber";
     let analyzed = session.ok(sql).await;
     let text = analyzed.text();
