@@ -22,7 +22,7 @@ use polarway_proto::ticket::{PlanTicket, Setting, TicketSigner, expiry};
 use tonic::Status;
 
 use crate::peers::{PeerAddress, Peers, executor_error};
-use crate::plan::{Compiled, Runnable};
+use crate::plan::{Compiled, Planner, Runnable};
 use crate::staged::ballista::Ballista;
 
 pub type DataStream = BoxStream<'static, Result<FlightData, Status>>;
@@ -33,6 +33,7 @@ const TRIES: usize = 3;
 /// Runs plans in this process.
 #[derive(Clone)]
 pub struct LocalRunner {
+    pub planner: Arc<Planner>,
     pub cpu: Arc<CpuRuntime>,
     pub runtime: EngineRuntime,
 }
@@ -59,10 +60,11 @@ impl LocalRunner {
     /// stream.
     async fn start(&self, compiled: &Arc<Compiled>, spilling: bool) -> Result<DataStream, Error> {
         let timeout = compiled.settings.timeout;
-        let (compiled, runtime) = (Arc::clone(compiled), self.runtime.clone());
+        let (compiled, runtime, planner) =
+            (Arc::clone(compiled), self.runtime.clone(), Arc::clone(&self.planner));
         let work = async move {
             let runnable =
-                if spilling { compiled.spilling_plan().await? } else { compiled.fresh_plan().await? };
+                if spilling { planner.spilling(&compiled).await? } else { compiled.fresh_plan().await? };
             let context = runnable.task_context(&runtime, compiled.settings.memory_limit)?;
             Ok::<_, Error>(Work { plan: runnable.plan, context })
         };
@@ -111,6 +113,7 @@ impl EncodedPlan {
 /// Runs plans on executors.
 #[derive(Clone)]
 pub struct RemoteRunner {
+    pub planner: Arc<Planner>,
     pub ballista: Ballista,
     pub peers: Arc<Peers>,
     pub signer: Arc<TicketSigner>,
@@ -167,9 +170,9 @@ impl RemoteRunner {
             match self.once(&address, ticket).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) if error.kind == ErrorKind::OutOfMemory && !spilling => {
-                    let compiled = Arc::clone(compiled);
+                    let (compiled, planner) = (Arc::clone(compiled), Arc::clone(&self.planner));
                     travelling = offload::compute(cpu, "planning the query", async move {
-                        let runnable = compiled.spilling_plan().await?;
+                        let runnable = planner.spilling(&compiled).await?;
                         Travelling::of(Arc::clone(&runnable.plan), runnable.config())
                     })
                     .await?;

@@ -179,9 +179,9 @@ async fn measurable(
     pool: &Arc<BoundedPool>,
     spilling: bool,
 ) -> Result<(StoppablePlan, Arc<TaskContext>), Error> {
-    let compiled = Arc::clone(compiled);
+    let (compiled, planner) = (Arc::clone(compiled), Arc::clone(&service.planner));
     let planning =
-        async move { if spilling { compiled.spilling_plan().await } else { compiled.fresh_plan().await } };
+        async move { if spilling { planner.spilling(&compiled).await } else { compiled.fresh_plan().await } };
     let runnable = compute(&service.local.cpu, "planning the query", planning).await?;
     let context = service.local.with_pool(&runnable, Arc::clone(pool))?;
     let plan = StoppablePlan::of_query(runnable.plan).map_err(|error| classify(&error))?;

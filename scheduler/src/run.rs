@@ -111,8 +111,13 @@ pub async fn run(
         sessions: Sessions::default(),
         queries: Arc::new(Queries::default()),
         admission: Admission::new(&config.admission),
-        local: LocalRunner { cpu: Arc::new(CpuRuntime::new("polarway-query", threads)?), runtime },
+        local: LocalRunner {
+            planner: Arc::clone(&planner),
+            cpu: Arc::new(CpuRuntime::new("polarway-query", threads)?),
+            runtime,
+        },
         remote: RemoteRunner {
+            planner: Arc::clone(&planner),
             ballista: ballista.clone(),
             peers: Arc::clone(&peers),
             signer: Arc::clone(&signer),

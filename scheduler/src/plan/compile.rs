@@ -34,14 +34,16 @@ use polarway_engine::errors::classify;
 use polarway_engine::output::plain_schema;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::settable::{DIALECT, RECURSION_LIMIT};
-use polarway_engine::settings::{self, QuerySettings, Settings, TARGET_PARTITIONS};
+use polarway_engine::settings::{
+    self, QuerySettings, SMALL_SORT_RESERVATION, SORT_RESERVATION, Settings, TARGET_PARTITIONS,
+};
 use polarway_engine::time_zone::localized;
 use polarway_storage::catalog::CatalogStore;
 use polarway_storage::fingerprint::Fingerprints;
 
 use super::broadcast;
 use super::cache::{PlanCache, PlanKey};
-use super::compiled::{Compiled, StagedPlan};
+use super::compiled::{Compiled, Runnable, StagedPlan};
 use super::route::{self, Target};
 use super::statement::shows;
 use crate::catalog::{PlanScope, ProviderCache, TableBuilder};
@@ -258,6 +260,34 @@ impl Planner {
             dependencies,
             catalog_version,
         }))
+    }
+
+    /// A plan of a compiled query that needs less memory: sort-merge joins, which spill, in place of hash joins; two
+    /// partitions, so that few operators share the pool; and plain text, since each batch of views counts the whole of
+    /// the buffers that it refers to, and would be written with them.
+    pub async fn spilling(&self, query: &Compiled) -> Result<Runnable, Error> {
+        let mut plain = query.raw_settings.clone();
+        plain.insert(VIEW_TYPES.to_owned(), "false".to_owned());
+        let (mut state, _scope) = self.state(&plain, query.now)?;
+        let options = state.config_mut().options_mut();
+        options.optimizer.prefer_hash_join = false;
+        // With one partition DataFusion would choose a hash join all the same.
+        options.execution.target_partitions = 2;
+        if !plain.contains_key(SORT_RESERVATION) {
+            options.execution.sort_spill_reservation_bytes = SMALL_SORT_RESERVATION;
+        }
+        let fault = |error| classify(&error);
+        let logical = state.statement_to_plan(query.statement.clone()).await.map_err(fault)?;
+        let optimized = state.optimize(&logical).map_err(fault)?;
+        let plan = plan_physically(&optimized, &state).await?;
+        if plain_schema(&plan.schema()).fields() != query.schema.fields() {
+            return Err(Error::new(
+                ErrorKind::SchemaMismatch,
+                "a table changed between planning and running the query",
+            )
+            .with_hint("run the statement again"));
+        }
+        Ok(Runnable::new(plan, state))
     }
 
     /// The plan of a compiled query for Ballista, over `slots` task slots. It is planned from the statement again:

@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use polarway_common::Error;
 use polarway_engine::errors::classify;
 use polarway_engine::runtime::EngineRuntime;
-use polarway_engine::settings::{QuerySettings, SMALL_SORT_RESERVATION, SORT_RESERVATION, Settings};
+use polarway_engine::settings::{QuerySettings, Settings};
 use polarway_storage::fingerprint::Fingerprints;
 
 use super::compile::plan_physically;
@@ -77,6 +77,11 @@ pub struct Runnable {
 }
 
 impl Runnable {
+    pub(super) fn new(plan: Arc<dyn ExecutionPlan>, state: SessionState) -> Self {
+        let context = Arc::new(TaskContext::from(&state));
+        Self { plan, state: Arc::new(state), context }
+    }
+
     /// The context that the plan runs in, with a memory limit of its own where the session set one.
     pub fn task_context(
         &self,
@@ -117,22 +122,6 @@ impl Compiled {
             return reset_plan_states(fresh).map_err(|error| classify(&error));
         }
         Ok(fresh)
-    }
-
-    /// A plan that needs less memory: sort-merge joins, which spill, in place of hash joins, and two partitions, so
-    /// that few operators share the pool.
-    pub async fn spilling_plan(&self) -> Result<Runnable, Error> {
-        let mut state = self.state.as_ref().clone();
-        let options = state.config_mut().options_mut();
-        options.optimizer.prefer_hash_join = false;
-        // With one partition DataFusion would choose a hash join all the same.
-        options.execution.target_partitions = 2;
-        if !self.raw_settings.contains_key(SORT_RESERVATION) {
-            options.execution.sort_spill_reservation_bytes = SMALL_SORT_RESERVATION;
-        }
-        let plan = plan_physically(&self.optimized, &state).await?;
-        let context = Arc::new(TaskContext::from(&state));
-        Ok(Runnable { plan, state: Arc::new(state), context })
     }
 
     pub fn physical(&self) -> Arc<dyn ExecutionPlan> {
