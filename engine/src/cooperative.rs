@@ -8,10 +8,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 
+use crate::guarded::is_join;
+
 /// `plan` with a yielding node above each join.
 pub fn with_yielding_joins(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
-        if !node.name().ends_with("JoinExec") {
+        if !is_join(&node) {
             return Ok(Transformed::no(node));
         }
         Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>))

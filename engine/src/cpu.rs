@@ -1,30 +1,24 @@
 //! Decoding and computing run on threads of their own, so that a busy query never delays a heartbeat or an RPC.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, StreamExt};
 use polarway_common::{Error, ErrorKind};
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::guarded::StoppablePlan;
+use crate::handover::{Giver, handover};
 
 /// Batches a plan may be ahead of its reader.
 const AHEAD: usize = 4;
-
-/// What a plan's task hands over: batches, and as its last word an error or `None`, which says that the result is
-/// whole. A channel that closes without a last word is no end: the task was aborted or it panicked.
-type Handed = Result<Option<RecordBatch>, DataFusionError>;
 
 /// A Tokio runtime for computing. Dropping it does not wait for its tasks.
 #[derive(Debug)]
@@ -69,19 +63,18 @@ impl CpuRuntime {
         timeout: Option<Duration>,
     ) -> SendableRecordBatchStream {
         let schema = plan.schema();
-        let (sender, receiver) = mpsc::channel(AHEAD);
+        let (giver, batches) =
+            handover(AHEAD, || external(Error::internal("the plan was stopped before its end")));
         let task = self.handle.spawn(async move {
-            let work = pump(plan, context, &sender);
-            let last = match timeout {
-                None => work.await,
-                Some(limit) => tokio::time::timeout(limit, work)
-                    .await
-                    .unwrap_or_else(|_| Err(external(deadline_exceeded(limit)))),
-            };
-            let _ = sender.send(last).await;
+            let outcome = to_its_end(pump(plan, context, &giver), timeout, external).await;
+            giver.end(outcome);
         });
-        let running = (stop.drop_guard(), AbortOnDrop(task));
-        Box::pin(Batches { schema, receiver, ended: false, _running: running })
+        let running = (stop.drop_guard(), AbortOnDropHandle::new(task));
+        let batches = batches.map(move |batch| {
+            let _running = &running;
+            batch
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
     }
 }
 
@@ -102,29 +95,37 @@ pub fn deadline_exceeded(limit: Duration) -> Error {
     .with_hint("raise it with SET polarway.timeout = '5m'")
 }
 
-/// Runs a plan to its end; gives the last word. Both steps run code that may panic.
 async fn pump(
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
-    sender: &mpsc::Sender<Handed>,
-) -> Handed {
-    let started = catch_unwind(AssertUnwindSafe(|| execute_stream(plan, context)));
-    let mut stream = started.unwrap_or_else(|panic| Err(panicked(&panic)))?;
-    loop {
-        match AssertUnwindSafe(stream.next()).catch_unwind().await {
-            Ok(Some(batch)) => {
-                if sender.send(Ok(Some(batch?))).await.is_err() {
-                    return Ok(None);
-                }
-            }
-            Ok(None) => return Ok(None),
-            Err(panic) => return Err(panicked(&panic)),
+    giver: &Giver<RecordBatch, DataFusionError>,
+) -> Result<(), DataFusionError> {
+    let mut batches = execute_stream(plan, context)?;
+    while let Some(batch) = batches.next().await {
+        if !giver.give(batch?).await {
+            break;
         }
     }
+    Ok(())
 }
 
-fn panicked(panic: &Box<dyn std::any::Any + Send>) -> DataFusionError {
-    external(Error::internal(format!("the plan panicked: {}", panic_text(panic))))
+/// Runs the work of a plan, which may panic, for at most `limit`. `fault` makes an error of ours one of its own.
+pub(crate) async fn to_its_end<E>(
+    work: impl Future<Output = Result<(), E>>,
+    limit: Option<Duration>,
+    fault: fn(Error) -> E,
+) -> Result<(), E> {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    let ended = match limit {
+        None => work.await,
+        Some(limit) => match tokio::time::timeout(limit, work).await {
+            Ok(ended) => ended,
+            Err(_) => return Err(fault(deadline_exceeded(limit))),
+        },
+    };
+    ended.unwrap_or_else(|panic| {
+        Err(fault(Error::internal(format!("the plan panicked: {}", panic_text(&panic)))))
+    })
 }
 
 fn external(error: Error) -> DataFusionError {
@@ -140,48 +141,12 @@ pub fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
         .unwrap_or_else(|| "unknown cause".to_owned())
 }
 
-/// The reader's end of a plan that runs. Dropping it stops the plan.
-struct Batches {
-    schema: SchemaRef,
-    receiver: mpsc::Receiver<Handed>,
-    ended: bool,
-    _running: (DropGuard, AbortOnDrop),
-}
-
-impl Stream for Batches {
-    type Item = Result<RecordBatch, DataFusionError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let handed = ready!(self.receiver.poll_recv(cx))
-            .unwrap_or_else(|| Err(external(Error::internal("the plan was stopped before its end"))));
-        let item = handed.transpose();
-        self.ended = !matches!(item, Some(Ok(_)));
-        Poll::Ready(item)
-    }
-}
-
-impl RecordBatchStream for Batches {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use arrow::array::Int64Array;
-    use arrow::datatypes::{DataType, Field, Schema};
-    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
     use datafusion::prelude::SessionContext;
     use futures::{TryStreamExt, stream};

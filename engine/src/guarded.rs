@@ -17,9 +17,9 @@ use std::task::{Context, Poll};
 
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
@@ -28,12 +28,12 @@ use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
     HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, SortMergeJoinExec,
 };
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::{ExecutionPlan, ReplaceChildrenOptions};
 use futures::{Stream, StreamExt};
 use polarway_common::{Error, ErrorKind};
 use tokio_util::sync::CancellationToken;
+
+use crate::passing::PassingExec;
 
 const NAME: &str = "GuardExec";
 
@@ -45,8 +45,7 @@ pub struct StoppablePlan {
 }
 
 impl StoppablePlan {
-    /// Puts guards into any plan. They report no metrics: schedulers match those of a task's nodes with their own
-    /// plan's.
+    /// Puts guards into any plan.
     pub fn of_task(plan: Arc<dyn ExecutionPlan>, stop: CancellationToken) -> Result<Self> {
         let plan = plan
             .transform_up(|node| {
@@ -55,8 +54,7 @@ impl StoppablePlan {
                     (false, true) => with_stoppable_filter(node, &stop)?,
                     (false, false) => return Ok(Transformed::no(node)),
                 };
-                let guard = GuardExec { input, stop: stop.clone(), rows: None };
-                Ok(Transformed::yes(Arc::new(guard) as Arc<dyn ExecutionPlan>))
+                Ok(Transformed::yes(guard(input, stop.clone(), None)))
             })?
             .data;
         Ok(Self { plan, stop })
@@ -189,7 +187,7 @@ fn stopped() -> DataFusionError {
     DataFusionError::External(Box::new(Error::new(ErrorKind::Cancelled, "the work was stopped")))
 }
 
-fn is_join(node: &Arc<dyn ExecutionPlan>) -> bool {
+pub(crate) fn is_join(node: &Arc<dyn ExecutionPlan>) -> bool {
     node.name().ends_with("JoinExec")
 }
 
@@ -217,75 +215,21 @@ pub fn with_counted_input(plan: Arc<dyn ExecutionPlan>) -> Result<(Arc<dyn Execu
     let inputs = plan
         .children()
         .into_iter()
-        .map(|child| {
-            let (input, stop) = (Arc::clone(child), CancellationToken::new());
-            Arc::new(GuardExec { input, stop, rows: Some(Arc::clone(&rows)) }) as Arc<dyn ExecutionPlan>
-        })
+        .map(|child| guard(Arc::clone(child), CancellationToken::new(), Some(Arc::clone(&rows))))
         .collect();
     let plan =
         plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?;
     Ok((plan, rows))
 }
 
-#[derive(Debug, Clone)]
-struct GuardExec {
+fn guard(
     input: Arc<dyn ExecutionPlan>,
     stop: CancellationToken,
     rows: Option<Arc<AtomicU64>>,
-}
-
-impl DisplayAs for GuardExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NAME)
-    }
-}
-
-impl ExecutionPlan for GuardExec {
-    fn name(&self) -> &str {
-        NAME
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.pop() {
-            Some(input) => Ok(Arc::new(Self { input, ..self.as_ref().clone() })),
-            None => Err(DataFusionError::Internal("a guard needs what it guards".to_owned())),
-        }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Guarded { input, stop: self.stop.clone(), rows: self.rows.clone() }))
-    }
+) -> Arc<dyn ExecutionPlan> {
+    PassingExec::above(input, NAME, move |_, input| {
+        Box::pin(Guarded { input, stop: stop.clone(), rows: rows.clone() })
+    })
 }
 
 struct Guarded {

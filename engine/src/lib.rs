@@ -10,6 +10,7 @@ pub mod handover;
 pub mod memory;
 pub mod offload;
 pub mod output;
+pub mod passing;
 pub mod runtime;
 pub mod settable;
 pub mod settings;

@@ -2,7 +2,7 @@
 //! batches. All of it for one query is done by one task, so that a small query changes threads no more often than it
 //! must.
 
-use std::panic::AssertUnwindSafe;
+use std::convert::identity;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use arrow_flight::FlightData;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use polarway_common::Error;
 use polarway_proto::status::error_from_status;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cpu::{CpuRuntime, deadline_exceeded, panic_text};
+use crate::cpu::{CpuRuntime, to_its_end};
 use crate::errors::classify;
 use crate::flight;
 use crate::guarded::StoppablePlan;
@@ -57,16 +57,8 @@ pub fn messages(
     let task = cpu.handle().spawn({
         let fate = Arc::clone(&fate);
         async move {
-            let running = AssertUnwindSafe(run(work, &fate, &giver)).catch_unwind();
-            let ended = match timeout {
-                None => running.await,
-                Some(limit) => tokio::time::timeout(limit, running)
-                    .await
-                    .unwrap_or_else(|_| Ok(Err(deadline_exceeded(limit)))),
-            };
-            giver.end(ended.unwrap_or_else(|panic| {
-                Err(Error::internal(format!("the plan panicked: {}", panic_text(&panic))))
-            }));
+            let outcome = to_its_end(run(work, &fate, &giver), timeout, identity).await;
+            giver.end(outcome);
         }
     });
     let guard = StopOnDrop { fate, _task: AbortOnDropHandle::new(task) };

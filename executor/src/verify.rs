@@ -11,24 +11,24 @@ use arrow::record_batch::RecordBatch;
 use ballista_core::execution_plans::ShuffleReaderExec;
 use ballista_core::serde::protobuf;
 use ballista_core::serde::scheduler::PartitionLocation;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::{Stream, StreamExt};
 use polarway_common::{Error, ErrorKind};
+use polarway_engine::passing::PassingExec;
 
-/// Puts a count above each shuffle reader. The node reports no metrics: schedulers match those of a task's nodes with
-/// the nodes of their own plan.
+/// Puts a count above each shuffle reader.
 pub fn with_counted_shuffle(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         let Some(reader) = node.downcast_ref::<ShuffleReaderExec>() else { return Ok(Transformed::no(node)) };
-        let expected = reader.partition.iter().map(|locations| rows_written(locations)).collect();
-        let counted = CountedShuffleExec { broadcast: reader.broadcast, expected, input: Arc::clone(&node) };
-        Ok(Transformed::yes(Arc::new(counted) as Arc<dyn ExecutionPlan>))
+        let expected: Vec<_> = reader.partition.iter().map(|locations| rows_written(locations)).collect();
+        let broadcast = reader.broadcast;
+        Ok(Transformed::yes(PassingExec::above(node, "CountedShuffleExec", move |partition, input| {
+            let index = if broadcast { 0 } else { partition };
+            Box::pin(Counted { input, expected: expected.get(index).copied().flatten(), seen: 0 })
+        })))
     })
     .map(|transformed| transformed.data)
 }
@@ -42,74 +42,6 @@ fn rows_written(locations: &[PartitionLocation]) -> Option<u64> {
             u64::try_from(encoded.partition_stats?.num_rows).ok()
         })
         .sum()
-}
-
-#[derive(Debug, Clone)]
-struct CountedShuffleExec {
-    input: Arc<dyn ExecutionPlan>,
-    broadcast: bool,
-    expected: Vec<Option<u64>>,
-}
-
-impl DisplayAs for CountedShuffleExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CountedShuffleExec")
-    }
-}
-
-impl ExecutionPlan for CountedShuffleExec {
-    fn name(&self) -> &str {
-        "CountedShuffleExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match children.pop() {
-            Some(input) => Ok(Arc::new(Self { input, ..self.as_ref().clone() })),
-            None => Err(DataFusionError::Internal("a counted reader needs its reader".to_owned())),
-        }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(
-            children,
-            ReplaceChildrenOptions::new(
-                datafusion::physical_plan::execution_plan::ChildrenPropertiesMode::Recompute,
-            ),
-        )
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let index = if self.broadcast { 0 } else { partition };
-        let expected = self.expected.get(index).copied().flatten();
-        let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Counted { input, expected, seen: 0 }))
-    }
 }
 
 struct Counted {
