@@ -50,13 +50,13 @@ pub async fn run(service: &QueryService, request: &Request, explain: &Explain) -
     let analyze = explain.options.analyze;
     let target = if analyze { compiled.decision.target } else { Target::Metadata };
     let running = service.queries.begin(&request.query_id, &request.sql, target.name());
-    let work = async {
+    let work = Box::pin(async {
         if analyze {
             return admitted(service, &running, &compiled, verbose).await;
         }
         running.admitted();
         plans(service, &compiled, slots, verbose).await
-    };
+    });
     let outcome = or_cancelled(&running.query.cancel, work).await;
     running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
     let mut rows = outcome?;
@@ -91,7 +91,7 @@ async fn admitted(
     verbose: bool,
 ) -> Result<Rows, Error> {
     let _place = service.admit(running, compiled.takes_place).await?;
-    let work = analyze(service, running, compiled, verbose);
+    let work = Box::pin(analyze(service, running, compiled, verbose));
     bounded(&running.query, compiled.settings.timeout, work).await
 }
 

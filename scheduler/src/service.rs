@@ -202,7 +202,10 @@ impl QueryService {
         };
         match prepared {
             Prepared::Query(compiled) => self.run_query(request, &compiled).await,
-            Prepared::Explain(explain) => Ok(one_batch(explain::run(self, request, &explain).await?)),
+            Prepared::Explain(explain) => {
+                // Large, and part of every query's future if it were not boxed.
+                Ok(one_batch(Box::pin(explain::run(self, request, &explain)).await?))
+            }
             Prepared::Command(command) => {
                 let tag = self.command(request, &command).await?;
                 Ok(one_batch(status_batch(&tag)?))
@@ -283,7 +286,9 @@ impl QueryService {
                 self.remote.stream(&self.local.cpu, compiled, &request.query_id).await
             }
             (Target::Staged, _) => {
-                let (messages, guard) = self.staged.stream(&self.local.cpu, compiled, running).await?;
+                // Boxed for the same reason as EXPLAIN: a direct query need not carry it.
+                let opening = Box::pin(self.staged.stream(&self.local.cpu, compiled, running));
+                let (messages, guard) = opening.await?;
                 let schema = schema_message(&compiled.schema)?;
                 let rest = messages.map(move |message| {
                     let _files = &guard;
