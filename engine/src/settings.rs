@@ -24,6 +24,10 @@ pub const TARGET_PARTITIONS: &str = "datafusion.execution.target_partitions";
 /// What a spilling sort keeps back for its merge, bytes.
 pub const SORT_RESERVATION: &str = "datafusion.execution.sort_spill_reservation_bytes";
 const BATCH_SIZE: &str = "datafusion.execution.batch_size";
+/// Whether text of Parquet files is read as views, and whether SQL's text types are views.
+pub const VIEW_TYPES: &str = "datafusion.execution.parquet.schema_force_view_types";
+const VIEW_TYPES_IN_SQL: &str = "datafusion.sql_parser.map_string_types_to_utf8view";
+const SHUFFLE_CODEC: &str = "ballista.shuffle.compression.codec";
 const PREFER_HASH_JOIN: &str = "datafusion.optimizer.prefer_hash_join";
 
 /// [`SORT_RESERVATION`] where memory is short; DataFusion's default of 10 MiB is much of a small pool.
@@ -258,20 +262,36 @@ const OVER_BALLISTA: [&str; 3] = [
     "datafusion.optimizer.hash_join_single_partition_threshold_rows",
 ];
 
+/// What a staged plan is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ground {
+    /// Task slots of all executors.
+    pub slots: u32,
+    /// Whether all executors are on one machine, so that what they exchange crosses no network.
+    pub one_host: bool,
+    /// Whether the query ran out of memory before: joins sort and merge then, which takes longer and needs no memory
+    /// for a whole build side.
+    pub spilling: bool,
+}
+
 /// The configuration of plans that are split into stages: `base` with the session's settings, Ballista's restrictions
 /// over them, and over these what a session may decide itself. Ballista would join by sorting, since hash joins do not
-/// spill; here that is the second choice, taken after running out of memory (`spilling`).
+/// spill, and read text plainly, since its writer may write views with all that they were cut from; here the first is
+/// the second choice and the second is not needed.
 pub fn staged_config(
     base: &SessionConfig,
     session: &Settings,
-    slots: usize,
-    spilling: bool,
+    Ground { slots, one_host, spilling }: Ground,
 ) -> Result<SessionConfig, Error> {
     let config = apply(base.clone(), session)?;
     let wanted = config.target_partitions();
     let chosen = session.contains_key(TARGET_PARTITIONS);
-    let partitions = if chosen { wanted } else { wanted.max(slots).max(2) };
-    let config = config
+    let partitions = if chosen { wanted } else { wanted.max(slots as usize).max(2) };
+    let views = [
+        (VIEW_TYPES, config.options().execution.parquet.schema_force_view_types),
+        (VIEW_TYPES_IN_SQL, config.options().sql_parser.map_string_types_to_utf8view),
+    ];
+    let mut config = config
         .upgrade_for_ballista()
         // The base knows Ballista's options, which counts as upgraded.
         .ballista_restricted_configuration()
@@ -281,6 +301,13 @@ pub fn staged_config(
         // again as soon as the loss is seen.
         .set_u64("ballista.client.io_retries_times", 1)
         .set_u64("ballista.client.io_retry_wait_time_ms", 200);
+    for (name, value) in views {
+        // As everywhere in the second try: each batch of views counts the whole of the buffers that it refers to.
+        config = config.set_bool(name, value && !spilling);
+    }
+    if one_host {
+        config = config.set_str(SHUFFLE_CODEC, "none");
+    }
     let own: Settings = session
         .iter()
         .filter(|(name, _)| name.starts_with("ballista.") || OVER_BALLISTA.contains(&name.as_str()))
@@ -412,10 +439,25 @@ mod tests {
     fn a_session_decides_over_ballista_what_is_its_to_decide() {
         let hash_join = |config: &SessionConfig| config.options().optimizer.prefer_hash_join;
         let base = base().with_target_partitions(3);
-        let plain = staged_config(&base, &Settings::new(), 8, false).unwrap();
+        let ground = Ground { slots: 8, one_host: false, spilling: false };
+        let views = |config: &SessionConfig| config.options().execution.parquet.schema_force_view_types;
+        let codec = |config: &SessionConfig| {
+            config
+                .options()
+                .extensions
+                .get::<BallistaConfig>()
+                .unwrap()
+                .settings()
+                .get(SHUFFLE_CODEC)
+                .cloned()
+        };
+        let plain = staged_config(&base, &Settings::new(), ground).unwrap();
         assert_eq!((plain.target_partitions(), hash_join(&plain)), (8, true));
+        assert_eq!((views(&plain), codec(&plain)), (true, None));
+        let one_host = staged_config(&base, &Settings::new(), Ground { one_host: true, ..ground }).unwrap();
+        assert_eq!(codec(&one_host).as_deref(), Some("none"));
         // Ballista's restrictions hold although the base has Ballista's options already.
-        assert!(!plain.options().execution.parquet.schema_force_view_types);
+        assert!(!plain.options().optimizer.enable_round_robin_repartition);
         assert!(!plain.options().optimizer.enable_dynamic_filter_pushdown);
 
         let own = session(&[
@@ -424,15 +466,15 @@ mod tests {
             ("ballista.shuffle.compression.codec", "zstd"),
             ("datafusion.optimizer.enable_dynamic_filter_pushdown", "true"),
         ]);
-        let config = staged_config(&base, &own, 8, false).unwrap();
+        let config = staged_config(&base, &own, Ground { one_host: true, ..ground }).unwrap();
         assert_eq!((config.target_partitions(), hash_join(&config)), (1, false));
         assert!(!config.options().optimizer.enable_dynamic_filter_pushdown);
-        let ballista = config.options().extensions.get::<BallistaConfig>().unwrap();
-        assert_eq!(ballista.settings()["ballista.shuffle.compression.codec"], "zstd");
+        assert_eq!(codec(&config).as_deref(), Some("zstd"));
 
         let own = session(&[(PREFER_HASH_JOIN, "true")]);
-        let spilling = staged_config(&base, &own, 8, true).unwrap();
+        let spilling = staged_config(&base, &own, Ground { spilling: true, ..ground }).unwrap();
         assert!(!hash_join(&spilling), "the second try sorts, whatever the session prefers");
+        assert!(!views(&spilling));
         assert_eq!(spilling.options().execution.sort_spill_reservation_bytes, SMALL_SORT_RESERVATION);
     }
 

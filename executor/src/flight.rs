@@ -23,12 +23,14 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
+use polarway_engine::measure::measure;
+use polarway_engine::offload::Work;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::time_zone::all_localized;
 use polarway_engine::{codec, errors, flight, settings};
 use polarway_proto::progress::{RUNNING_TASKS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::status::status_from_error;
-use polarway_proto::ticket::{self, PlanTicket, ResultPartition};
+use polarway_proto::ticket::{self, Analyze, PlanTicket, ResultPartition};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger::{Ledger, Outcome, TaskId};
@@ -135,8 +137,18 @@ impl ExecutorFlight {
         self.ledger.begin(&id);
         let guard = LedgerGuard { ledger: Arc::clone(&self.ledger), id };
         let timeout = (ticket.timeout_ms > 0).then(|| Duration::from_millis(ticket.timeout_ms));
-        let batches = self.cpu.run(plan, context, timeout).map_err(|error| errors::classify(&error))?;
-        let stream = flight::encode(batches);
+        let stream = match ticket.analyze {
+            None => {
+                let batches =
+                    self.cpu.run(plan, context, timeout).map_err(|error| errors::classify(&error))?;
+                flight::encode(batches)
+            }
+            Some(Analyze { verbose }) => {
+                let work = Work { plan, context };
+                let batch = measure(&self.cpu, work, timeout, verbose).await?.to_batch()?;
+                flight::encode_batches(batch.schema(), futures::stream::once(async { Ok(batch) }))
+            }
+        };
         Ok(stream
             .inspect(move |_| {
                 let _running = &guard;

@@ -11,6 +11,7 @@ mod report;
 mod result_file;
 mod run;
 mod service;
+mod shuffle;
 mod task;
 mod verify;
 mod workdir;

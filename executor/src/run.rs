@@ -7,7 +7,6 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpcServer;
-use ballista_executor::execution_engine::DefaultExecutionEngine;
 use ballista_executor::flight_service::BallistaFlightService;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::prelude::SessionConfig;
@@ -27,6 +26,7 @@ use crate::heartbeat::{Heart, registration};
 use crate::ledger::Ledger;
 use crate::pool::PeerPool;
 use crate::service::TaskService;
+use crate::shuffle::StageEngine;
 use crate::task::TaskEnv;
 use crate::workdir::{SPILL, WorkDir};
 use crate::{incoming, report};
@@ -78,7 +78,7 @@ pub async fn run(
     let tasks = TaskService {
         env: TaskEnv {
             executor_id: id.clone(),
-            engine: Arc::new(DefaultExecutionEngine::with_client_pool(Arc::new(PeerPool::default()))),
+            engine: Arc::new(StageEngine::new(Arc::new(PeerPool::default()))),
             budgets: Arc::new(JobBudgets::new(runtime.clone())),
             work_dir: work_path.clone(),
         },

@@ -73,6 +73,16 @@ pub struct PlanTicket {
     /// When set, `plan` is empty and this is what to send.
     #[prost(message, optional, tag = "7")]
     pub partition: Option<ResultPartition>,
+    /// When set, the run's measurements are sent in place of its rows.
+    #[prost(message, optional, tag = "8")]
+    pub analyze: Option<Analyze>,
+}
+
+/// What EXPLAIN ANALYZE asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Analyze {
+    #[prost(bool, tag = "1")]
+    pub verbose: bool,
 }
 
 /// One partition of a staged job's result, where Ballista's shuffle writer left it.
@@ -229,6 +239,7 @@ mod tests {
             timeout_ms: 5,
             memory_limit: 6,
             partition: None,
+            analyze: None,
         }
     }
 

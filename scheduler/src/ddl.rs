@@ -8,7 +8,7 @@ use polarway_engine::errors::classify;
 use polarway_engine::settings::CATALOG;
 use polarway_storage::catalog::{Definition, ViewDefinition};
 
-use crate::catalog::split_name;
+use crate::catalog::{ColumnTypes, split_name};
 use crate::plan::Planner;
 use crate::service::Request;
 
@@ -39,7 +39,8 @@ pub async fn run(
             }
             let definition = planner.tables().define(&state, &table, text.to_owned()).await?;
             // Fails here rather than at the first query.
-            planner.tables().provider(&state, &definition).await?;
+            let types = ColumnTypes::of_one_process(state.config());
+            planner.tables().provider(&state, &definition, types).await?;
             catalog
                 .create(&schema, &name, &Definition::Table(definition), table.if_not_exists, table.or_replace)
                 .await

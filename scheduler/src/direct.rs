@@ -4,25 +4,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arrow_flight::FlightData;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
 use bytes::Bytes;
-use datafusion::execution::TaskContext;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
-use polarway_engine::memory::BoundedPool;
+use polarway_engine::measure::{Measured, measure};
 use polarway_engine::offload::{self, Work};
 use polarway_engine::runtime::EngineRuntime;
-use polarway_engine::{codec, errors, settings};
+use polarway_engine::{codec, settings};
 use polarway_proto::status::status_from_error;
-use polarway_proto::ticket::{PlanTicket, Setting, TicketSigner, expiry};
+use polarway_proto::ticket::{Analyze, PlanTicket, Setting, TicketSigner, expiry};
 use tonic::Status;
 
 use crate::peers::{PeerAddress, Peers, executor_error};
-use crate::plan::{Compiled, Planner, Runnable};
+use crate::plan::{Compiled, Planner};
 use crate::staged::ballista::Ballista;
 
 pub type DataStream = BoxStream<'static, Result<FlightData, Status>>;
@@ -47,28 +47,31 @@ impl LocalRunner {
         }
     }
 
-    /// The context of a run whose memory is measured by `pool`.
-    pub fn with_pool(&self, runnable: &Runnable, pool: Arc<BoundedPool>) -> Result<Arc<TaskContext>, Error> {
-        let env = RuntimeEnvBuilder::from_runtime_env(&self.runtime.env)
-            .with_memory_pool(pool)
-            .build_arc()
-            .map_err(|error| errors::classify(&error))?;
-        Ok(runnable.context_in(env))
+    /// Runs the query for its measurements, in the same two tries.
+    pub async fn measure(&self, compiled: &Arc<Compiled>, verbose: bool) -> Result<Measured, Error> {
+        match self.measure_once(compiled, false, verbose).await {
+            Err(error) if error.kind == ErrorKind::OutOfMemory => {
+                self.measure_once(compiled, true, verbose).await
+            }
+            other => other,
+        }
+    }
+
+    async fn measure_once(
+        &self,
+        compiled: &Arc<Compiled>,
+        spilling: bool,
+        verbose: bool,
+    ) -> Result<Measured, Error> {
+        let work = offload::compute(&self.cpu, "planning the query", self.work(compiled, spilling)).await?;
+        measure(&self.cpu, work, compiled.settings.timeout, verbose).await
     }
 
     /// Starts the query and waits for its first batch, so that an early error is still an answer and not a torn
     /// stream.
     async fn start(&self, compiled: &Arc<Compiled>, spilling: bool) -> Result<DataStream, Error> {
-        let timeout = compiled.settings.timeout;
-        let (compiled, runtime, planner) =
-            (Arc::clone(compiled), self.runtime.clone(), Arc::clone(&self.planner));
-        let work = async move {
-            let runnable =
-                if spilling { planner.spilling(&compiled).await? } else { compiled.fresh_plan().await? };
-            let context = runnable.task_context(&runtime, compiled.settings.memory_limit)?;
-            Ok::<_, Error>(Work { plan: runnable.plan, context })
-        };
-        let mut messages = offload::messages(&self.cpu, work, timeout);
+        let work = self.work(compiled, spilling);
+        let mut messages = offload::messages(&self.cpu, work, compiled.settings.timeout);
         // The schema and the first batch, or the end.
         let mut head = vec![];
         while head.len() < 2 {
@@ -78,6 +81,22 @@ impl LocalRunner {
             }
         }
         Ok(stream::iter(head).chain(messages.map_err(|error| status_from_error(&error))).boxed())
+    }
+
+    /// A plan of the query's own and its context, made where the future runs.
+    fn work(
+        &self,
+        compiled: &Arc<Compiled>,
+        spilling: bool,
+    ) -> impl Future<Output = Result<Work, Error>> + Send + use<> {
+        let (compiled, runtime, planner) =
+            (Arc::clone(compiled), self.runtime.clone(), Arc::clone(&self.planner));
+        async move {
+            let runnable =
+                if spilling { planner.spilling(&compiled).await? } else { compiled.fresh_plan().await? };
+            let context = runnable.task_context(&runtime, compiled.settings.memory_limit)?;
+            Ok(Work { plan: runnable.plan, context })
+        }
     }
 }
 
@@ -128,6 +147,7 @@ impl RemoteRunner {
         compiled: &Compiled,
         query_id: &str,
         travelling: Travelling,
+        analyze: Option<Analyze>,
         failed: &[PeerAddress],
     ) -> Result<(PeerAddress, Bytes), Error> {
         let wait = compiled.settings.executor_wait.unwrap_or(self.executor_wait);
@@ -149,6 +169,7 @@ impl RemoteRunner {
             timeout_ms: compiled.settings.timeout.map_or(0, |limit| limit.as_millis() as u64),
             memory_limit: compiled.settings.memory_limit.unwrap_or_default() as u64,
             partition: None,
+            analyze,
         };
         Ok((address, self.signer.sign_plan(&ticket)))
     }
@@ -161,12 +182,42 @@ impl RemoteRunner {
         compiled: &Arc<Compiled>,
         query_id: &str,
     ) -> Result<DataStream, Error> {
+        self.run(cpu, compiled, query_id, None).await
+    }
+
+    /// Runs the query in the same way for its measurements.
+    pub async fn measure(
+        &self,
+        cpu: &CpuRuntime,
+        compiled: &Arc<Compiled>,
+        query_id: &str,
+        verbose: bool,
+    ) -> Result<Measured, Error> {
+        let messages = self.run(cpu, compiled, query_id, Some(Analyze { verbose })).await?;
+        let messages = messages.map_err(|status| FlightError::Tonic(Box::new(status)));
+        let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
+        match batches.try_next().await {
+            Ok(Some(batch)) => Measured::from_batch(&batch),
+            Ok(None) => Err(Error::internal("an executor sent no measurements of its run")),
+            Err(FlightError::Tonic(status)) => Err(executor_error(&status)),
+            Err(error) => Err(Error::internal(format!("an executor's measurements cannot be read: {error}"))),
+        }
+    }
+
+    async fn run(
+        &self,
+        cpu: &CpuRuntime,
+        compiled: &Arc<Compiled>,
+        query_id: &str,
+        analyze: Option<Analyze>,
+    ) -> Result<DataStream, Error> {
         let mut travelling = compiled.encoded.get(&compiled.physical(), compiled.config())?;
         let mut spilling = false;
         let mut last = None;
         let mut failed = vec![];
         for _ in 0..TRIES {
-            let (address, ticket) = self.ticket(compiled, query_id, travelling.clone(), &failed).await?;
+            let (address, ticket) =
+                self.ticket(compiled, query_id, travelling.clone(), analyze, &failed).await?;
             match self.once(&address, ticket).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) if error.kind == ErrorKind::OutOfMemory && !spilling => {

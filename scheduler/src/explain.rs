@@ -5,20 +5,17 @@ use std::time::Instant;
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::execution::TaskContext;
 use datafusion::physical_plan::displayable;
 use futures::TryStreamExt;
 use polarway_common::{ByteSize, Error, ErrorKind};
-use polarway_engine::errors::classify;
-use polarway_engine::guarded::StoppablePlan;
-use polarway_engine::memory::BoundedPool;
-use polarway_engine::offload::compute;
+use polarway_engine::measure::Measured;
 
 use crate::limits::{bounded, or_cancelled};
 use crate::plan::route::Target;
 use crate::plan::{Compiled, Explain};
 use crate::queries::Running;
 use crate::service::{QueryService, Request};
+use crate::staged::ballista::ground;
 use crate::staged::{attempt_id, results};
 
 type Rows = Vec<(String, String)>;
@@ -55,7 +52,7 @@ pub async fn run(service: &QueryService, request: &Request, explain: &Explain) -
             return admitted(service, &running, &compiled, verbose).await;
         }
         running.admitted();
-        plans(service, &compiled, slots, verbose).await
+        plans(service, &compiled, verbose).await
     });
     let outcome = or_cancelled(&running.query.cancel, work).await;
     running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
@@ -64,19 +61,15 @@ pub async fn run(service: &QueryService, request: &Request, explain: &Explain) -
     to_batch(explain, &rows)
 }
 
-async fn plans(
-    service: &QueryService,
-    compiled: &Arc<Compiled>,
-    slots: u32,
-    verbose: bool,
-) -> Result<Rows, Error> {
+async fn plans(service: &QueryService, compiled: &Arc<Compiled>, verbose: bool) -> Result<Rows, Error> {
     let mut rows = vec![
         ("logical_plan".to_owned(), compiled.optimized.display_indent().to_string()),
         ("physical_plan".to_owned(), displayable(compiled.physical().as_ref()).indent(verbose).to_string()),
     ];
     if compiled.decision.target == Target::Staged {
         let (planner, compiled) = (Arc::clone(&service.planner), Arc::clone(compiled));
-        let planning = async move { planner.staged(&compiled, slots, false).await };
+        let ground = ground(&service.staged.ballista.executors().await, false);
+        let planning = async move { planner.staged(&compiled, ground).await };
         let staged = service.planned("planning the query", planning).await?;
         rows.push(("staged_plan".to_owned(), displayable(staged.plan.as_ref()).indent(verbose).to_string()));
     }
@@ -105,26 +98,19 @@ async fn analyze(
     let mut rows = vec![];
     match compiled.decision.target {
         Target::Metadata | Target::Direct => {
-            let limit = compiled.settings.memory_limit.unwrap_or(usize::MAX);
-            let pool =
-                Arc::new(BoundedPool::of_query(Arc::clone(&service.local.runtime.env.memory_pool), limit));
-            let (mut plan, context) = measurable(service, compiled, &pool, false).await?;
-            let counted = count_rows(service, compiled, &plan, context).await;
-            let count = match counted {
-                Err(error) if error.kind == ErrorKind::OutOfMemory => {
-                    let context;
-                    (plan, context) = measurable(service, compiled, &pool, true).await?;
-                    count_rows(service, compiled, &plan, context).await?
-                }
-                counted => counted?,
+            let Measured { plan, rows: count, peak } = if service.runs_on_executor(compiled) {
+                let id = &running.query.run;
+                service.remote.measure(&service.local.cpu, compiled, id, verbose).await?
+            } else {
+                service.local.measure(compiled, verbose).await?
             };
-            rows.push(("plan_with_metrics".into(), plan.text_with_metrics(verbose)));
+            rows.push(("plan_with_metrics".into(), plan));
             rows.push((
                 "summary".into(),
                 format!(
                     "{count} rows in {:.1} ms, at most {} held",
                     started.elapsed().as_secs_f64() * 1000.0,
-                    ByteSize(pool.peak() as u64).approx(),
+                    ByteSize(peak).approx(),
                 ),
             ));
         }
@@ -170,35 +156,6 @@ async fn analyze(
         }
     }
     Ok(rows)
-}
-
-/// A plan whose measurements can be read afterwards, and the context that counts its memory in `pool`.
-async fn measurable(
-    service: &QueryService,
-    compiled: &Arc<Compiled>,
-    pool: &Arc<BoundedPool>,
-    spilling: bool,
-) -> Result<(StoppablePlan, Arc<TaskContext>), Error> {
-    let (compiled, planner) = (Arc::clone(compiled), Arc::clone(&service.planner));
-    let planning =
-        async move { if spilling { planner.spilling(&compiled).await } else { compiled.fresh_plan().await } };
-    let runnable = compute(&service.local.cpu, "planning the query", planning).await?;
-    let context = service.local.with_pool(&runnable, Arc::clone(pool))?;
-    let plan = StoppablePlan::of_query(runnable.plan).map_err(|error| classify(&error))?;
-    Ok((plan, context))
-}
-
-async fn count_rows(
-    service: &QueryService,
-    compiled: &Compiled,
-    plan: &StoppablePlan,
-    context: Arc<TaskContext>,
-) -> Result<usize, Error> {
-    let stream = service.local.cpu.run_stoppable(plan.clone(), context, compiled.settings.timeout);
-    stream
-        .try_fold(0usize, |sum, batch| async move { Ok(sum + batch.num_rows()) })
-        .await
-        .map_err(|error| classify(&error))
 }
 
 fn to_batch(explain: &Explain, rows: &[(String, String)]) -> Result<RecordBatch, Error> {

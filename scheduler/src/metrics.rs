@@ -28,6 +28,7 @@ pub async fn render(service: &QueryService) -> String {
     counter(&mut registry, "plan_cache_hits", "Plans found in the cache", &service.planner.cache.hits);
     counter(&mut registry, "plan_cache_misses", "Plans made", &service.planner.cache.misses);
     counter(&mut registry, "store_gets", "Read requests to object stores", &runtime.counters.gets);
+    counter(&mut registry, "store_heads", "Requests for an object's size", &runtime.counters.heads);
     counter(&mut registry, "store_lists", "List requests to object stores", &runtime.counters.lists);
     counter(&mut registry, "store_bytes", "Bytes asked of object stores", &runtime.counters.bytes_requested);
 

@@ -273,19 +273,25 @@ impl QueryService {
         Ok(place)
     }
 
+    /// Whether an executor and not this process runs the query whole.
+    pub(crate) fn runs_on_executor(&self, compiled: &Compiled) -> bool {
+        compiled.decision.target == Target::Direct
+            && self.direct_on == DirectOn::Executor
+            && !compiled.local_only
+    }
+
     async fn start(
         &self,
         request: &Request,
         compiled: &Arc<Compiled>,
         running: &Running,
     ) -> Result<DataStream, Error> {
-        match (compiled.decision.target, self.direct_on) {
-            (Target::Metadata, _) | (Target::Direct, DirectOn::Local) => self.local.stream(compiled).await,
-            (Target::Direct, DirectOn::Executor) if compiled.local_only => self.local.stream(compiled).await,
-            (Target::Direct, DirectOn::Executor) => {
+        match compiled.decision.target {
+            Target::Direct if self.runs_on_executor(compiled) => {
                 self.remote.stream(&self.local.cpu, compiled, &request.query_id).await
             }
-            (Target::Staged, _) => {
+            Target::Metadata | Target::Direct => self.local.stream(compiled).await,
+            Target::Staged => {
                 // Boxed for the same reason as EXPLAIN: a direct query need not carry it.
                 let opening = Box::pin(self.staged.stream(&self.local.cpu, compiled, running));
                 let (messages, guard) = opening.await?;

@@ -24,6 +24,7 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     executor_allow: Option<Vec<String>>,
     env: Vec<(String, String)>,
+    front_listen: &'static str,
 }
 
 impl Setup {
@@ -48,7 +49,15 @@ impl Setup {
             settings: settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             executor_allow: None,
             env: vec![],
+            front_listen: ANY_PORT,
         }
+    }
+
+    /// The front's gRPC address, with port zero for any.
+    #[must_use]
+    pub fn front_at(mut self, listen: &'static str) -> Self {
+        self.front_listen = listen;
+        self
     }
 
     #[must_use]
@@ -88,7 +97,7 @@ impl Setup {
     /// Starts the processes and waits until the scheduler knows all executors.
     pub async fn start(self) -> Cluster {
         let dir = tempfile::Builder::new().prefix("polarway-test-").tempdir().unwrap();
-        let front = start_front(&self, dir.path(), ANY_PORT);
+        let front = start_front(&self, dir.path(), self.front_listen);
         let wanted = self.executors;
         let mut cluster = Cluster { front, executors: vec![], setup: self, dir, started: 0 };
         for _ in 0..wanted {
@@ -217,7 +226,7 @@ impl Cluster {
     /// Starts the front again over the same directories, after it has ended.
     pub fn start_front_again(&mut self) {
         assert!(!self.front.is_running());
-        self.front = start_front(&self.setup, self.dir.path(), ANY_PORT);
+        self.front = start_front(&self.setup, self.dir.path(), self.setup.front_listen);
     }
 
     /// The same at a given gRPC address.

@@ -11,6 +11,7 @@ pub mod files;
 pub mod flight;
 pub mod forbidden;
 pub mod http;
+pub mod lossy;
 pub mod oracle;
 pub mod process;
 pub mod python;

@@ -6,5 +6,7 @@
 mod death;
 #[path = "cluster/drain.rs"]
 mod drain;
+#[path = "cluster/lost_report.rs"]
+mod lost_report;
 #[path = "cluster/scheduler_death.rs"]
 mod scheduler_death;

@@ -7,11 +7,12 @@ use crate::units::HumanDuration;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
-    /// Roots below which data can be read and written; nothing else can be reached. Each is the path of a
+    /// Roots below which data can be read; nothing else can be reached. Each is the path of a
     /// directory or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, `https://host/prefix`.
     /// Default: the working directory.
     pub allowed: Vec<String>,
-    /// How long the list of a directory's files is taken as current. Default: `5s`.
+    /// How long what a remote store listed is taken as current; `0s` lists each time. Local directories are looked at
+    /// each time. Default: `5s`.
     pub list_ttl: HumanDuration,
     pub s3: S3Config,
 }

@@ -6,4 +6,4 @@ mod providers;
 mod tables;
 
 pub use providers::{Dependency, PlanScope, ProviderCache};
-pub use tables::{TableBuilder, split_name};
+pub use tables::{ColumnTypes, TableBuilder, split_name};

@@ -15,9 +15,9 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::settings::{CATALOG, SCHEMA};
-use polarway_storage::catalog::{Definition, Snapshot, ViewDefinition};
+use polarway_storage::catalog::{Definition, Snapshot, TableDefinition, ViewDefinition};
 
-use super::tables::{TableBuilder, expect_present, uses_compact_types};
+use super::tables::{ColumnTypes, TableBuilder, expect_present};
 
 /// Views inside views inside views; more is taken for a cycle.
 const MAX_VIEW_DEPTH: usize = 32;
@@ -26,7 +26,7 @@ const CACHED_TABLES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// A location that a plan was made from.
 pub type Dependency = ListingTableUrl;
 
-type ProviderKey = (String, String, u64, bool);
+type ProviderKey = (String, String, u64, ColumnTypes);
 
 /// Listing tables by schema, name, revision of their definition and kind of types, shared by all statements.
 #[derive(Debug, Clone)]
@@ -51,6 +51,7 @@ struct Shared {
     cache: ProviderCache,
     /// Plans views and reads formats; its own catalog is never used.
     template: SessionState,
+    types: ColumnTypes,
     dependencies: Mutex<Vec<Dependency>>,
 }
 
@@ -66,8 +67,9 @@ impl PlanScope {
         tables: TableBuilder,
         cache: ProviderCache,
         template: SessionState,
+        types: ColumnTypes,
     ) -> Self {
-        let shared = Shared { snapshot, tables, cache, template, dependencies: Mutex::default() };
+        let shared = Shared { snapshot, tables, cache, template, types, dependencies: Mutex::default() };
         Self { shared: Arc::new(shared), view_depth: 0 }
     }
 
@@ -86,24 +88,28 @@ impl PlanScope {
         state
     }
 
+    async fn provider(&self, definition: &TableDefinition) -> Result<Arc<ListingTable>, Error> {
+        let Shared { tables, template, types, .. } = self.shared.as_ref();
+        tables.provider(template, definition, *types).await
+    }
+
     async fn lookup(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>, Error> {
         let Some(entry) = self.shared.snapshot.entry(schema, name) else {
             if schema == SCHEMA && looks_like_path(name) {
                 let definition = self.shared.tables.define_path(&self.shared.template, name).await?;
-                let table = self.shared.tables.provider(&self.shared.template, &definition).await?;
+                let table = self.provider(&definition).await?;
                 return self.depend(table).await.map(Some);
             }
             return Ok(None);
         };
         match &entry.definition {
             Definition::Table(definition) => {
-                let compact = uses_compact_types(&self.shared.template);
-                let key = (schema.to_owned(), name.to_owned(), entry.revision, compact);
+                let key = (schema.to_owned(), name.to_owned(), entry.revision, self.shared.types);
                 let cached = self.shared.cache.0.lock().get(&key).cloned();
                 let table = match cached {
                     Some(table) => table,
                     None => {
-                        let table = self.shared.tables.provider(&self.shared.template, definition).await?;
+                        let table = self.provider(definition).await?;
                         self.shared.cache.0.lock().put(key, Arc::clone(&table));
                         table
                     }

@@ -9,6 +9,7 @@ use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
+use datafusion::prelude::SessionConfig;
 use futures::TryStreamExt;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::errors::classify;
@@ -168,6 +169,7 @@ impl TableBuilder {
         &self,
         state: &SessionState,
         definition: &TableDefinition,
+        types: ColumnTypes,
     ) -> Result<Arc<ListingTable>, Error> {
         let format = formats::by_name(&definition.format)?;
         let mut urls = vec![];
@@ -175,17 +177,17 @@ impl TableBuilder {
             urls.push(listing_url(&self.policy.resolve(text)?)?);
         }
         let partition_schema = definition.partition_schema()?;
-        let compact = uses_compact_types(state);
         let partitions = partition_schema
             .fields()
             .iter()
             .map(|field| {
-                (field.name().clone(), if compact { dictionary(field) } else { field.data_type().clone() })
+                let held = if types.dictionaries { dictionary(field) } else { field.data_type().clone() };
+                (field.name().clone(), held)
             })
             .collect();
         let file_schema = definition.file_schema()?;
         let file_schema =
-            if compact && format.name == "parquet" { with_views(&file_schema) } else { file_schema };
+            if types.views && format.name == "parquet" { with_views(&file_schema) } else { file_schema };
         let options = ListingOptions::new(make_format(state, format, &definition.options)?)
             .with_file_extension(definition.extension.clone())
             .with_table_partition_cols(partitions)
@@ -375,10 +377,24 @@ fn split_schema(
     Ok((Schema::new(fields), Schema::new(partitions)))
 }
 
-/// Whether plans of this state run in one process: there views and dictionaries save work. Between executors they
-/// would be shipped with buffers that no row refers to any more.
-pub fn uses_compact_types(state: &SessionState) -> bool {
-    state.config().options().execution.parquet.schema_force_view_types
+/// How columns of files are held while a plan runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ColumnTypes {
+    /// Text of Parquet files as views, which are not copied out of their pages.
+    views: bool,
+    /// Partition columns as dictionaries. Between stages each batch would carry its own.
+    dictionaries: bool,
+}
+
+impl ColumnTypes {
+    pub fn of_one_process(config: &SessionConfig) -> Self {
+        let views = config.options().execution.parquet.schema_force_view_types;
+        Self { views, dictionaries: views }
+    }
+
+    pub fn of_stages(config: &SessionConfig) -> Self {
+        Self { dictionaries: false, ..Self::of_one_process(config) }
+    }
 }
 
 fn dictionary(field: &Field) -> DataType {

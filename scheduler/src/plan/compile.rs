@@ -35,7 +35,8 @@ use polarway_engine::output::plain_schema;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::settable::{DIALECT, RECURSION_LIMIT};
 use polarway_engine::settings::{
-    self, QuerySettings, SMALL_SORT_RESERVATION, SORT_RESERVATION, Settings, TARGET_PARTITIONS,
+    self, Ground, QuerySettings, SMALL_SORT_RESERVATION, SORT_RESERVATION, Settings, TARGET_PARTITIONS,
+    VIEW_TYPES,
 };
 use polarway_engine::time_zone::localized;
 use polarway_storage::catalog::CatalogStore;
@@ -46,12 +47,11 @@ use super::cache::{PlanCache, PlanKey};
 use super::compiled::{Compiled, Runnable, StagedPlan};
 use super::route::{self, Target};
 use super::statement::shows;
-use crate::catalog::{PlanScope, ProviderCache, TableBuilder};
+use crate::catalog::{ColumnTypes, PlanScope, ProviderCache, TableBuilder};
 use crate::direct::EncodedPlan;
 
 /// A table's reader remembers these options, as the session that looked it up first has them.
 const READER_OPTIONS: &str = "datafusion.execution.parquet.";
-const VIEW_TYPES: &str = "datafusion.execution.parquet.schema_force_view_types";
 
 /// Below this many bytes a plan runs with one partition: starting more costs more than it gives.
 const TINY_BYTES: u64 = 4 * 1024 * 1024;
@@ -118,11 +118,17 @@ impl Planner {
         set_time_zone(&mut template)?;
         template.mark_start_execution();
         template.execution_props_mut().query_execution_start_time = Some(now);
-        Ok(self.scoped(template, settings))
+        let types = ColumnTypes::of_one_process(template.config());
+        Ok(self.scoped(template, settings, types))
     }
 
     /// A scope over the catalog as it is now, and `template` made to plan in it.
-    fn scoped(&self, mut template: SessionState, settings: &Settings) -> (SessionState, PlanScope) {
+    fn scoped(
+        &self,
+        mut template: SessionState,
+        settings: &Settings,
+        types: ColumnTypes,
+    ) -> (SessionState, PlanScope) {
         let speaks = settings.contains_key(DIALECT) || settings.contains_key(RECURSION_LIMIT);
         let spoken = template.config().options().sql_parser.clone();
         if speaks {
@@ -134,7 +140,7 @@ impl Planner {
         let of_readers = |name: &String| name.starts_with(READER_OPTIONS) && name != VIEW_TYPES;
         let providers =
             if settings.keys().any(of_readers) { ProviderCache::default() } else { self.providers.clone() };
-        let scope = PlanScope::new(self.catalog.snapshot(), self.tables.clone(), providers, template);
+        let scope = PlanScope::new(self.catalog.snapshot(), self.tables.clone(), providers, template, types);
         let mut state = scope.state();
         if speaks {
             state.config_mut().options_mut().sql_parser = spoken;
@@ -290,12 +296,11 @@ impl Planner {
         Ok(Runnable::new(plan, state))
     }
 
-    /// The plan of a compiled query for Ballista, over `slots` task slots. It is planned from the statement again:
-    /// its tables have other types than those of a plan for one process. With `spilling` joins sort and merge, which
-    /// takes longer and needs no memory for a whole build side.
-    pub async fn staged(&self, query: &Compiled, slots: u32, spilling: bool) -> Result<StagedPlan, Error> {
+    /// The plan of a compiled query for Ballista, for the executors there are. It is planned from the statement again:
+    /// its tables have other types than those of a plan for one process.
+    pub async fn staged(&self, query: &Compiled, ground: Ground) -> Result<StagedPlan, Error> {
         let base = self.template.config();
-        let config = settings::staged_config(base, &query.raw_settings, slots as usize, spilling)?;
+        let config = settings::staged_config(base, &query.raw_settings, ground)?;
         let rules = with_ballista_optimizer_rules(self.template.optimizers());
         let mut template = SessionStateBuilder::new_from_existing(self.template.clone())
             .with_config(config)
@@ -308,7 +313,8 @@ impl Planner {
         set_time_zone(&mut template)?;
         template.mark_start_execution();
         template.execution_props_mut().query_execution_start_time = Some(query.now);
-        let (state, _scope) = self.scoped(template, &query.raw_settings);
+        let types = ColumnTypes::of_stages(template.config());
+        let (state, _scope) = self.scoped(template, &query.raw_settings, types);
         let fault = |error| classify(&error);
         let logical = state.statement_to_plan(query.statement.clone()).await.map_err(fault)?;
         let plan = state.create_physical_plan(&logical).await.map_err(fault)?;

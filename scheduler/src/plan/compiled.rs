@@ -95,7 +95,7 @@ impl Runnable {
     }
 
     /// The plan's context with another environment.
-    pub fn context_in(&self, env: Arc<RuntimeEnv>) -> Arc<TaskContext> {
+    fn context_in(&self, env: Arc<RuntimeEnv>) -> Arc<TaskContext> {
         Arc::new(TaskContext::from(self.state.as_ref()).with_runtime(env))
     }
 

@@ -8,5 +8,5 @@ pub mod route;
 mod statement;
 
 pub use compile::{Planner, PlannerOptions};
-pub use compiled::{Compiled, Runnable};
+pub use compiled::Compiled;
 pub use statement::{Command, Explain, Statement, parse_in};

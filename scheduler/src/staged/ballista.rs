@@ -1,6 +1,6 @@
 //! Ballista's scheduler, built from its parts: our cluster and job state, our job ids, push scheduling.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use polarway_common::{Error, ErrorKind};
+use polarway_engine::settings::Ground;
 use tokio::sync::{Notify, mpsc};
 
 use super::cluster::Cluster;
@@ -50,6 +51,13 @@ pub struct AliveExecutor {
     pub id: String,
     pub address: PeerAddress,
     pub slots: u32,
+}
+
+/// What a plan for these executors is made for.
+pub fn ground(executors: &[AliveExecutor], spilling: bool) -> Ground {
+    let hosts: HashSet<&str> = executors.iter().map(|executor| executor.address.host.as_str()).collect();
+    let slots = executors.iter().map(|executor| executor.slots).sum();
+    Ground { slots, one_host: hosts.len() == 1, spilling }
 }
 
 /// The scheduler and what its jobs left behind.

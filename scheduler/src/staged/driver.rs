@@ -17,7 +17,7 @@ use polarway_engine::settings::QuerySettings;
 use polarway_engine::{errors, offload};
 use polarway_proto::ticket::TicketSigner;
 
-use super::ballista::{Ballista, Submitted, terminal};
+use super::ballista::{Ballista, Submitted, ground, terminal};
 use super::ids::attempt_id;
 use super::janitor::{Janitor, JobGuard};
 use super::report::RunningTask;
@@ -175,10 +175,10 @@ impl Drive<'_> {
     async fn attempt(&self, attempt: u32, spilling: bool) -> Result<StagedResult, AttemptEnd> {
         let StagedRunner { ballista, planner, signer, janitor, .. } = self.runner;
         ballista.wait_for_executor(self.options.executor_wait).await.map_err(AttemptEnd::Failed)?;
-        let slots: u32 = ballista.executors().await.iter().map(|executor| executor.slots).sum();
+        let ground = ground(&ballista.executors().await, spilling);
         let planning = {
             let (planner, compiled) = (Arc::clone(planner), Arc::clone(self.compiled));
-            async move { planner.staged(&compiled, slots, spilling).await }
+            async move { planner.staged(&compiled, ground).await }
         };
         let staged =
             offload::compute(self.cpu, "planning the query", planning).await.map_err(AttemptEnd::Failed)?;

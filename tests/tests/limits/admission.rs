@@ -7,7 +7,7 @@ use polarway_client::QueryStream;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::status::error_from_status;
 use polarway_tests::usage::{self, MIB};
-use polarway_tests::{Answer, Cluster, Session, Setup, flight, until};
+use polarway_tests::{Answer, Cluster, Session, Setup, flight, http, until};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
@@ -169,5 +169,59 @@ async fn row_08_five_hundred_clients_on_each_route() {
         assert_eq!(cluster.metric("polarway_admission_refused_total").await as usize, refused);
         assert_below_cap(&cluster, route);
         cluster.until_no_shuffle().await;
+    }
+}
+
+/// One place, held by a result that is not read on.
+async fn one_place_taken() -> (Cluster, Vec<QueryStream>) {
+    let crowd = Crowd { running: 1, queued: 5, clients: 1 };
+    let (cluster, _) = setup(crowd).set("admission.queue_timeout", "5min").start_with_tpch().await;
+    let held = take_all_places(&cluster, crowd).await;
+    (cluster, held)
+}
+
+async fn until_waiting(cluster: &Cluster, count: usize) {
+    until(format!("{count} queries wait"), Duration::from_secs(60), || async {
+        (cluster.metric("polarway_admission_waiting").await == count as f64).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_08_time_in_the_queue_is_not_the_querys() {
+    let (cluster, held) = one_place_taken().await;
+    let session = cluster.session().await;
+    // Enough for the query itself on a loaded machine, and less than it waits.
+    let limit = Duration::from_secs(3);
+    session.set("polarway.timeout", "3s").await;
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.query(SHORT).await }
+    });
+    until_waiting(&cluster, 1).await;
+    let queued = http::queries(cluster.http()).await;
+    let states: Vec<_> = queued.iter().filter(|query| query["sql"] == SHORT).collect();
+    assert!(matches!(states[..], [query] if query["state"] == "queued"), "{queued:?}");
+    tokio::time::sleep(limit + Duration::from_millis(500)).await;
+    assert!(!waiting.is_finished(), "it ended while it waited: {:?}", waiting.await);
+    drop(held);
+    assert_eq!(waiting.await.unwrap().unwrap().value(), "300");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_08_what_computes_without_files_waits_too() {
+    let (cluster, held) = one_place_taken().await;
+    let session = cluster.session().await;
+    let computing = "SELECT count(*) FROM generate_series(1, 1000) a CROSS JOIN generate_series(1, 1000) b";
+    let waiting = ["", "EXPLAIN ANALYZE "].map(|prefix| {
+        let (session, sql) = (session.clone(), format!("{prefix}{computing}"));
+        tokio::spawn(async move { session.query(&sql).await })
+    });
+    until_waiting(&cluster, waiting.len()).await;
+    assert_eq!(session.value("SELECT 1").await, "1");
+    drop(held);
+    for (waiting, expected) in waiting.into_iter().zip(["1000000", "output_rows="]) {
+        let text = waiting.await.unwrap().unwrap().text();
+        assert!(text.contains(expected), "{text}");
     }
 }

@@ -1,7 +1,8 @@
 //! Which route a statement takes, and why.
 
 use polarway_common::ErrorKind;
-use polarway_tests::{Answer, Session, Setup, http};
+use polarway_tests::session::QUERY_CEILING;
+use polarway_tests::{Answer, Session, Setup, http, until};
 
 /// The last line of EXPLAIN.
 fn route_line(explained: &Answer) -> String {
@@ -87,11 +88,39 @@ async fn row_02_explain_analyze_measures_each_operator() {
 
     session.ok("RESET polarway.memory_limit").await;
     session.set_route("direct").await;
+    let started = "polarway_executor_tasks_started_total";
+    let before = http::metric(cluster.executors[0].http(), started).await;
     let text = session.ok(sql).await.text();
+    let after = http::metric(cluster.executors[0].http(), started).await;
+    assert!(after > before, "a query that an executor runs is measured where it runs");
     for metric in ["output_rows", "elapsed_compute", "bytes_scanned"] {
         assert!(measured(&text, metric), "no {metric}:\n{text}");
     }
     assert!(text.contains("600572 rows"), "{text}");
+    cluster.until_no_shuffle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_analyze_keeps_to_the_limits() {
+    let (cluster, _) = Setup::cluster(1).start_with_tpch().await;
+    let session = cluster.session().await;
+    session.set("polarway.timeout", "1s").await;
+    let endless = "SELECT count(*) FROM lineitem a JOIN lineitem b ON a.l_quantity + b.l_quantity < 0";
+    for route in ["direct", "staged"] {
+        session.set_route(route).await;
+        let error = session.error(&format!("EXPLAIN ANALYZE {endless}")).await;
+        assert_eq!(error.kind, ErrorKind::DeadlineExceeded, "{route}: {error}");
+    }
+    until("nothing runs any more", QUERY_CEILING, || async {
+        (cluster.running_tasks().await == 0.0).then_some(())
+    })
+    .await;
+    session.ok("RESET polarway.timeout").await;
+    session.set("polarway.memory_limit", "1MiB").await;
+    session.set_route("direct").await;
+    let wide = "SELECT l_comment, count(*) FROM lineitem GROUP BY 1 ORDER BY 2";
+    let error = session.error(&format!("EXPLAIN ANALYZE {wide}")).await;
+    assert_eq!(error.kind, ErrorKind::OutOfMemory, "{error}");
     cluster.until_no_shuffle().await;
 }
 
