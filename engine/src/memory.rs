@@ -13,15 +13,11 @@ use parking_lot::Mutex;
 /// still needs memory to merge its files, and would fail if other sorts had taken the rest.
 const LEFT_BY_SPILLERS: usize = 8;
 
-/// Whether the consumer takes a share and is refused more. Repartitioning could spill too, but in DataFusion 55 it waits
-/// for ever once two of its inputs have spilled at the same time
-/// (<https://github.com/apache/datafusion/issues/24883>): it always gets what it asks for, which is little as long as its
-/// readers keep pace, and the others get less.
-fn is_spiller(consumer: &MemoryConsumer) -> bool {
-    consumer.can_spill() && !is_repartition(consumer)
-}
-
-fn is_repartition(consumer: &MemoryConsumer) -> bool {
+/// Whether the consumer is left out of the account. Repartitioning spills when it is refused memory, and in DataFusion 55
+/// it waits for ever once two of its inputs have spilled at the same time
+/// (<https://github.com/apache/datafusion/issues/24883>). What it holds is little as long as its readers keep pace, and it
+/// counts slices as the whole that they were cut from.
+fn is_exempt(consumer: &MemoryConsumer) -> bool {
     consumer.can_spill() && consumer.name().starts_with("RepartitionExec[")
 }
 
@@ -48,7 +44,7 @@ impl State {
     }
 
     fn side(&mut self, reservation: &MemoryReservation) -> &mut usize {
-        if is_spiller(reservation.consumer()) { &mut self.spillable } else { &mut self.unspillable }
+        if reservation.consumer().can_spill() { &mut self.spillable } else { &mut self.unspillable }
     }
 
     fn add(&mut self, reservation: &MemoryReservation, bytes: usize) {
@@ -66,9 +62,7 @@ impl State {
 
     /// Whether the reservation may hold so many bytes more.
     fn admits(&self, reservation: &MemoryReservation, additional: usize, limit: usize) -> bool {
-        if is_repartition(reservation.consumer()) {
-            true
-        } else if is_spiller(reservation.consumer()) {
+        if reservation.consumer().can_spill() {
             let shared = (limit - limit / LEFT_BY_SPILLERS).saturating_sub(self.unspillable);
             reservation.size().saturating_add(additional) <= shared / self.spillers.max(1)
         } else {
@@ -110,7 +104,10 @@ impl MemoryPool for BoundedPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        if is_spiller(consumer) {
+        if is_exempt(consumer) {
+            return;
+        }
+        if consumer.can_spill() {
             self.state.lock().spillers += 1;
         }
         if let Some(parent) = &self.parent {
@@ -119,7 +116,10 @@ impl MemoryPool for BoundedPool {
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        if is_spiller(consumer) {
+        if is_exempt(consumer) {
+            return;
+        }
+        if consumer.can_spill() {
             let mut state = self.state.lock();
             state.spillers = state.spillers.saturating_sub(1);
         }
@@ -129,6 +129,9 @@ impl MemoryPool for BoundedPool {
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        if is_exempt(reservation.consumer()) {
+            return;
+        }
         if let Some(parent) = &self.parent {
             parent.grow(reservation, additional);
         }
@@ -138,6 +141,9 @@ impl MemoryPool for BoundedPool {
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        if is_exempt(reservation.consumer()) {
+            return;
+        }
         if let Some(parent) = &self.parent {
             parent.shrink(reservation, shrink);
         }
@@ -145,6 +151,9 @@ impl MemoryPool for BoundedPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        if is_exempt(reservation.consumer()) {
+            return Ok(());
+        }
         {
             // In one step: partitions that ask at the same moment would else pass the limit together.
             let mut state = self.state.lock();
