@@ -1,5 +1,6 @@
 //! The `polarway` binary.
 
+mod allocator;
 mod args;
 mod config_cmd;
 mod demo;

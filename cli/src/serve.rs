@@ -11,6 +11,7 @@ use polarway_engine::runtime::MemoryBudget;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::allocator;
 use crate::args::{DataArgs, DoorArgs, ExecutorArgs, GlobalArgs, SchedulerArgs, UpArgs};
 use crate::ready;
 use crate::sql::exit;
@@ -23,6 +24,7 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     // Nothing is nearer to the scheduler than its own process.
     let of_command = vec![("scheduler.direct".to_owned(), "local".to_owned())];
     let config = load(global, of_command, door_settings(&args.door), &args.door.data)?;
+    allocator::suit(config.query.resolved_memory_limit());
     let executors = share_machine(&config, usize::from(args.executors));
     let memory = MemoryBudget::new(config.query.resolved_memory_limit().as_usize());
     run(Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory) }).await
@@ -30,11 +32,13 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
 
 pub async fn scheduler(args: SchedulerArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let config = load(global, vec![], door_settings(&args.door), &args.door.data)?;
+    allocator::suit(config.query.resolved_memory_limit());
     run(Plan { role: "scheduler", scheduler: Some(config), executors: vec![], memory: None }).await
 }
 
 pub async fn executor(args: ExecutorArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let config = load(global, vec![], executor_settings(&args), &args.data)?;
+    allocator::suit(config.executor.memory_limit.unwrap_or_else(|| config.query.resolved_memory_limit()));
     run(Plan { role: "executor", scheduler: None, executors: vec![config], memory: None }).await
 }
 
