@@ -27,6 +27,8 @@ fn is_exempt(consumer: &MemoryConsumer) -> bool {
 pub struct BoundedPool {
     parent: Option<Arc<dyn MemoryPool>>,
     limit: usize,
+    /// What repartitioning may hold before it is refused more; `None` where it must not be refused.
+    repartition_limit: Option<usize>,
     state: Mutex<State>,
 }
 
@@ -35,6 +37,8 @@ struct State {
     spillers: usize,
     spillable: usize,
     unspillable: usize,
+    /// Held by repartitioning, outside the account.
+    repartition: usize,
     peak: usize,
 }
 
@@ -74,12 +78,18 @@ impl State {
 impl BoundedPool {
     /// The pool of a process; `limit` in bytes.
     pub fn of_process(limit: usize) -> Self {
-        Self { parent: None, limit, state: Mutex::default() }
+        Self { parent: None, limit, repartition_limit: None, state: Mutex::default() }
     }
 
     /// The pool of one query inside `parent`; `limit` in bytes.
     pub fn of_query(parent: Arc<dyn MemoryPool>, limit: usize) -> Self {
         Self { parent: Some(parent), ..Self::of_process(limit) }
+    }
+
+    /// For a plan whose repartitions have one input each, which may spill: they hold at most `limit` bytes.
+    #[must_use]
+    pub fn with_repartition_limit(self, limit: usize) -> Self {
+        Self { repartition_limit: Some(limit), ..self }
     }
 
     /// The most bytes that were held at once.
@@ -130,6 +140,7 @@ impl MemoryPool for BoundedPool {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         if is_exempt(reservation.consumer()) {
+            self.state.lock().repartition += additional;
             return;
         }
         if let Some(parent) = &self.parent {
@@ -142,6 +153,8 @@ impl MemoryPool for BoundedPool {
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         if is_exempt(reservation.consumer()) {
+            let mut state = self.state.lock();
+            state.repartition = state.repartition.saturating_sub(shrink);
             return;
         }
         if let Some(parent) = &self.parent {
@@ -152,6 +165,12 @@ impl MemoryPool for BoundedPool {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         if is_exempt(reservation.consumer()) {
+            let mut state = self.state.lock();
+            let wanted = state.repartition.saturating_add(additional);
+            if self.repartition_limit.is_some_and(|limit| wanted > limit) {
+                return Err(DataFusionError::ResourcesExhausted("repartitioning holds its share".to_owned()));
+            }
+            state.repartition = wanted;
             return Ok(());
         }
         {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use polarway_common::config::{CacheConfig, StorageConfig};
 use polarway_common::{Error, ErrorKind};
@@ -14,6 +14,11 @@ use polarway_storage::policy::PathPolicy;
 use polarway_storage::registry::PolicyRegistry;
 
 use crate::memory::BoundedPool;
+
+/// Below this many bytes a pool is small.
+const SMALL: usize = 1 << 30;
+const NARROW_MERGE: usize = 4;
+const REPARTITION_SHARE: usize = 32;
 
 /// What a process runs plans with.
 #[derive(Debug, Clone)]
@@ -45,6 +50,15 @@ pub struct RuntimeOptions<'a> {
     pub spill_limit: u64,
 }
 
+/// How many spill files one merge reads at a time; zero means as many as there is memory for. A merge takes its memory
+/// before it starts, so that the first of several merges would leave nothing of a small pool to the others.
+fn merge_width(memory: &MemoryBudget) -> usize {
+    match memory.0.memory_limit() {
+        MemoryLimit::Finite(limit) if limit < SMALL => NARROW_MERGE,
+        _ => 0,
+    }
+}
+
 impl EngineRuntime {
     pub fn build(options: &RuntimeOptions<'_>) -> Result<Self, Error> {
         let policy = Arc::new(PathPolicy::new(&options.storage.allowed)?);
@@ -67,7 +81,8 @@ impl EngineRuntime {
             .with_metadata_cache_limit(options.cache.metadata.as_usize());
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]))
-            .with_max_temp_directory_size(options.spill_limit);
+            .with_max_temp_directory_size(options.spill_limit)
+            .with_max_spill_merge_fan_in(merge_width(&options.memory));
         let pool = Arc::clone(&options.memory.0);
         let env = RuntimeEnvBuilder::new()
             .with_object_store_registry(registry)
@@ -85,6 +100,22 @@ impl EngineRuntime {
         let pool = Arc::new(BoundedPool::of_query(Arc::clone(&self.pool), limit));
         RuntimeEnvBuilder::from_runtime_env(&self.env)
             .with_memory_pool(pool)
+            .build_arc()
+            .map_err(|error| crate::errors::classify(&error))
+    }
+
+    /// The environment of a query that ran out of memory before: as [`for_query`](Self::for_query), and repartitioning,
+    /// each with one input, spills what is beyond a thirty-second.
+    pub fn for_spilling_query(&self, limit: Option<usize>) -> Result<Arc<RuntimeEnv>, Error> {
+        let process = match self.pool.memory_limit() {
+            MemoryLimit::Finite(limit) => limit,
+            _ => usize::MAX,
+        };
+        let limit = limit.unwrap_or(process);
+        let pool = BoundedPool::of_query(Arc::clone(&self.pool), limit)
+            .with_repartition_limit(limit.min(process) / REPARTITION_SHARE);
+        RuntimeEnvBuilder::from_runtime_env(&self.env)
+            .with_memory_pool(Arc::new(pool))
             .build_arc()
             .map_err(|error| crate::errors::classify(&error))
     }

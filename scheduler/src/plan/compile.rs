@@ -19,6 +19,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions, displayable,
 };
@@ -293,7 +294,8 @@ impl Planner {
             )
             .with_hint("run the statement again"));
         }
-        Ok(Runnable::new(plan, state))
+        let plan = with_one_input_a_repartition(plan).map_err(fault)?;
+        Ok(Runnable::spilling(plan, state))
     }
 
     /// The plan of a compiled query for Ballista, for the executors there are. It is planned from the statement again:
@@ -379,6 +381,26 @@ pub(super) async fn plan_physically(
 ) -> Result<Arc<dyn ExecutionPlan>, Error> {
     let plan = state.query_planner().create_physical_plan(optimized, state).await;
     plan.and_then(with_yielding_joins).map_err(|error| classify(&error))
+}
+
+/// Repartitions with one input each: those with several wait for ever when two of them spill at the same time
+/// (`polarway_engine::memory`).
+fn with_one_input_a_repartition(
+    plan: Arc<dyn ExecutionPlan>,
+) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        let Some(repartition) = node.downcast_ref::<RepartitionExec>() else {
+            return Ok(Transformed::no(node));
+        };
+        let input = Arc::clone(repartition.input());
+        if repartition.preserve_order() || input.output_partitioning().partition_count() == 1 {
+            return Ok(Transformed::no(node));
+        }
+        let input: Arc<dyn ExecutionPlan> = Arc::new(CoalescePartitionsExec::new(input));
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        Ok(Transformed::yes(Arc::clone(&node).replace_children(vec![input], options)?))
+    })
+    .map(|transformed| transformed.data)
 }
 
 /// Joins that remember which left rows found a partner must see all right rows in one task: each task would report

@@ -74,12 +74,14 @@ pub struct Runnable {
     pub plan: Arc<dyn ExecutionPlan>,
     state: Arc<SessionState>,
     context: Arc<TaskContext>,
+    spilling: bool,
 }
 
 impl Runnable {
-    pub(super) fn new(plan: Arc<dyn ExecutionPlan>, state: SessionState) -> Self {
+    /// A plan that needs less memory.
+    pub(super) fn spilling(plan: Arc<dyn ExecutionPlan>, state: SessionState) -> Self {
         let context = Arc::new(TaskContext::from(&state));
-        Self { plan, state: Arc::new(state), context }
+        Self { plan, state: Arc::new(state), context, spilling: true }
     }
 
     /// The context that the plan runs in, with a memory limit of its own where the session set one.
@@ -89,6 +91,7 @@ impl Runnable {
         memory_limit: Option<usize>,
     ) -> Result<Arc<TaskContext>, Error> {
         match memory_limit {
+            limit if self.spilling => Ok(self.context_in(runtime.for_spilling_query(limit)?)),
             None => Ok(Arc::clone(&self.context)),
             limit => Ok(self.context_in(runtime.for_query(limit)?)),
         }
@@ -108,7 +111,8 @@ impl Compiled {
     /// A plan that no other query runs. It may have to be planned again: computing, for the threads that do so.
     pub async fn fresh_plan(&self) -> Result<Runnable, Error> {
         let plan = self.fresh().await?;
-        Ok(Runnable { plan, state: Arc::clone(&self.state), context: Arc::clone(&self.context) })
+        let (state, context) = (Arc::clone(&self.state), Arc::clone(&self.context));
+        Ok(Runnable { plan, state, context, spilling: false })
     }
 
     async fn fresh(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
