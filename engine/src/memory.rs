@@ -16,7 +16,8 @@ const LEFT_BY_SPILLERS: usize = 8;
 /// Whether the consumer is left out of the account. Repartitioning spills when it is refused memory, and in DataFusion 55
 /// it waits for ever once two of its inputs have spilled at the same time
 /// (<https://github.com/apache/datafusion/issues/24883>). What it holds is little as long as its readers keep pace, and it
-/// counts slices as the whole that they were cut from.
+/// counts slices as the whole that they were cut from. Its share stays with the others' merges: a sort needs memory beyond
+/// its own share to merge what it holds before it spills.
 fn is_exempt(consumer: &MemoryConsumer) -> bool {
     consumer.can_spill() && consumer.name().starts_with("RepartitionExec[")
 }
@@ -114,9 +115,6 @@ impl MemoryPool for BoundedPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        if is_exempt(consumer) {
-            return;
-        }
         if consumer.can_spill() {
             self.state.lock().spillers += 1;
         }
@@ -126,9 +124,6 @@ impl MemoryPool for BoundedPool {
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        if is_exempt(consumer) {
-            return;
-        }
         if consumer.can_spill() {
             let mut state = self.state.lock();
             state.spillers = state.spillers.saturating_sub(1);
