@@ -9,9 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use polarway_common::ByteSize;
+use polarway_engine::memory::SMALL;
 
-/// Below this limit memory counts for more than page faults do.
-const SMALL: ByteSize = ByteSize::gib(1);
 /// mimalloc's own variable, in milliseconds. Whoever sets it has decided.
 const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 

@@ -38,7 +38,7 @@ pub async fn scheduler(args: SchedulerArgs, global: &GlobalArgs) -> Result<u8, E
 
 pub async fn executor(args: ExecutorArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let config = load(global, vec![], executor_settings(&args), &args.data)?;
-    allocator::suit(config.executor.memory_limit.unwrap_or_else(|| config.query.resolved_memory_limit()));
+    allocator::suit(config.executor_memory_limit());
     run(Plan { role: "executor", scheduler: None, executors: vec![config], memory: None }).await
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use datafusion::execution::TaskContext;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use futures::TryStreamExt;
 use polarway_common::Error;
 
@@ -15,6 +14,7 @@ use crate::errors::classify;
 use crate::guarded::StoppablePlan;
 use crate::memory::BoundedPool;
 use crate::offload::Work;
+use crate::runtime::with_pool;
 
 /// What one run of a plan did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +51,6 @@ pub async fn measure(
 
 /// The context with `pool` in place of its own.
 fn within(context: &TaskContext, pool: Arc<BoundedPool>) -> Result<Arc<TaskContext>, Error> {
-    let env = RuntimeEnvBuilder::from_runtime_env(&context.runtime_env())
-        .with_memory_pool(pool)
-        .build_arc()
-        .map_err(|error| classify(&error))?;
     Ok(Arc::new(TaskContext::new(
         context.task_id(),
         context.session_id(),
@@ -63,7 +59,7 @@ fn within(context: &TaskContext, pool: Arc<BoundedPool>) -> Result<Arc<TaskConte
         context.higher_order_functions().clone(),
         context.aggregate_functions().clone(),
         context.window_functions().clone(),
-        env,
+        with_pool(&context.runtime_env(), pool)?,
     )))
 }
 

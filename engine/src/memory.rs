@@ -8,6 +8,10 @@ use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
 };
 use parking_lot::Mutex;
+use polarway_common::ByteSize;
+
+/// A process with less memory than this for its queries spends time to keep what it holds small.
+pub const SMALL: ByteSize = ByteSize::gib(1);
 
 /// The part of a pool that operators which can spill leave to those that cannot: a sort that has spilled everything
 /// still needs memory to merge its files, and would fail if other sorts had taken the rest.

@@ -13,10 +13,8 @@ use polarway_storage::guard::StoreCounters;
 use polarway_storage::policy::PathPolicy;
 use polarway_storage::registry::PolicyRegistry;
 
-use crate::memory::BoundedPool;
+use crate::memory::{BoundedPool, SMALL};
 
-/// Below this many bytes a pool is small.
-const SMALL: usize = 1 << 30;
 const NARROW_MERGE: usize = 4;
 const REPARTITION_SHARE: usize = 32;
 
@@ -54,9 +52,17 @@ pub struct RuntimeOptions<'a> {
 /// before it starts, so that the first of several merges would leave nothing of a small pool to the others.
 fn merge_width(memory: &MemoryBudget) -> usize {
     match memory.0.memory_limit() {
-        MemoryLimit::Finite(limit) if limit < SMALL => NARROW_MERGE,
+        MemoryLimit::Finite(limit) if limit < SMALL.as_usize() => NARROW_MERGE,
         _ => 0,
     }
+}
+
+/// The environment with `pool` in place of its own.
+pub(crate) fn with_pool(env: &RuntimeEnv, pool: Arc<dyn MemoryPool>) -> Result<Arc<RuntimeEnv>, Error> {
+    RuntimeEnvBuilder::from_runtime_env(env)
+        .with_memory_pool(pool)
+        .build_arc()
+        .map_err(|error| crate::errors::classify(&error))
 }
 
 impl EngineRuntime {
@@ -97,11 +103,7 @@ impl EngineRuntime {
     /// The same environment with a memory pool of one query's own inside the process's pool.
     pub fn for_query(&self, limit: Option<usize>) -> Result<Arc<RuntimeEnv>, Error> {
         let Some(limit) = limit else { return Ok(Arc::clone(&self.env)) };
-        let pool = Arc::new(BoundedPool::of_query(Arc::clone(&self.pool), limit));
-        RuntimeEnvBuilder::from_runtime_env(&self.env)
-            .with_memory_pool(pool)
-            .build_arc()
-            .map_err(|error| crate::errors::classify(&error))
+        with_pool(&self.env, Arc::new(BoundedPool::of_query(Arc::clone(&self.pool), limit)))
     }
 
     /// The environment of a query that ran out of memory before: as [`for_query`](Self::for_query), and repartitioning,
@@ -114,10 +116,7 @@ impl EngineRuntime {
         let limit = limit.unwrap_or(process);
         let pool = BoundedPool::of_query(Arc::clone(&self.pool), limit)
             .with_repartition_limit(limit.min(process) / REPARTITION_SHARE);
-        RuntimeEnvBuilder::from_runtime_env(&self.env)
-            .with_memory_pool(Arc::new(pool))
-            .build_arc()
-            .map_err(|error| crate::errors::classify(&error))
+        with_pool(&self.env, Arc::new(pool))
     }
 
     /// Bytes that queries hold now.

@@ -15,6 +15,8 @@ use polarway_common::config::{QueryConfig, ResultDelivery, Route, SchedulerConfi
 use polarway_common::{ByteSize, Error, ErrorKind, HumanDuration};
 use polarway_proto::ticket::Setting;
 
+use crate::memory::SMALL;
+
 /// Name of the one catalog and of its first schema.
 pub const CATALOG: &str = "polarway";
 pub const SCHEMA: &str = "public";
@@ -236,7 +238,7 @@ pub fn base_config(query: &QueryConfig) -> SessionConfig {
         .with_collect_statistics(true);
     let settings = config.options_mut();
     settings.sql_parser.collect_spans = true;
-    if query.resolved_memory_limit() < ByteSize::gib(1) {
+    if query.resolved_memory_limit() < SMALL {
         settings.execution.sort_spill_reservation_bytes = SMALL_SORT_RESERVATION;
     }
     settings.execution.listing_table_ignore_subdirectory = false;

@@ -59,7 +59,7 @@ pub async fn run(
     let id = format!("{name}-{incarnation}");
     let base_dir = options.work_dir.clone().unwrap_or_else(|| config.data_dir.join("executor").join(&name));
     let work_dir = WorkDir::open(&base_dir, &incarnation)?;
-    let memory_limit = options.memory_limit.unwrap_or_else(|| config.query.resolved_memory_limit());
+    let memory_limit = config.executor_memory_limit();
     let runtime = EngineRuntime::build(&RuntimeOptions {
         storage: &config.storage,
         cache: &config.cache,

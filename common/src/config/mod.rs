@@ -33,6 +33,7 @@ pub use secret::Secret;
 pub use storage::{S3Config, StorageConfig};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::units::ByteSize;
 
 /// Everything an operator can set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What an executor's tasks hold together: its own limit, or that of queries.
+    pub fn executor_memory_limit(&self) -> ByteSize {
+        self.executor.memory_limit.unwrap_or_else(|| self.query.resolved_memory_limit())
+    }
+
     fn with_data_dir(data_dir: PathBuf) -> Self {
         Self {
             data_dir,

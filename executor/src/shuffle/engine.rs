@@ -1,11 +1,7 @@
 //! Which writer a stage gets.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use ballista_core::JobId;
 use ballista_core::client_pool::BallistaClientPool;
 use ballista_core::execution_plans::ShuffleReaderExec;
@@ -13,12 +9,12 @@ use ballista_core::execution_plans::sort_shuffle::SortShuffleWriterExec;
 use ballista_executor::execution_engine::{DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, Partitioning, ReplaceChildrenOptions};
 use datafusion::prelude::SessionConfig;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use polarway_engine::passing::PassingExec;
 
 use super::compact::{compact, has_views};
@@ -93,26 +89,12 @@ fn with_compact_input(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionP
         .children()
         .into_iter()
         .map(|input| {
-            PassingExec::above(Arc::clone(input), "CompactExec", |_, input| Box::pin(Compacted { input }))
+            PassingExec::above(Arc::clone(input), "CompactExec", |_, input| {
+                let schema = input.schema();
+                let compacted = input.map(|batch| Ok(compact(batch?)?));
+                Box::pin(RecordBatchStreamAdapter::new(schema, compacted))
+            })
         })
         .collect();
     plan.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-}
-
-struct Compacted {
-    input: SendableRecordBatchStream,
-}
-
-impl Stream for Compacted {
-    type Item = Result<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.input.poll_next_unpin(cx).map(|next| next.map(|batch| Ok(compact(batch?)?)))
-    }
-}
-
-impl RecordBatchStream for Compacted {
-    fn schema(&self) -> SchemaRef {
-        self.input.schema()
-    }
 }

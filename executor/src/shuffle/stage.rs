@@ -180,6 +180,22 @@ mod tests {
         _directory: tempfile::TempDir,
     }
 
+    /// Splits `input` by its column `v`.
+    fn stage(input: Arc<dyn ExecutionPlan>, work_dir: &Path, budget: Option<usize>) -> HashStage {
+        HashStage {
+            job: "job".into(),
+            stage: 1,
+            task: 7,
+            expressions: vec![col("v", &input.schema()).unwrap()],
+            input,
+            partitions: PARTITIONS,
+            batch_rows: 8192,
+            budget,
+            work_dir: work_dir.display().to_string(),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+
     async fn run(budget: Option<usize>, codec: &str) -> Done {
         let config = SessionConfig::new_with_ballista()
             .with_target_partitions(2)
@@ -194,18 +210,7 @@ mod tests {
         let input = session.sql(&sql).await.unwrap().create_physical_plan().await.unwrap();
         assert_eq!(input.output_partitioning().partition_count(), 2);
         let directory = tempfile::tempdir().unwrap();
-        let stage = HashStage {
-            job: "job".into(),
-            stage: 1,
-            task: 7,
-            expressions: vec![col("v", &input.schema()).unwrap()],
-            input,
-            partitions: PARTITIONS,
-            batch_rows: 8192,
-            budget,
-            work_dir: directory.path().display().to_string(),
-            metrics: ExecutionPlanMetricsSet::new(),
-        };
+        let stage = stage(input, directory.path(), budget);
         let reported = stage.execute_query_stage(7, session.task_ctx()).await.unwrap();
         Done { session, stage, reported, _directory: directory }
     }
@@ -276,18 +281,7 @@ mod tests {
         let sql = "SELECT 1 / (value - 500) AS v FROM generate_series(1, 1000)";
         let input = session.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let stage = HashStage {
-            job: "job".into(),
-            stage: 1,
-            task: 0,
-            expressions: vec![col("v", &input.schema()).unwrap()],
-            input,
-            partitions: PARTITIONS,
-            batch_rows: 8192,
-            budget: None,
-            work_dir: directory.path().display().to_string(),
-            metrics: ExecutionPlanMetricsSet::new(),
-        };
+        let stage = stage(input, directory.path(), None);
         let error = stage.execute_query_stage(0, session.task_ctx()).await.unwrap_err();
         assert!(error.to_string().contains("Divide by zero"), "{error}");
         assert!(!stage.path().unwrap().exists());
