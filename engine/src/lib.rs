@@ -7,6 +7,7 @@ pub mod errors;
 pub mod flight;
 pub mod guarded;
 pub mod handover;
+pub mod live;
 pub mod measure;
 pub mod memory;
 pub mod offload;

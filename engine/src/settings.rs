@@ -283,7 +283,7 @@ pub struct Ground {
 pub fn staged_config(
     base: &SessionConfig,
     session: &Settings,
-    Ground { slots, one_host, spilling }: Ground,
+    Ground { slots, spilling, .. }: Ground,
 ) -> Result<SessionConfig, Error> {
     let config = apply(base.clone(), session)?;
     let wanted = config.target_partitions();
@@ -307,9 +307,6 @@ pub fn staged_config(
         // As everywhere in the second try: each batch of views counts the whole of the buffers that it refers to.
         config = config.set_bool(name, value && !spilling);
     }
-    if one_host {
-        config = config.set_str(SHUFFLE_CODEC, "none");
-    }
     let own: Settings = session
         .iter()
         .filter(|(name, _)| name.starts_with("ballista.") || OVER_BALLISTA.contains(&name.as_str()))
@@ -328,6 +325,24 @@ pub fn staged_config(
     } else {
         config.set_usize(SORT_RESERVATION, SMALL_SORT_RESERVATION)
     })
+}
+
+/// A plan that reads less exchanges what the page cache takes in its stride, and compressing it costs more time than it
+/// saves. Of more, the half that another executor reads, and what the kernel begins to write to disk, weigh more.
+const PLAIN_EXCHANGE: u64 = 1 << 30;
+
+/// Leaves the shuffle of a plan that reads `bytes` of files uncompressed, where that is faster and the session has not
+/// decided.
+pub fn settle_shuffle(
+    config: &mut SessionConfig,
+    session: &Settings,
+    ground: Ground,
+    bytes: u64,
+) -> Result<(), Error> {
+    if ground.one_host && bytes < PLAIN_EXCHANGE && !session.contains_key(SHUFFLE_CODEC) {
+        set(config.options_mut(), SHUFFLE_CODEC, "none")?;
+    }
+    Ok(())
 }
 
 /// What running plans look at.
@@ -456,8 +471,17 @@ mod tests {
         let plain = staged_config(&base, &Settings::new(), ground).unwrap();
         assert_eq!((plain.target_partitions(), hash_join(&plain)), (8, true));
         assert_eq!((views(&plain), codec(&plain)), (true, None));
-        let one_host = staged_config(&base, &Settings::new(), Ground { one_host: true, ..ground }).unwrap();
-        assert_eq!(codec(&one_host).as_deref(), Some("none"));
+        let settled = |session: &Settings, one_host, bytes| {
+            let ground = Ground { one_host, ..ground };
+            let mut config = staged_config(&base, session, ground).unwrap();
+            settle_shuffle(&mut config, session, ground, bytes).unwrap();
+            codec(&config)
+        };
+        assert_eq!(settled(&Settings::new(), true, 1000).as_deref(), Some("none"));
+        assert_eq!(settled(&Settings::new(), true, PLAIN_EXCHANGE), None);
+        assert_eq!(settled(&Settings::new(), false, 1000), None);
+        let zstd = session(&[(SHUFFLE_CODEC, "zstd")]);
+        assert_eq!(settled(&zstd, true, 1000).as_deref(), Some("zstd"));
         // Ballista's restrictions hold although the base has Ballista's options already.
         assert!(!plain.options().optimizer.enable_round_robin_repartition);
         assert!(!plain.options().optimizer.enable_dynamic_filter_pushdown);

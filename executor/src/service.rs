@@ -6,7 +6,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ballista_core::error::BallistaError;
 use ballista_core::registry::BallistaFunctionRegistry;
-use ballista_core::serde::BallistaCodec;
 use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpc;
 use ballista_core::serde::protobuf::{
     CancelTasksParams, CancelTasksResult, LaunchMultiTaskParams, LaunchMultiTaskResult, LaunchTaskParams,
@@ -21,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use polarway_common::{Error, ErrorKind};
+use polarway_engine::codec;
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::time_zone::all_localized;
 use polarway_proto::status::status_from_error;
@@ -62,7 +62,7 @@ impl TaskService {
             self.functions.aggregate_functions.clone(),
             self.functions.window_functions.clone(),
             self.functions.higher_order_functions.clone(),
-            BallistaCodec::default(),
+            codec::of_tasks(),
         )?;
         // All of them have the same plan.
         if decoded.first().is_some_and(|task| task.plan.children().into_iter().any(writes)) {

@@ -316,17 +316,19 @@ impl Planner {
         template.mark_start_execution();
         template.execution_props_mut().query_execution_start_time = Some(query.now);
         let types = ColumnTypes::of_stages(template.config());
-        let (state, _scope) = self.scoped(template, &query.raw_settings, types);
+        let (mut state, _scope) = self.scoped(template, &query.raw_settings, types);
         let fault = |error| classify(&error);
         let logical = state.statement_to_plan(query.statement.clone()).await.map_err(fault)?;
         let plan = state.create_physical_plan(&logical).await.map_err(fault)?;
         let plan = broadcast::settled(plan, state.config_options())?;
         let plan = collect_probe_sides(plan).and_then(with_yielding_joins).map_err(fault)?;
-        if let Some(node) = route::facts(&plan).unsplittable {
+        let facts = route::facts(&plan);
+        if let Some(node) = facts.unsplittable {
             return Err(Error::new(ErrorKind::Unsupported, format!("{node} cannot be split into stages"))
                 .with_hint("SET polarway.route = 'direct' lets one process run it"));
         }
         codec::check_travels(&plan)?;
+        settings::settle_shuffle(state.config_mut(), &query.raw_settings, ground, facts.bytes)?;
         Ok(StagedPlan { plan, context: Arc::new(SessionContext::new_with_state(state)) })
     }
 

@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use polarway_common::{Error, ErrorKind};
+use polarway_engine::live::LiveCodec;
 use polarway_engine::settings::Ground;
 use tokio::sync::{Notify, mpsc};
 
@@ -97,6 +98,7 @@ impl Ballista {
             grpc_client_max_message_size: MESSAGE_BYTES,
             min_ready_executors: 0,
             job_id_generator: Some(Arc::new(ChosenJobIds)),
+            override_physical_codec: Some(Arc::new(LiveCodec::default())),
             ..SchedulerConfig::default()
         };
         let losses = Losses::default();

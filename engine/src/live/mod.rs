@@ -1,0 +1,20 @@
+//! Scans of rows that an ingest process holds in memory.
+//!
+//! A scan is a `DataSourceExec` over a [`LiveSource`]: Ballista gives each task its share of such a node, and would read
+//! all partitions of a leaf of another kind in each task. What stands for a file is a [`HotSlice`], a range of a
+//! stream's rows and who holds them; where the rows come from is decided by the process that runs the scan
+//! ([`HotRows`]). [`LiveCodec`] sends scans to other processes, the predicate and the columns with them.
+
+mod access;
+mod codec;
+mod select;
+mod slice;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use access::{HotQuery, HotRows, LiveAccess};
+pub use codec::LiveCodec;
+pub use select::select;
+pub use slice::HotSlice;
+pub use source::{LiveSource, live_scan};

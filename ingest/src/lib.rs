@@ -1,0 +1,3 @@
+//! Streams: rows that arrive one by one, are held in memory, and can be queried at once.
+
+pub mod hot;
