@@ -1,3 +1,4 @@
 //! Streams: rows that arrive one by one, are held in memory, and can be queried at once.
 
 pub mod hot;
+pub mod stream;

@@ -14,6 +14,8 @@ const SCHEMA: &str = "catalog/schema/";
 const TABLE: &str = "catalog/table/";
 const VERSION: &str = "catalog/version";
 const SECRET: &str = "cluster/secret";
+const STREAM_OWNER: &str = "stream/owner/";
+const STREAM_MANIFEST: &str = "stream/manifest/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -32,6 +34,10 @@ pub enum Key {
     CatalogVersion,
     /// The key that signs result tickets, made by the first scheduler and shared by all.
     ClusterSecret,
+    /// Who takes the rows of a stream. Every claim writes it, so that its revision tells whether a claim still holds.
+    StreamOwner { id: String },
+    /// Which rows of a stream are sealed, and where.
+    StreamManifest { id: String },
 }
 
 impl Key {
@@ -44,6 +50,8 @@ impl Key {
             }
             Key::CatalogVersion => VERSION.to_owned(),
             Key::ClusterSecret => SECRET.to_owned(),
+            Key::StreamOwner { id } => format!("{STREAM_OWNER}{}", percent::encode(id)),
+            Key::StreamManifest { id } => format!("{STREAM_MANIFEST}{}", percent::encode(id)),
         }
     }
 
@@ -64,6 +72,12 @@ impl Key {
         }
         if let Some(schema) = text.strip_prefix(SCHEMA) {
             return Some(Key::CatalogSchema { schema: percent::decode(schema)? });
+        }
+        if let Some(id) = text.strip_prefix(STREAM_OWNER) {
+            return Some(Key::StreamOwner { id: percent::decode(id)? });
+        }
+        if let Some(id) = text.strip_prefix(STREAM_MANIFEST) {
+            return Some(Key::StreamManifest { id: percent::decode(id)? });
         }
         let (schema, table) = text.strip_prefix(TABLE)?.split_once('/')?;
         Some(Key::CatalogTable { schema: percent::decode(schema)?, table: percent::decode(table)? })
@@ -113,6 +127,8 @@ mod tests {
             any::<(String, String)>().prop_map(|(schema, table)| Key::CatalogTable { schema, table }),
             Just(Key::CatalogVersion),
             Just(Key::ClusterSecret),
+            any::<String>().prop_map(|id| Key::StreamOwner { id }),
+            any::<String>().prop_map(|id| Key::StreamManifest { id }),
         ]
     }
 
@@ -125,6 +141,8 @@ mod tests {
         assert_eq!(table("a/b", "").encode(), "catalog/table/a%2Fb/");
         assert_eq!(Key::CatalogVersion.encode(), "catalog/version");
         assert_eq!(Key::ClusterSecret.encode(), "cluster/secret");
+        assert_eq!(Key::StreamOwner { id: "a/1".into() }.encode(), "stream/owner/a%2F1");
+        assert_eq!(Key::StreamManifest { id: "1".into() }.encode(), "stream/manifest/1");
     }
 
     #[test]
@@ -152,7 +170,9 @@ mod tests {
             let within = |prefix: KeyPrefix| key.encode().starts_with(&prefix.encode());
             prop_assert_eq!(within(KeyPrefix::Schemas), matches!(key, Key::CatalogSchema { .. }));
             prop_assert_eq!(within(KeyPrefix::Tables), matches!(key, Key::CatalogTable { .. }));
-            prop_assert_eq!(within(KeyPrefix::Catalog), key != Key::ClusterSecret);
+            let of_catalog =
+                matches!(key, Key::CatalogSchema { .. } | Key::CatalogTable { .. } | Key::CatalogVersion);
+            prop_assert_eq!(within(KeyPrefix::Catalog), of_catalog);
             let schema = match &key {
                 Key::CatalogTable { schema, .. } => schema.clone(),
                 _ => other.clone(),

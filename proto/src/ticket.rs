@@ -262,7 +262,8 @@ mod tests {
             forged[index] ^= 1;
             assert!(signer.verify_query(&forged, SystemTime::now()).is_err(), "byte {index}");
         }
-        let signed = signer.sign_plan(&plan());
+        let plan = plan();
+        let signed = signer.sign_plan(&plan);
         for index in 0..signed.len() {
             let mut forged = signed.to_vec();
             forged[index] ^= 1;
@@ -271,7 +272,7 @@ mod tests {
                 "byte {index}"
             );
         }
-        assert_eq!(verify_plan(&signer.public_key(), &signed, SystemTime::now()).unwrap(), plan());
+        assert_eq!(verify_plan(&signer.public_key(), &signed, SystemTime::now()).unwrap(), plan);
     }
 
     #[test]

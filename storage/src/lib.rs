@@ -8,3 +8,4 @@ mod listing;
 mod local;
 pub mod policy;
 pub mod registry;
+pub mod streams;

@@ -25,9 +25,11 @@ pub fn cache_dir() -> PathBuf {
     directory.canonicalize().unwrap()
 }
 
-/// The repository's root.
+/// The repository's root. The runner says where that is now: a build directory that several checkouts share may hold this
+/// crate as another of them built it.
 pub fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    let crate_dir = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(crate_dir).join("..").canonicalize().unwrap()
 }
 
 /// `target/debug` of a test that runs as `target/debug/deps/name-hash`.

@@ -2,6 +2,8 @@
 
 mod read;
 mod run;
+#[cfg(test)]
+pub(crate) mod samples;
 
 use std::sync::Arc;
 
@@ -119,6 +121,19 @@ impl Hot {
         }
     }
 
+    /// Drops rows from `place` on; snapshots keep what they have.
+    pub fn truncate(&mut self, place: u64) {
+        while let Some(run) = self.runs.pop_if(|run| run.to() > place) {
+            self.bytes -= run.bytes();
+            if let Some(kept) = run.first(place) {
+                self.bytes += kept.bytes();
+                self.runs.push(Arc::new(kept));
+                break;
+            }
+        }
+        self.end = self.end.min(place);
+    }
+
     /// Rows `from..to`, as far as they are held. Costs a reference count a run.
     pub fn snapshot(&self, from: u64, to: u64) -> HotSnapshot {
         let first = self.runs.partition_point(|run| run.to() <= from);
@@ -149,29 +164,12 @@ fn tier(rows: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{AsArray, Int64Array, StringArray};
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
 
+    use super::samples::{rows, schema};
     use super::*;
-
-    pub(super) fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![
-            Field::new("id", DataType::Int64, false),
-            Field::new("text", DataType::Utf8, true),
-        ]))
-    }
-
-    /// Rows whose `id` is their place.
-    pub(super) fn rows(from: u64, count: usize) -> RecordBatch {
-        let ids: Vec<i64> = (from..from + count as u64).map(|id| id as i64).collect();
-        let texts: Vec<Option<String>> =
-            ids.iter().map(|id| (id % 3 != 0).then(|| format!("row {id}"))).collect();
-        let columns = [Arc::new(Int64Array::from(ids)) as _, Arc::new(StringArray::from(texts)) as _];
-        RecordBatch::try_new(schema(), columns.into()).unwrap()
-    }
 
     fn ids(snapshot: &HotSnapshot) -> Vec<i64> {
         let parts = snapshot.runs.iter().filter_map(|run| run.part(snapshot.from, snapshot.to));
@@ -255,6 +253,8 @@ mod tests {
             }
             let (one, other) = ((hot.end() as f64 * cuts.0) as u64, (hot.end() as f64 * cuts.1) as u64);
             let (from, to) = (one.min(other), one.max(other));
+            hot.truncate(to);
+            prop_assert_eq!(hot.end(), to);
             let snapshot = hot.snapshot(from, to);
             prop_assert!(snapshot.is_whole());
             prop_assert_eq!(ids(&snapshot), (from as i64..to as i64).collect::<Vec<_>>());

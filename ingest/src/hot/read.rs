@@ -111,7 +111,7 @@ mod tests {
     use futures::TryStreamExt;
 
     use super::super::Hot;
-    use super::super::tests::{rows, schema};
+    use super::super::samples::{rows, schema};
     use super::*;
 
     /// Runs of a thousand rows.

@@ -39,6 +39,12 @@ impl Run {
         Ok(Some(Self::new(first.from, batch)?))
     }
 
+    /// The rows before `place`; `None` when that is none. Nothing is copied, and the range stays that of all rows.
+    pub fn first(&self, place: u64) -> Option<Self> {
+        let batch = self.part(self.from, place)?;
+        Some(Self { from: self.from, batch, bytes: self.bytes, ranges: self.ranges.clone() })
+    }
+
     pub fn from(&self) -> u64 {
         self.from
     }

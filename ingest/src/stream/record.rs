@@ -1,0 +1,195 @@
+//! What one record of the log holds: the rows of one group of frames.
+//!
+//! ```text
+//! version u8 | generation u64 | place u64 | number u64 | length of producer u8 | producer
+//!            | length of message u32 | message | body
+//! ```
+//!
+//! Integers are little endian. Message and body are an Arrow IPC record batch; its schema is the stream's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::read_record_batch;
+use arrow::ipc::root_as_message;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use bytes::Bytes;
+use thiserror::Error;
+
+const VERSION: u8 = 1;
+/// Where the generation and the place stand, which are known last.
+const GENERATION: std::ops::Range<usize> = 1..9;
+const PLACE: std::ops::Range<usize> = 9..17;
+/// Bytes that a producer's name may have.
+pub const MAX_PRODUCER: usize = u8::MAX as usize;
+
+/// Why a record cannot be written or read.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    #[error("a record of version {0} was written by a later version of Polarway")]
+    Version(u8),
+    #[error("a record ends too early")]
+    Short,
+    #[error("a record holds what no writer writes: {0}")]
+    Malformed(&'static str),
+    #[error("the name of a producer has more than {MAX_PRODUCER} bytes")]
+    LongProducer,
+    #[error("the rows of a record cannot be encoded or decoded: {0}")]
+    Rows(#[from] arrow::error::ArrowError),
+}
+
+/// Who sent a group of frames, and the number of its last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    pub producer: Arc<str>,
+    pub number: u64,
+}
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub generation: u64,
+    /// Place of the first row in the stream.
+    pub place: u64,
+    pub sender: Option<Sender>,
+    pub rows: RecordBatch,
+}
+
+/// A record whose place is not known yet, so that its rows are encoded before anybody waits for it.
+#[derive(Debug)]
+pub struct Draft(Vec<u8>);
+
+impl Draft {
+    pub fn new(rows: &RecordBatch, sender: Option<&Sender>) -> Result<Self, RecordError> {
+        let producer = sender.map_or("", |sender| &sender.producer);
+        let length = u8::try_from(producer.len()).map_err(|_| RecordError::LongProducer)?;
+        let (_, encoded) = IpcDataGenerator::default().encode(
+            rows,
+            &mut DictionaryTracker::new(true),
+            &IpcWriteOptions::default(),
+            &mut IpcWriteContext::default(),
+        )?;
+        let message = u32::try_from(encoded.ipc_message.len())
+            .map_err(|_| RecordError::Malformed("a message beyond 4 GiB"))?;
+        let mut bytes =
+            Vec::with_capacity(30 + producer.len() + encoded.ipc_message.len() + encoded.arrow_data.len());
+        bytes.push(VERSION);
+        bytes.extend([0; 16]);
+        bytes.extend(sender.map_or(0, |sender| sender.number).to_le_bytes());
+        bytes.push(length);
+        bytes.extend(producer.as_bytes());
+        bytes.extend(message.to_le_bytes());
+        bytes.extend(encoded.ipc_message);
+        bytes.extend(encoded.arrow_data);
+        Ok(Self(bytes))
+    }
+
+    pub fn placed(mut self, generation: u64, place: u64) -> Bytes {
+        if let Some(bytes) = self.0.get_mut(GENERATION) {
+            bytes.copy_from_slice(&generation.to_le_bytes());
+        }
+        if let Some(bytes) = self.0.get_mut(PLACE) {
+            bytes.copy_from_slice(&place.to_le_bytes());
+        }
+        self.0.into()
+    }
+}
+
+impl Record {
+    pub fn read(bytes: &[u8], schema: &SchemaRef) -> Result<Self, RecordError> {
+        let mut rest = bytes;
+        let [version] = take(&mut rest)?;
+        if version != VERSION {
+            return Err(RecordError::Version(version));
+        }
+        let generation = u64::from_le_bytes(take(&mut rest)?);
+        let place = u64::from_le_bytes(take(&mut rest)?);
+        let number = u64::from_le_bytes(take(&mut rest)?);
+        let [length] = take(&mut rest)?;
+        let producer = std::str::from_utf8(part(&mut rest, length as usize)?)
+            .map_err(|_| RecordError::Malformed("a producer that is not text"))?;
+        let sender = (!producer.is_empty()).then(|| Sender { producer: producer.into(), number });
+        let length = u32::from_le_bytes(take(&mut rest)?);
+        let message = root_as_message(part(&mut rest, length as usize)?)
+            .map_err(|_| RecordError::Malformed("a message that Arrow does not know"))?;
+        // Arrow's reader takes it for granted.
+        if message.bodyLength() != rest.len() as i64 {
+            return Err(RecordError::Short);
+        }
+        let batch = message.header_as_record_batch().ok_or(RecordError::Malformed("no rows"))?;
+        let rows = read_record_batch(
+            &Buffer::from(rest),
+            batch,
+            Arc::clone(schema),
+            &HashMap::new(),
+            None,
+            &message.version(),
+        )?;
+        Ok(Self { generation, place, sender, rows })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], RecordError> {
+    let (taken, left) = rest.split_first_chunk::<N>().ok_or(RecordError::Short)?;
+    *rest = left;
+    Ok(*taken)
+}
+
+fn part<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], RecordError> {
+    let (taken, left) = rest.split_at_checked(length).ok_or(RecordError::Short)?;
+    *rest = left;
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::hot::samples::{rows, schema};
+
+    fn sender() -> Sender {
+        Sender { producer: "a producer".into(), number: 42 }
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        for (sender, count) in [(None, 3), (Some(sender()), 1000), (Some(sender()), 0)] {
+            let rows = rows(10, count);
+            let bytes = Draft::new(&rows, sender.as_ref()).unwrap().placed(7, 1 << 40);
+            let record = Record::read(&bytes, &schema()).unwrap();
+            assert_eq!(record, Record { generation: 7, place: 1 << 40, sender, rows });
+        }
+    }
+
+    /// What is a slice of something large is written alone.
+    #[test]
+    fn only_the_groups_own_rows_are_written() {
+        let slice = rows(0, 100_000).slice(50_000, 10);
+        let bytes = Draft::new(&slice, None).unwrap().placed(0, 0);
+        assert!(bytes.len() < 2000, "{} bytes", bytes.len());
+        assert_eq!(Record::read(&bytes, &schema()).unwrap().rows, slice);
+    }
+
+    #[test]
+    fn a_long_name_is_refused() {
+        let sender = Sender { producer: "p".repeat(256).into(), number: 1 };
+        assert!(matches!(Draft::new(&rows(0, 1), Some(&sender)), Err(RecordError::LongProducer)));
+    }
+
+    proptest! {
+        /// The log's checksums find damage first; this is about what passed them.
+        #[test]
+        fn damage_is_an_error_and_not_a_panic(cut in 0usize..400, at in 0usize..30, with: u8) {
+            let whole = Draft::new(&rows(0, 5), Some(&sender())).unwrap().placed(1, 2).to_vec();
+            let short = &whole[..cut.min(whole.len() - 1)];
+            prop_assert!(Record::read(short, &schema()).is_err());
+            let mut changed = whole;
+            changed[at] ^= with;
+            let _ = Record::read(&changed, &schema());
+        }
+    }
+}
