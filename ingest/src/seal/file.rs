@@ -1,0 +1,90 @@
+//! Files of sealed rows, as bytes.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use polarway_storage::streams::EventRange;
+use thiserror::Error;
+
+use super::split::{Layout, Share};
+
+/// Why rows cannot be made into files.
+#[derive(Debug, Error)]
+pub enum SealError {
+    #[error("rows cannot be sorted: {0}")]
+    Sort(#[from] arrow::error::ArrowError),
+    #[error("rows cannot be written as Parquet: {0}")]
+    Write(#[from] ParquetError),
+}
+
+/// How files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileOptions {
+    pub layout: Layout,
+    /// Rows of a row group; a scan reads or skips a group as a whole.
+    pub group_rows: usize,
+}
+
+/// A file that is ready to be put where sealed rows are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealedFile {
+    /// Below the directory of data: empty, or `day=2026-11-25`.
+    pub directory: String,
+    pub rows: u64,
+    pub events: Option<EventRange>,
+    pub content: Bytes,
+}
+
+/// The files of the rows in `batches`. Takes processor time in proportion to them, and memory for a copy and for the files.
+pub fn seal(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    options: FileOptions,
+) -> Result<Vec<SealedFile>, SealError> {
+    options.layout.split(schema, batches)?.into_iter().map(|share| write(schema, share, options)).collect()
+}
+
+fn write(schema: &SchemaRef, share: Share, options: FileOptions) -> Result<SealedFile, SealError> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_row_count(Some(options.group_rows))
+        .build();
+    let mut content = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut content, schema.clone(), Some(properties))?;
+    writer.write(&share.rows)?;
+    writer.close()?;
+    Ok(SealedFile {
+        directory: share.directory,
+        rows: share.rows.num_rows() as u64,
+        events: share.events,
+        content: content.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::compute::concat_batches;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::hot::samples::{rows, schema};
+
+    #[test]
+    fn a_file_holds_its_rows_in_groups_with_statistics() {
+        let batches = [rows(0, 1500), rows(1500, 700)];
+        let options = FileOptions { layout: Layout::Arrival, group_rows: 1000 };
+        let files = seal(&schema(), &batches, options).unwrap();
+        let [file] = files.as_slice() else { panic!("{} files", files.len()) };
+        assert_eq!((file.rows, file.directory.as_str()), (2200, ""));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file.content.clone()).unwrap();
+        assert_eq!(reader.schema().fields(), schema().fields());
+        assert_eq!(reader.metadata().num_row_groups(), 3);
+        assert!(reader.metadata().row_group(1).column(0).statistics().is_some());
+        let read: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+        assert_eq!(concat_batches(&schema(), &read).unwrap(), rows(0, 2200));
+    }
+}

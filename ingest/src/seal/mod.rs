@@ -1,0 +1,7 @@
+//! From rows in memory to files of sealed rows.
+
+mod file;
+mod split;
+
+pub use file::{FileOptions, SealedFile, seal};
+pub use split::Layout;
