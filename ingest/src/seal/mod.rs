@@ -3,5 +3,5 @@
 mod file;
 mod split;
 
-pub use file::{FileOptions, SealedFile, seal};
+pub use file::{FileOptions, SealError, SealedFile, seal};
 pub use split::Layout;

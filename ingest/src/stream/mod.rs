@@ -1,11 +1,18 @@
 //! A stream as its owner holds it.
 
+mod live;
+mod options;
+mod places;
 mod producers;
 mod record;
 mod replay;
 mod state;
+#[cfg(test)]
+mod tests;
 
+pub use live::{Appended, Durability, Following, Live, LiveError, View};
+pub use options::{SealPolicy, StreamOptions};
 pub use producers::Producers;
-pub use record::{Draft, Record, RecordError, Sender};
+pub use record::{Draft, MAX_PRODUCER, Record, RecordError, Sender};
 pub use replay::{Replay, ReplayError};
 pub use state::{Fate, FrameRows, Progress, State, Taken};

@@ -1,0 +1,479 @@
+//! An open stream: takes rows, hands them to the log, seals them, and lets queries see all of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
+use parking_lot::Mutex;
+use polarway_storage::streams::{Committed, Manifest, Ownership, Segment, StreamError};
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::options::{StreamOptions, Unsealed};
+use super::places::Places;
+use super::producers::Producers;
+use super::record::{Draft, Record, RecordError, Sender};
+use super::replay::Replay;
+use super::state::{Fate, FrameRows, Progress, State, Taken};
+use crate::hot::HotSnapshot;
+use crate::seal::{FileOptions, SealError, SealedFile, seal};
+use crate::wal::{Ticket, Wal, WalError, WalOptions};
+
+/// Groups that are on their way to the log at the same time.
+const QUEUE: usize = 1024;
+const LOG_SEGMENT: u64 = 64 << 20;
+const GROUP_ROWS: usize = 128 << 10;
+/// How often it is looked whether there is something to seal or to forget.
+const TICK: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why a stream cannot be opened, or does not take rows.
+#[derive(Debug, Error)]
+pub enum LiveError {
+    #[error("the log of stream `{stream}` cannot be used: {source}")]
+    Log { stream: String, source: WalError },
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("rows do not fit the stream: {0}")]
+    Rows(#[from] DataFusionError),
+    #[error("rows cannot be sealed: {0}")]
+    Seal(#[from] SealError),
+    #[error(transparent)]
+    Sealed(#[from] StreamError),
+    /// Rows that were taken are not in the log and are no longer in the stream; they may be sent again.
+    #[error("rows were taken back, since the log of stream `{stream}` failed")]
+    TakenBack { stream: String },
+    #[error("stream `{stream}` is closed")]
+    Closed { stream: String },
+    #[error("a step of stream `{stream}` ended without an answer: {cause}")]
+    Lost { stream: String, cause: String },
+}
+
+/// How far rows have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// In memory; queries see them.
+    Received,
+    /// In the log, on disk.
+    Wal,
+    /// In a file of the object store.
+    ObjectStore,
+}
+
+/// Where the rows of a group are, or where those lie that were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    generation: u64,
+    to: u64,
+    /// Rows that are new.
+    pub rows: usize,
+}
+
+/// What a query sees: the sealed rows up to a place, and those in memory from there on.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub manifest: Arc<Manifest>,
+    pub hot: HotSnapshot,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    sealed: Arc<Committed>,
+    places: Places,
+    /// Since when there are rows that are not sealed.
+    unsealed_since: Option<Instant>,
+    /// Rows before the place may leave memory at the time.
+    leaving: Vec<(Instant, u64)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Standing {
+    progress: Progress,
+    sealed: u64,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Live {
+    options: StreamOptions,
+    inner: Mutex<Inner>,
+    log: Wal,
+    ownership: Ownership,
+    standing: watch::Sender<Standing>,
+    written: mpsc::Sender<Written>,
+    room: Notify,
+    closed: CancellationToken,
+}
+
+/// A group that the log was given.
+#[derive(Debug)]
+struct Written {
+    ticket: Ticket,
+    taken: Taken,
+    bytes: usize,
+}
+
+/// The work that goes on beside: [`Live::follow`] and [`Live::keep`] have to run as long as the stream is open.
+#[derive(Debug)]
+pub struct Following(mpsc::Receiver<Written>);
+
+impl Live {
+    /// Opens the stream: what was sealed, and over it what the log holds.
+    pub async fn open(
+        options: StreamOptions,
+        ownership: Ownership,
+    ) -> Result<(Arc<Self>, Following), LiveError> {
+        let sealed = ownership.load().await?;
+        let (name, schema) = (options.name.clone(), Arc::clone(&options.schema));
+        let log = WalOptions {
+            directory: options.log.clone(),
+            segment_bytes: LOG_SEGMENT.min(options.log_limit / 4),
+            max_bytes: options.log_limit,
+            queue: QUEUE,
+        };
+        let (from, producers) = (sealed.manifest.sealed_to, producers(&sealed.manifest));
+        let opened = tokio::task::spawn_blocking(move || {
+            let mut replay = Replay::new(Arc::clone(&schema), from, producers);
+            let mut places = Places::default();
+            let taken = Wal::open(log, |position, bytes| {
+                let record = Record::read(bytes, &schema).map_err(WalError::replay)?;
+                let to = record.place + record.rows.num_rows() as u64;
+                if replay.take(record).map_err(WalError::replay)? {
+                    places.note(to, position.after(bytes.len()));
+                }
+                Ok(())
+            });
+            taken.map(|(log, recovered)| (log, recovered, replay.finish(), places))
+        })
+        .await;
+        let lost = |cause: tokio::task::JoinError| LiveError::Lost {
+            stream: name.clone(),
+            cause: cause.to_string(),
+        };
+        let fault = |source| LiveError::Log { stream: name.clone(), source };
+        let (log, recovered, state, places) = opened.map_err(lost)?.map_err(fault)?;
+        let rows = state.hot().end() - sealed.manifest.sealed_to;
+        tracing::info!(stream = options.name, rows, torn_bytes = recovered.torn_bytes, "opened");
+        let (written, follow) = mpsc::channel(QUEUE);
+        let standing = Standing { progress: state.progress().clone(), sealed: sealed.manifest.sealed_to };
+        let inner = Inner {
+            unsealed_since: (rows > 0).then(Instant::now),
+            state,
+            sealed: Arc::new(sealed),
+            places,
+            leaving: vec![],
+        };
+        let live = Self {
+            options,
+            inner: Mutex::new(inner),
+            log,
+            ownership,
+            standing: watch::Sender::new(standing),
+            written,
+            room: Notify::new(),
+            closed: CancellationToken::new(),
+        };
+        Ok((Arc::new(live), Following(follow)))
+    }
+
+    pub fn options(&self) -> &StreamOptions {
+        &self.options
+    }
+
+    /// The last number of a producer whose rows are in the log.
+    pub fn last(&self, producer: &str) -> u64 {
+        self.inner.lock().state.last_durable(producer)
+    }
+
+    /// Bytes of rows in memory.
+    pub fn hot_bytes(&self) -> usize {
+        self.inner.lock().state.hot().bytes()
+    }
+
+    /// Bytes of the log on disk.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.used_bytes()
+    }
+
+    /// All rows, as they are at this moment.
+    pub fn view(&self) -> View {
+        let inner = self.inner.lock();
+        let manifest = Arc::new(inner.sealed.manifest.clone());
+        let hot = inner.state.snapshot(manifest.sealed_to, inner.state.hot().end());
+        View { manifest, hot }
+    }
+
+    /// Takes the rows of a group of frames, without those that are there already. Waits while there is no room.
+    ///
+    /// # Errors
+    /// [`LiveError::Rows`] when they do not fit; [`LiveError::Log`] when the log takes none now; [`LiveError::Closed`].
+    pub async fn append(
+        &self,
+        rows: RecordBatch,
+        producer: Option<&Arc<str>>,
+        frames: &[FrameRows],
+    ) -> Result<Appended, LiveError> {
+        let mut rows = RecordBatch::try_new(Arc::clone(&self.options.schema), rows.columns().to_vec())
+            .map_err(DataFusionError::from)?;
+        let mut frames = frames;
+        loop {
+            self.wait_for_room().await?;
+            let number = frames.last().map_or(0, |frame| frame.number);
+            let sender = producer.map(|producer| Sender { producer: Arc::clone(producer), number });
+            let draft = Draft::new(&rows, sender.as_ref())?;
+            let follow = self.written.reserve().await.map_err(|_| self.is_closed())?;
+            let permit = self.log.reserve().await.map_err(|source| self.log_fault(source))?;
+            let mut inner = self.inner.lock();
+            let known = producer.map_or(0, |producer| inner.state.known(producer, frames));
+            if known > 0 {
+                let (skipped, rest) = frames.split_at_checked(known).unwrap_or((frames, &[]));
+                let count: usize = skipped.iter().map(|frame| frame.rows).sum();
+                rows = rows.slice(count, rows.num_rows() - count);
+                frames = rest;
+                if frames.is_empty() {
+                    // What is there may still be on its way to the log.
+                    let (generation, to) = inner.state.next();
+                    return Ok(Appended { generation, to, rows: 0 });
+                }
+                continue;
+            }
+            let (generation, place) = inner.state.next();
+            let record = draft.placed(generation, place);
+            let bytes = record.len();
+            let ticket = permit.enqueue(record).map_err(|source| self.log_fault(source))?;
+            let count = rows.num_rows();
+            let taken = inner.state.take(rows, sender)?;
+            inner.unsealed_since.get_or_insert_with(Instant::now);
+            let appended = Appended { generation, to: taken.to, rows: count };
+            follow.send(Written { ticket, taken, bytes });
+            return Ok(appended);
+        }
+    }
+
+    /// Waits until what was appended, and all before it, has come so far.
+    ///
+    /// # Errors
+    /// [`LiveError::TakenBack`] when the log failed; [`LiveError::Closed`].
+    pub async fn reached(&self, appended: Appended, durability: Durability) -> Result<(), LiveError> {
+        if durability == Durability::Received {
+            return Ok(());
+        }
+        let mut standing = self.standing.subscribe();
+        loop {
+            {
+                let now = standing.borrow_and_update();
+                match now.progress.fate(appended.generation, appended.to) {
+                    Fate::TakenBack => {
+                        return Err(LiveError::TakenBack { stream: self.options.name.clone() });
+                    }
+                    Fate::Durable if durability == Durability::Wal || now.sealed >= appended.to => {
+                        return Ok(());
+                    }
+                    Fate::Durable | Fate::Open => {}
+                }
+            }
+            tokio::select! {
+                changed = standing.changed() => changed.map_err(|_| self.is_closed())?,
+                () = self.closed.cancelled() => return Err(self.is_closed()),
+            }
+        }
+    }
+
+    async fn wait_for_room(&self) -> Result<(), LiveError> {
+        loop {
+            let room = self.room.notified();
+            if self.closed.is_cancelled() {
+                return Err(self.is_closed());
+            }
+            if self.inner.lock().state.hot().bytes() < self.options.hot_limit {
+                return Ok(());
+            }
+            tokio::select! {
+                () = room => {}
+                () = self.closed.cancelled() => {}
+            }
+        }
+    }
+
+    /// Notes what the log has written, until the stream is closed.
+    pub async fn follow(&self, following: Following) {
+        let Following(mut written) = following;
+        loop {
+            tokio::select! {
+                biased;
+                group = written.recv() => match group {
+                    Some(group) => self.settle(group).await,
+                    None => return,
+                },
+                () = self.closed.cancelled() => break,
+            }
+        }
+        while let Ok(group) = written.try_recv() {
+            self.settle(group).await;
+        }
+    }
+
+    async fn settle(&self, Written { ticket, taken, bytes }: Written) {
+        let outcome = ticket.await;
+        let mut inner = self.inner.lock();
+        match outcome {
+            Ok(position) => {
+                if inner.state.written(&taken) {
+                    inner.places.note(taken.to, position.after(bytes));
+                }
+            }
+            Err(error) => {
+                if inner.state.failed(&taken) {
+                    tracing::warn!(stream = self.options.name, %error, from = taken.from, "rows were taken back");
+                }
+            }
+        }
+        self.publish(&inner);
+    }
+
+    fn publish(&self, inner: &Inner) {
+        let standing =
+            Standing { progress: inner.state.progress().clone(), sealed: inner.sealed.manifest.sealed_to };
+        self.standing.send_if_modified(|last| {
+            let changed = *last != standing;
+            *last = standing;
+            changed
+        });
+    }
+
+    /// Seals and forgets rows as they become due, until the stream is closed.
+    pub async fn keep(&self) {
+        while !self.closed.is_cancelled() {
+            self.forget(Instant::now());
+            let pause = match self.seal_due(Instant::now()).await {
+                Ok(true) => continue,
+                Ok(false) => TICK,
+                Err(LiveError::Sealed(error @ StreamError::Fenced { .. })) => {
+                    tracing::warn!(stream = self.options.name, %error, "another process has taken the stream over");
+                    self.closed.cancel();
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(stream = self.options.name, %error, "not sealed; it will be tried again");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.closed.cancelled() => {}
+            }
+        }
+    }
+
+    /// Seals if it is due; whether it was.
+    pub async fn seal_due(&self, now: Instant) -> Result<bool, LiveError> {
+        let due = {
+            let inner = self.inner.lock();
+            let sealed = inner.sealed.manifest.sealed_to;
+            let rows = inner.state.progress().durable.saturating_sub(sealed);
+            let bytes = inner.state.hot().bytes() as u64;
+            let age =
+                inner.unsealed_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+            // Rows that have to leave for others to come are due in any case.
+            bytes >= self.options.hot_limit as u64 || self.options.seal.is_due(Unsealed { rows, bytes, age })
+        };
+        if due { self.seal().await } else { Ok(false) }
+    }
+
+    /// Seals all rows that the log has; whether there were any.
+    pub async fn seal(&self) -> Result<bool, LiveError> {
+        let (current, hot, producers) = {
+            let mut inner = self.inner.lock();
+            let (from, to) = (inner.sealed.manifest.sealed_to, inner.state.progress().durable);
+            if from >= to {
+                return Ok(false);
+            }
+            inner.state.hot_mut().mark(to);
+            let producers = inner.state.durable_producers().iter();
+            let producers = producers.map(|(producer, last)| (producer.to_owned(), last)).collect();
+            (Arc::clone(&inner.sealed), inner.state.snapshot(from, to), producers)
+        };
+        let (from, to) = (hot.from, hot.to);
+        let segments = self.put(hot).await?;
+        let next = current.manifest.sealed(segments, to, producers);
+        let committed = self.ownership.commit(&current, next).await?;
+        let position = {
+            let mut inner = self.inner.lock();
+            let inner = &mut *inner;
+            let now = Instant::now();
+            inner.sealed = Arc::new(committed);
+            inner.leaving.push((now + self.options.grace, to));
+            inner.unsealed_since = (inner.state.hot().end() > to).then_some(now);
+            self.publish(inner);
+            inner.places.up_to(to)
+        };
+        self.forget(Instant::now());
+        tracing::debug!(stream = self.options.name, from, to, "sealed");
+        if let Some(position) = position {
+            self.log.trim(position).await.map_err(|source| self.log_fault(source))?;
+        }
+        Ok(true)
+    }
+
+    /// Writes the files of `hot`.
+    async fn put(&self, hot: HotSnapshot) -> Result<Vec<Segment>, LiveError> {
+        let (from, to) = (hot.from, hot.to);
+        let options = FileOptions { layout: self.options.layout, group_rows: GROUP_ROWS };
+        let schema = Arc::clone(&self.options.schema);
+        let sealing = tokio::task::spawn_blocking(move || {
+            let batches: Vec<RecordBatch> = hot.runs.iter().filter_map(|run| run.part(from, to)).collect();
+            seal(&schema, &batches, options)
+        });
+        let lost = |cause: tokio::task::JoinError| LiveError::Lost {
+            stream: self.options.name.clone(),
+            cause: cause.to_string(),
+        };
+        let files = sealing.await.map_err(lost)??;
+        let mut segments = Vec::with_capacity(files.len());
+        for SealedFile { directory, rows, events, content } in files {
+            let separator = if directory.is_empty() { "" } else { "/" };
+            let epoch = self.ownership.epoch();
+            let path = format!("data/{directory}{separator}{from:020}-{to:020}-{epoch}.parquet");
+            // Left by a try of this owner that did not end in a commit, so that no manifest names it.
+            self.ownership.store().remove(&path).await.map_err(StreamError::from)?;
+            let bytes = self.ownership.store().create(&path, content).await.map_err(StreamError::from)?.bytes;
+            segments.push(Segment { path, from, to, rows, bytes, events });
+        }
+        Ok(segments)
+    }
+
+    /// Lets sealed rows leave memory whose time has come, or that others need the room of.
+    fn forget(&self, now: Instant) {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let tight = inner.state.hot().bytes() >= self.options.hot_limit / 2;
+        let gone = inner.leaving.iter().filter(|(at, _)| tight || *at <= now).map(|(_, place)| *place).max();
+        if let Some(place) = gone {
+            inner.leaving.retain(|(_, to)| *to > place);
+            inner.state.hot_mut().release(place);
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Takes no more rows; those that were taken are in the log when this returns.
+    pub async fn close(&self) -> Result<(), LiveError> {
+        self.closed.cancel();
+        self.room.notify_waiters();
+        self.log.close().await.map_err(|source| self.log_fault(source))
+    }
+
+    fn is_closed(&self) -> LiveError {
+        LiveError::Closed { stream: self.options.name.clone() }
+    }
+
+    fn log_fault(&self, source: WalError) -> LiveError {
+        LiveError::Log { stream: self.options.name.clone(), source }
+    }
+}
+
+fn producers(manifest: &Manifest) -> Producers {
+    manifest.producers.iter().map(|(producer, last)| (producer.as_str(), *last)).collect()
+}
