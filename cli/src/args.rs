@@ -131,6 +131,9 @@ pub struct UpArgs {
     /// How many executors share the machine.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub executors: u16,
+    /// Address for WebSocket clients that send rows of streams; without it there are no streams.
+    #[arg(long, value_name = "ADDR")]
+    pub ws_listen: Option<HostPort>,
     #[command(flatten)]
     pub door: DoorArgs,
 }

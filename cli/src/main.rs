@@ -8,6 +8,7 @@ mod interrupt;
 mod ready;
 mod serve;
 mod sql;
+mod streams;
 mod terminal;
 mod tpch;
 

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use polarway_common::Listening;
 
-/// `polarway ROLE ready: grpc=ADDR http=ADDR`; the last part is missing where no HTTP is served.
+/// `polarway ROLE ready: grpc=ADDR http=ADDR ws=ADDR`; the last parts are missing where these are not served.
 pub fn format(role: &str, listening: Listening) -> String {
     let http = listening.http.map_or_else(String::new, |http| format!(" http={http}"));
-    format!("polarway {role} ready: grpc={}{http}", listening.grpc)
+    let ws = listening.ws.map_or_else(String::new, |ws| format!(" ws={ws}"));
+    format!("polarway {role} ready: grpc={}{http}{ws}", listening.grpc)
 }
 
 /// Reads a line that [`format`] made.
@@ -16,7 +17,7 @@ pub fn parse(line: &str) -> Option<Listening> {
     let address = |key: &str| -> Option<SocketAddr> {
         addresses.split(' ').find_map(|part| part.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
     };
-    Some(Listening { grpc: address("grpc")?, http: address("http") })
+    Some(Listening { grpc: address("grpc")?, http: address("http"), ws: address("ws") })
 }
 
 #[cfg(test)]
@@ -25,13 +26,19 @@ mod tests {
 
     #[test]
     fn the_line_names_what_is_served() {
-        let listening =
-            Listening { grpc: "127.0.0.1:50051".parse().unwrap(), http: Some("[::1]:8080".parse().unwrap()) };
+        let listening = Listening {
+            grpc: "127.0.0.1:50051".parse().unwrap(),
+            http: Some("[::1]:8080".parse().unwrap()),
+            ws: None,
+        };
         assert_eq!(format("up", listening), "polarway up ready: grpc=127.0.0.1:50051 http=[::1]:8080");
         assert_eq!(parse(&format("up", listening)), Some(listening));
         let without = Listening { http: None, ..listening };
         assert_eq!(format("executor", without), "polarway executor ready: grpc=127.0.0.1:50051");
         assert_eq!(parse(&format("executor", without)), Some(without));
+        let streams = Listening { ws: Some("127.0.0.1:8081".parse().unwrap()), ..listening };
+        assert!(format("up", streams).ends_with(" http=[::1]:8080 ws=127.0.0.1:8081"));
+        assert_eq!(parse(&format("up", streams)), Some(streams));
     }
 
     #[test]

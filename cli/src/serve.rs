@@ -15,6 +15,7 @@ use crate::allocator;
 use crate::args::{DataArgs, DoorArgs, ExecutorArgs, GlobalArgs, SchedulerArgs, UpArgs};
 use crate::ready;
 use crate::sql::exit;
+use crate::streams::Streams;
 use crate::terminal;
 
 /// What a server may take for its last steps after its drain timeout before it is aborted.
@@ -23,23 +24,28 @@ const MARGIN: Duration = Duration::from_secs(15);
 pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     // Nothing is nearer to the scheduler than its own process.
     let of_command = vec![("scheduler.direct".to_owned(), "local".to_owned())];
-    let config = load(global, of_command, door_settings(&args.door), &args.door.data)?;
+    let mut flags = door_settings(&args.door);
+    flags.extend(setting("ingest.listen", args.ws_listen.as_ref()));
+    let config = load(global, of_command, flags, &args.door.data)?;
     allocator::suit(config.query.resolved_memory_limit());
     let executors = share_machine(&config, usize::from(args.executors));
     let memory = MemoryBudget::new(config.query.resolved_memory_limit().as_usize());
-    run(Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory) }).await
+    let streams = config.ingest.listen.is_some();
+    run(Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory), streams }).await
 }
 
 pub async fn scheduler(args: SchedulerArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let config = load(global, vec![], door_settings(&args.door), &args.door.data)?;
     allocator::suit(config.query.resolved_memory_limit());
-    run(Plan { role: "scheduler", scheduler: Some(config), executors: vec![], memory: None }).await
+    run(Plan { role: "scheduler", scheduler: Some(config), executors: vec![], memory: None, streams: false })
+        .await
 }
 
 pub async fn executor(args: ExecutorArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let config = load(global, vec![], executor_settings(&args), &args.data)?;
     allocator::suit(config.executor_memory_limit());
-    run(Plan { role: "executor", scheduler: None, executors: vec![config], memory: None }).await
+    run(Plan { role: "executor", scheduler: None, executors: vec![config], memory: None, streams: false })
+        .await
 }
 
 type Settings = Vec<(String, String)>;
@@ -118,6 +124,8 @@ struct Plan {
     executors: Vec<Config>,
     /// What they share; without it each has its own by configuration.
     memory: Option<MemoryBudget>,
+    /// Whether the process holds streams.
+    streams: bool,
 }
 
 async fn run(plan: Plan) -> Result<u8, Error> {
@@ -153,6 +161,7 @@ async fn run(plan: Plan) -> Result<u8, Error> {
 
 #[derive(Default)]
 struct Servers {
+    streams: Option<Streams>,
     scheduler: Option<Server>,
     executors: Vec<Server>,
 }
@@ -165,13 +174,25 @@ struct Server {
 
 impl Servers {
     /// Starts everything in `plan` and returns the line that says so. `Err(Some(_))` says why a server did not start.
-    async fn start(&mut self, plan: Plan) -> Result<String, Option<Error>> {
+    async fn start(&mut self, mut plan: Plan) -> Result<String, Option<Error>> {
         let mut front = None;
+        let mut shared = polarway_scheduler::Shared { memory: plan.memory.clone(), ..Default::default() };
+        if plan.streams
+            && let Some(config) = &plan.scheduler
+        {
+            let streams = Streams::start(config).await?;
+            shared.meta = Some(streams.meta());
+            shared.streams = Some(streams.host());
+            let directory = streams.directory();
+            for config in plan.scheduler.iter_mut().chain(&mut plan.executors) {
+                config.storage.allowed.push(directory.clone());
+            }
+            self.streams = Some(streams);
+        }
         if let Some(config) = plan.scheduler {
             let grace = config.scheduler.drain_timeout.get() + MARGIN;
-            let memory = plan.memory.clone();
             let (server, ready) = Server::spawn("scheduler", grace, |stop, ready| {
-                polarway_scheduler::run(config, memory, stop, ready)
+                polarway_scheduler::run(config, shared, stop, ready)
             });
             front = Some(self.scheduler.insert(server).ready(ready).await?);
         }
@@ -181,9 +202,10 @@ impl Servers {
             }
             let grace = config.executor.drain_timeout.get() + MARGIN;
             let memory = plan.memory.clone();
+            let streams = self.streams.as_ref().map(Streams::access);
             let name = config.executor.name.clone().unwrap_or_else(|| "executor".to_owned());
             let (server, ready) = Server::spawn(&name, grace, |stop, ready| {
-                polarway_executor::run(config, memory, stop, ready)
+                polarway_executor::run(config, memory, streams, stop, ready)
             });
             // Kept before it is awaited, so that an interrupted start stops it too.
             self.executors.push(server);
@@ -194,24 +216,34 @@ impl Servers {
                 }
             }
         }
-        let listening = front.ok_or_else(|| Some(Error::internal("there is no server to start")))?;
+        let mut listening = front.ok_or_else(|| Some(Error::internal("there is no server to start")))?;
+        listening.ws = self.streams.as_ref().map(Streams::listening);
         Ok(format!("{}\n", ready::format(plan.role, listening)))
     }
 
     /// Completes when a server has failed.
     async fn failed(&self) {
-        let all = self.scheduler.iter().chain(&self.executors);
-        select_all(all.map(|server| Box::pin(server.supervisor.stopping()))).await;
+        let servers = self.scheduler.iter().chain(&self.executors).map(|server| &server.supervisor);
+        let all = servers.chain(self.streams.iter().map(Streams::supervisor));
+        select_all(all.map(|supervisor| Box::pin(supervisor.stopping()))).await;
     }
 
-    /// Stops the scheduler, whose running queries still need the executors, and then those.
+    /// Stops the doors of streams, then the scheduler, whose running queries still need the executors, then those, and at
+    /// last the streams themselves.
     async fn stop(&self) -> Result<(), Error> {
+        if let Some(streams) = &self.streams {
+            streams.close_door().await?;
+        }
         let scheduler = match &self.scheduler {
             Some(server) => server.stop().await,
             None => Ok(()),
         };
         let executors = join_all(self.executors.iter().map(Server::stop)).await;
-        executors.into_iter().fold(scheduler, Result::and)
+        let streams = match &self.streams {
+            Some(streams) => streams.stop().await,
+            None => Ok(()),
+        };
+        executors.into_iter().fold(scheduler.and(streams), Result::and)
     }
 }
 
@@ -286,8 +318,9 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_everywhere_is_reached_over_loopback() {
-        let at =
-            |address: &str| reachable(Listening { grpc: address.parse().unwrap(), http: None }).to_string();
+        let at = |address: &str| {
+            reachable(Listening { grpc: address.parse().unwrap(), http: None, ws: None }).to_string()
+        };
         assert_eq!(at("0.0.0.0:7"), "127.0.0.1:7");
         assert_eq!(at("[::]:7"), "[::1]:7");
         assert_eq!(at("10.0.0.1:7"), "10.0.0.1:7");
@@ -304,7 +337,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_starts_is_stopped_by_its_token() {
-        let listening = Listening { grpc: "127.0.0.1:1".parse().unwrap(), http: None };
+        let listening = Listening { grpc: "127.0.0.1:1".parse().unwrap(), http: None, ws: None };
         let (server, ready) = Server::spawn("server", MARGIN, |stop, ready| async move {
             let _ = ready.send(listening);
             stop.cancelled().await;

@@ -8,4 +8,6 @@ pub struct Listening {
     pub grpc: SocketAddr,
     /// Absent when no HTTP server was asked for.
     pub http: Option<SocketAddr>,
+    /// Absent where there are no streams.
+    pub ws: Option<SocketAddr>,
 }

@@ -57,6 +57,18 @@ impl Shared {
     }
 }
 
+/// A task's entry among those that run. It goes with the watch over the task, also when the runtime of both ends first.
+struct Running {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.state().running.remove(&self.id);
+    }
+}
+
 impl Supervisor {
     pub fn new() -> Self {
         Self::default()
@@ -83,10 +95,11 @@ impl Supervisor {
         let id = state.next_id;
         state.next_id += 1;
         state.running.insert(id, (name.clone(), task.abort_handle()));
-        let shared = Arc::clone(&self.shared);
+        let running = Running { shared: Arc::clone(&self.shared), id };
         self.shared.tracker.spawn(async move {
             let outcome = task.await;
-            shared.state().running.remove(&id);
+            let shared = Arc::clone(&running.shared);
+            drop(running);
             shared.ended(&name, kind, outcome);
         });
     }
@@ -207,6 +220,21 @@ mod tests {
             token.cancelled().await;
             Ok(())
         }
+    }
+
+    #[test]
+    fn tasks_that_ended_with_their_runtime_hold_nothing_up() {
+        let (theirs, ours) =
+            (tokio::runtime::Runtime::new().unwrap(), tokio::runtime::Runtime::new().unwrap());
+        let supervisor = Supervisor::new();
+        let spawned = supervisor.clone();
+        theirs.block_on(async move {
+            spawned.spawn("endless", TaskKind::Background, std::future::pending());
+        });
+        drop(theirs);
+        let ended =
+            ours.block_on(timeout(Duration::from_secs(60), supervisor.shutdown(Duration::from_secs(30))));
+        assert_eq!(ended.expect("it waits for ever"), Ok(()));
     }
 
     #[tokio::test]

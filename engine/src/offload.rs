@@ -189,8 +189,14 @@ mod tests {
         let cpu = CpuRuntime::new("test-cpu", 1).unwrap();
         let endless =
             "select a.value from range(1000000000) a, range(1000000000) b where a.value < 0 and b.value < 0";
-        let stream = messages(&cpu, work(SessionContext::new(), endless), None);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (made, is_made) = tokio::sync::oneshot::channel();
+        let making = async move {
+            let work = work(SessionContext::new(), endless).await;
+            let _ = made.send(());
+            work
+        };
+        let stream = messages(&cpu, making, None);
+        is_made.await.unwrap();
         drop(stream);
         // The one thread is free again.
         let after = tokio::time::timeout(LIMIT, compute(&cpu, "counting", async { Ok(1) })).await;

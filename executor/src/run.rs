@@ -13,6 +13,7 @@ use datafusion::prelude::SessionConfig;
 use polarway_common::address::url_host;
 use polarway_common::{Config, Error, Listening, Supervisor, TaskKind};
 use polarway_engine::cpu::CpuRuntime;
+use polarway_engine::live::LiveAccess;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::PolarwayOptions;
 use tokio::sync::{Semaphore, oneshot};
@@ -41,13 +42,14 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// Runs an executor until `shutdown`, then drains: running tasks end, and shuffle files stay readable until the jobs
 /// that need them are over or `executor.drain_timeout` has passed. Several servers of one process share `memory`;
-/// without it the executor has a budget of its own by configuration.
+/// without it the executor has a budget of its own by configuration. Its tasks reach the rows of `streams`.
 ///
 /// # Errors
 /// `Configuration` when an address or directory cannot be used; the failure of a critical task.
 pub async fn run(
     config: Config,
     memory: Option<MemoryBudget>,
+    streams: Option<LiveAccess>,
     shutdown: CancellationToken,
     ready: oneshot::Sender<Listening>,
 ) -> Result<(), Error> {
@@ -70,7 +72,11 @@ pub async fn run(
     let cpu = Arc::new(CpuRuntime::new("polarway-task", slots as usize)?);
     let ledger = Arc::new(Ledger::default());
     let functions = Arc::new(all_functions());
-    let base_config = SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default());
+    let mut base_config =
+        SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default());
+    if let Some(streams) = streams {
+        base_config.set_extension(Arc::new(streams));
+    }
     let (reports, report_queue) = report::channel();
     let work_path = work_dir.path().to_string_lossy().into_owned();
     let scheduler = options.scheduler.to_string();
@@ -180,7 +186,7 @@ pub async fn run(
     };
     supervisor.spawn("heartbeat", TaskKind::Critical, heart.clone().beat(stop.clone()));
     tracing::info!(%id, %grpc, slots, memory = %memory_limit, scheduler = heart.scheduler, "executor is listening");
-    let _ = ready.send(Listening { grpc, http });
+    let _ = ready.send(Listening { grpc, http, ws: None });
 
     tokio::select! {
         () = shutdown.cancelled() => {

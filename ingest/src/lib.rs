@@ -1,7 +1,17 @@
-//! Streams: rows that arrive one by one, are held in memory, and can be queried at once.
+//! Streams: rows that arrive over WebSocket, can be queried at once, and are never lost once they are acknowledged.
+//!
+//! A connection ([`socket`]) brings frames, which are decoded ([`decode`]) and taken in ([`feed`]) by a stream
+//! ([`stream`]). It holds the rows in memory ([`hot`]), writes them to its log ([`wal`]), and puts them into files
+//! ([`seal`]) that its manifest lists.
 
 pub mod decode;
+mod durability;
+pub mod feed;
+pub mod host;
 pub mod hot;
 pub mod seal;
+pub mod socket;
 pub mod stream;
 pub mod wal;
+
+pub use durability::Durability;

@@ -69,7 +69,9 @@ pub async fn run(
         }
         DdlStatement::DropCatalogSchema(schema) => {
             let name = schema.name.to_string();
-            catalog.drop_schema(own_schema(&name)?, schema.if_exists, schema.cascade).await
+            let name = own_schema(&name)?;
+            expect_no_streams(planner, name)?;
+            catalog.drop_schema(name, schema.if_exists, schema.cascade).await
         }
         other => Err(Error::new(ErrorKind::Unsupported, format!("{} is not offered", other.name()))),
     }
@@ -86,6 +88,20 @@ fn own_schema(name: &str) -> Result<&str, Error> {
     }
 }
 
+/// A stream takes its rows with it, which CASCADE alone does not ask for.
+fn expect_no_streams(planner: &Planner, schema: &str) -> Result<(), Error> {
+    let snapshot = planner.catalog().snapshot();
+    let tables = snapshot.schemas.get(schema).into_iter().flatten();
+    let mut streams = tables.filter(|(_, entry)| matches!(entry.definition, Definition::Stream(_)));
+    match streams.next() {
+        None => Ok(()),
+        Some((stream, _)) => {
+            Err(Error::new(ErrorKind::Plan, format!("schema `{schema}` holds the stream `{stream}`"))
+                .with_hint(format!("DROP STREAM {schema}.{stream} drops it and its rows")))
+        }
+    }
+}
+
 /// DROP TABLE drops no view, and DROP VIEW no table.
 fn expect_kind(planner: &Planner, schema: &str, name: &str, view: bool) -> Result<(), Error> {
     let snapshot = planner.catalog().snapshot();
@@ -95,6 +111,8 @@ fn expect_kind(planner: &Planner, schema: &str, name: &str, view: bool) -> Resul
             Err(Error::new(ErrorKind::Plan, format!("`{name}` is a view"))
                 .with_hint(format!("DROP VIEW {name}")))
         }
+        (Definition::Stream(_), _) => Err(Error::new(ErrorKind::Plan, format!("`{name}` is a stream"))
+            .with_hint(format!("DROP STREAM {name}"))),
         (Definition::Table(_), true) => Err(Error::new(ErrorKind::Plan, format!("`{name}` is a table"))
             .with_hint(format!("DROP TABLE {name}"))),
         _ => Ok(()),

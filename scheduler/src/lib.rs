@@ -19,5 +19,6 @@ mod run;
 mod service;
 mod session;
 mod staged;
+mod streams;
 
-pub use run::run;
+pub use run::{Shared, open_meta, run};

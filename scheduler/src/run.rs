@@ -1,5 +1,6 @@
 //! A scheduler's life: build, serve, drain.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use polarway_common::address::url_host;
 use polarway_common::config::DirectOn;
 use polarway_common::{Config, Error, ErrorKind, Listening, Supervisor, TaskKind, machine};
 use polarway_engine::cpu::CpuRuntime;
+use polarway_engine::live::StreamHost;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::{SCHEMA, base_config, with_scheduler_defaults};
 use polarway_metastore::{EmbeddedMetaStore, Expect, Key, MetaStore, Precondition, Txn, Write};
@@ -42,29 +44,50 @@ const MAX_STREAMS: u32 = 10_000;
 const CUT_OFF: Duration = Duration::from_secs(3);
 const LAST_STEPS: Duration = Duration::from_secs(10);
 
+/// What a scheduler shares with other servers of its process.
+#[derive(Debug, Default)]
+pub struct Shared {
+    pub memory: Option<MemoryBudget>,
+    /// The metadata store; without it the scheduler opens its own.
+    pub meta: Option<Arc<dyn MetaStore>>,
+    /// Who holds the streams.
+    pub streams: Option<Arc<dyn StreamHost>>,
+}
+
+/// Opens the metadata store in the data directory, which is made if it is not there.
+///
+/// # Errors
+/// `Configuration` when the directory cannot be made; those of the store, for example when another process has it.
+pub async fn open_meta(data_dir: &Path) -> Result<Arc<dyn MetaStore>, Error> {
+    std::fs::create_dir_all(data_dir).map_err(|error| {
+        Error::new(
+            ErrorKind::Configuration,
+            format!("cannot create the data directory `{}`: {error}", data_dir.display()),
+        )
+    })?;
+    Ok(Arc::new(EmbeddedMetaStore::open(data_dir.join("metadata.redb")).await?))
+}
+
 /// Runs a scheduler until `shutdown`, then drains: new statements are refused, running ones end or are cut off after
-/// `scheduler.drain_timeout`. Several servers of one process share `memory`; without it the scheduler has a budget of
-/// its own by configuration.
+/// `scheduler.drain_timeout`. What it shares with other
+/// servers of its process is in `shared`; what is not there it has of its own, by configuration.
 ///
 /// # Errors
 /// `Configuration` when an address, directory or the metadata store cannot be used; the failure of a critical task.
 pub async fn run(
     config: Config,
-    memory: Option<MemoryBudget>,
+    shared: Shared,
     shutdown: CancellationToken,
     ready: oneshot::Sender<Listening>,
 ) -> Result<(), Error> {
     let options = &config.scheduler;
     let (grpc_listener, grpc) = connection::bind(&options.listen).await?;
     let (http_listener, http_bound) = connection::bind(&options.http_listen).await?;
-    std::fs::create_dir_all(&config.data_dir).map_err(|error| {
-        Error::new(
-            ErrorKind::Configuration,
-            format!("cannot create the data directory `{}`: {error}", config.data_dir.display()),
-        )
-    })?;
-    let meta: Arc<dyn MetaStore> =
-        Arc::new(EmbeddedMetaStore::open(config.data_dir.join("metadata.redb")).await?);
+    let Shared { memory, meta, streams } = shared;
+    let meta = match meta {
+        Some(meta) => meta,
+        None => open_meta(&config.data_dir).await?,
+    };
     let secret = match &options.ticket_secret {
         Some(secret) => secret.expose().as_bytes().to_vec(),
         None => cluster_secret(meta.as_ref()).await?,
@@ -85,6 +108,7 @@ pub async fn run(
         cached_plans: config.cache.plans,
         local_cores: (options.direct == DirectOn::Local).then(|| machine::cores() as u32),
         list_ttl: config.storage.list_ttl.0,
+        streams,
     }));
     let ballista = Ballista::start(&BallistaOptions {
         // Ballista writes `host:port` of it as it stands.
@@ -188,7 +212,7 @@ pub async fn run(
     });
     let direct = if options.direct == DirectOn::Local { "this process" } else { "executors" };
     tracing::info!(%grpc, http = %http_bound, direct, "scheduler is listening");
-    let _ = ready.send(Listening { grpc, http: Some(http_bound) });
+    let _ = ready.send(Listening { grpc, http: Some(http_bound), ws: None });
 
     tokio::select! {
         () = shutdown.cancelled() => service.drain(options.drain_timeout.0).await,

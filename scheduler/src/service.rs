@@ -20,7 +20,6 @@ use polarway_proto::ticket::{QueryTicket, TicketSigner, expiry};
 use tonic::Status;
 
 use crate::admission::{Admission, Admitted};
-use crate::ddl;
 use crate::direct::{DataStream, LocalRunner, RemoteRunner};
 use crate::explain;
 use crate::limits::{bounded, or_cancelled};
@@ -31,6 +30,7 @@ use crate::pump::supervised;
 use crate::queries::{Queries, Running};
 use crate::session::Sessions;
 use crate::staged::{StagedRunner, attempt_id};
+use crate::{ddl, streams};
 
 /// A statement as a client sent it.
 #[derive(Debug, Clone)]
@@ -226,6 +226,15 @@ impl QueryService {
                     settable::check(name, "", self.planner.base_config())?;
                 }
                 self.sessions.reset(&request.session, name);
+            }
+            Command::Stream { statement, text } => {
+                let (planner, request) = (Arc::clone(&self.planner), request.clone());
+                let (statement, text) = (statement.clone(), text.clone());
+                let work = async move { streams::run(&planner, &request, statement, &text).await };
+                let changed = self.planned("changing the catalog", work).await?;
+                if !changed {
+                    return Ok(format!("{} (nothing to do)", command.tag()));
+                }
             }
             Command::Ddl { statement, text } => {
                 let (planner, request) = (Arc::clone(&self.planner), request.clone());

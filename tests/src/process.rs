@@ -37,6 +37,7 @@ pub struct Process {
     ended: Option<ExitStatus>,
     pub grpc: SocketAddr,
     pub http: Option<SocketAddr>,
+    ws: Option<SocketAddr>,
 }
 
 /// The binary with a clean environment.
@@ -70,8 +71,15 @@ impl Process {
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut process =
-            Self { name: launch.name, child, log: launch.log, ended: None, grpc: unknown, http: None };
+        let mut process = Self {
+            name: launch.name,
+            child,
+            log: launch.log,
+            ended: None,
+            grpc: unknown,
+            http: None,
+            ws: None,
+        };
         let ready = lines.recv_timeout(START_CEILING);
         let addresses =
             ready.as_deref().ok().and_then(|line| line.split_once(" ready: ")).map(|(_, rest)| rest);
@@ -83,6 +91,7 @@ impl Process {
         };
         process.grpc = address("grpc=").unwrap();
         process.http = address("http=");
+        process.ws = address("ws=");
         process
     }
 
@@ -97,6 +106,11 @@ impl Process {
     /// Address of the HTTP server, which the process was started with.
     pub fn http(&self) -> SocketAddr {
         self.http.unwrap_or_else(|| panic!("{} has no HTTP server", self.name))
+    }
+
+    /// Address for senders of rows, which the process was started with.
+    pub fn ws(&self) -> SocketAddr {
+        self.ws.unwrap_or_else(|| panic!("{} holds no streams", self.name))
     }
 
     pub fn is_running(&mut self) -> bool {

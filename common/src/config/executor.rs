@@ -1,9 +1,8 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::HostPort;
-use crate::machine;
 use crate::units::{ByteSize, HumanDuration};
 
 /// `[executor]`: a process that runs tasks.
@@ -33,21 +32,6 @@ pub struct ExecutorConfig {
 }
 
 impl ExecutorConfig {
-    /// `slots`, or the number of cores.
-    pub fn resolved_slots(&self) -> usize {
-        self.slots.unwrap_or_else(machine::cores)
-    }
-
-    /// `memory_limit`, or 70 % of the machine's or control group's memory.
-    pub fn resolved_memory_limit(&self) -> ByteSize {
-        self.memory_limit.unwrap_or_else(machine::default_memory_limit)
-    }
-
-    /// `work_dir`, or `work` in `data_dir`.
-    pub fn resolved_work_dir(&self, data_dir: &Path) -> PathBuf {
-        self.work_dir.clone().unwrap_or_else(|| data_dir.join("work"))
-    }
-
     /// The host to announce to schedulers and other executors.
     pub fn resolved_advertise_host(&self) -> &str {
         self.advertise_host.as_deref().unwrap_or(&self.listen.host)

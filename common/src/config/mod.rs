@@ -7,6 +7,7 @@
 mod admission;
 mod cache;
 mod executor;
+mod ingest;
 mod keys;
 mod layers;
 mod log;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use admission::AdmissionConfig;
 pub use cache::CacheConfig;
 pub use executor::ExecutorConfig;
+pub use ingest::IngestConfig;
 pub use log::{LogConfig, LogFormat};
 pub use query::{QueryConfig, Route};
 pub use scheduler::{DirectOn, ResultDelivery, SchedulerConfig};
@@ -47,6 +49,7 @@ pub struct Config {
     pub admission: AdmissionConfig,
     pub query: QueryConfig,
     pub executor: ExecutorConfig,
+    pub ingest: IngestConfig,
     pub storage: StorageConfig,
     pub cache: CacheConfig,
 }
@@ -71,6 +74,7 @@ impl Config {
             admission: AdmissionConfig::default(),
             query: QueryConfig::default(),
             executor: ExecutorConfig::default(),
+            ingest: IngestConfig::default(),
             storage: StorageConfig::default(),
             cache: CacheConfig::default(),
         }

@@ -61,6 +61,14 @@ fn everything_set() -> Config {
             spill_dir: Some("/spill".into()),
             spill_limit: ByteSize::gib(4),
         },
+        ingest: IngestConfig {
+            listen: Some("127.0.0.1:8".parse().unwrap()),
+            directory: Some("/streams".into()),
+            log_directory: Some("/log".into()),
+            log_limit: ByteSize::mib(100),
+            hot_limit: ByteSize::mib(10),
+            grace: HumanDuration::from_secs(12),
+        },
         executor: ExecutorConfig {
             listen: "0.0.0.0:3".parse().unwrap(),
             advertise_host: Some("executor".to_owned()),
@@ -334,14 +342,11 @@ fn a_hidden_secret_is_not_taken_for_one() {
 fn what_is_not_set_is_taken_from_the_machine() {
     let config = Config::default();
     assert_eq!(config.admission.resolved_max_running(), 4 * crate::machine::cores());
-    assert_eq!(config.executor.resolved_slots(), crate::machine::cores());
     assert!(config.query.resolved_memory_limit() < crate::machine::memory());
     assert_eq!(config.query.resolved_spill_dir(Path::new("/d")), Path::new("/d/spill"));
-    assert_eq!(config.executor.resolved_work_dir(Path::new("/d")), Path::new("/d/work"));
     let set = everything_set();
     assert_eq!(set.admission.resolved_max_running(), 3);
     assert_eq!(set.query.resolved_target_partitions(), 9);
-    assert_eq!(set.executor.resolved_memory_limit(), ByteSize::gib(5));
     assert_eq!(set.executor.resolved_advertise_host(), "executor");
 }
 

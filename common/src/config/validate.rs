@@ -2,7 +2,9 @@
 
 use url::Url;
 
-use super::{Config, DirectOn, ExecutorConfig, QueryConfig, S3Config, SchedulerConfig, StorageConfig};
+use super::{
+    Config, DirectOn, ExecutorConfig, IngestConfig, QueryConfig, S3Config, SchedulerConfig, StorageConfig,
+};
 use crate::address::{HostPort, is_host, is_wildcard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry;
@@ -10,6 +12,9 @@ use crate::units::ByteSize;
 
 /// Below this not even a small query has room.
 const MIN_MEMORY: ByteSize = ByteSize::mib(64);
+
+/// Below this a stream does little but seal.
+const MIN_STREAM: ByteSize = ByteSize::mib(1);
 
 /// Schemes that a root in `storage.allowed` may have.
 const SCHEMES: [&str; 4] = ["s3", "gs", "az", "https"];
@@ -26,6 +31,7 @@ impl Config {
         query(&self.query, &mut faults);
         executor(&self.executor, &mut faults);
         storage(&self.storage, &mut faults);
+        ingest(&self.ingest, &mut faults);
         faults.some_zero("admission.max_running", self.admission.max_running);
         if self.executor.heartbeat >= self.scheduler.executor_timeout {
             faults.add(format!(
@@ -74,6 +80,14 @@ fn executor(executor: &ExecutorConfig, faults: &mut Faults) {
     let http = executor.http_listen.as_ref();
     faults.same_address("executor.listen", &executor.listen, "executor.http_listen", http);
     faults.announced("executor", &executor.listen, executor.advertise_host.as_deref(), true);
+}
+
+fn ingest(ingest: &IngestConfig, faults: &mut Faults) {
+    for (name, limit) in [("ingest.log_limit", ingest.log_limit), ("ingest.hot_limit", ingest.hot_limit)] {
+        if limit < MIN_STREAM {
+            faults.add(format!("`{name}` ({limit}) must be {MIN_STREAM} or more"));
+        }
+    }
 }
 
 fn storage(storage: &StorageConfig, faults: &mut Faults) {

@@ -12,9 +12,11 @@ mod slice;
 mod source;
 #[cfg(test)]
 mod tests;
+mod views;
 
 pub use access::{HotQuery, HotRows, LiveAccess};
 pub use codec::LiveCodec;
 pub use select::select;
 pub use slice::HotSlice;
 pub use source::{LiveSource, live_scan};
+pub use views::{SealedFile, StreamHost, StreamView};

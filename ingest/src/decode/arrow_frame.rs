@@ -19,6 +19,7 @@ use super::schema::{self, UnsupportedType};
 ///
 /// The columns must have the declared names, in any order, and exactly the declared types; LargeUtf8 and Utf8View
 /// are taken for Utf8. Dictionaries are refused. A frame is good as a whole or bad as a whole.
+#[derive(Debug)]
 pub struct ArrowFrames {
     schema: SchemaRef,
     /// What the batches of one frame may take when decoded, bytes.

@@ -53,6 +53,7 @@ pub(crate) enum Refusal {
 }
 
 /// The values of one column, in the form Arrow wants them.
+#[derive(Debug)]
 enum Values {
     Boolean(BooleanBufferBuilder),
     Int8(Vec<i8>),
@@ -72,6 +73,7 @@ enum Values {
 }
 
 /// The values of a Utf8 column: all characters, and where each value ends.
+#[derive(Debug)]
 struct Texts {
     /// One more than values; the first is 0.
     offsets: Vec<i32>,
@@ -101,6 +103,7 @@ impl Texts {
 }
 
 /// One declared column and the values it holds.
+#[derive(Debug)]
 pub(crate) struct Column {
     name: Box<str>,
     data_type: DataType,

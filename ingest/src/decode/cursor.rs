@@ -57,6 +57,7 @@ const MAX_EXPONENT: i32 = 1_000_000;
 
 /// A text to look for again and again, such as the key of a column. Up to 16 bytes are compared as one word: a call
 /// to compare a handful of bytes would cost more than the bytes.
+#[derive(Debug)]
 pub(crate) struct Pattern {
     text: Box<[u8]>,
     word: u128,

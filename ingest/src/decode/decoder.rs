@@ -14,6 +14,7 @@ use super::schema::UnsupportedType;
 ///
 /// The same frames give the same rows and the same faults, whatever was pushed before; the one exception is
 /// [`Reason::ColumnFull`](super::Reason::ColumnFull), far beyond any sensible batch.
+#[derive(Debug)]
 pub struct Decoder {
     schema: SchemaRef,
     rows: Rows,

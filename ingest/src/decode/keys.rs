@@ -9,6 +9,7 @@ const SCANNED: usize = 8;
 
 /// Finds columns by key. A feed writes its fields in the same order row after row, so the field that followed a
 /// column last time is tried first; that is a cache and changes no answer.
+#[derive(Debug)]
 pub(crate) struct Keys {
     names: Vec<Box<[u8]>>,
     /// For each column its key as compact JSON has it, quotes and colon included; none where the name cannot stand

@@ -12,6 +12,7 @@ use super::options::UnknownFields;
 use super::schema::{self, UnsupportedType};
 
 /// The columns, and what reading a row into them needs.
+#[derive(Debug)]
 pub(crate) struct Rows {
     columns: Vec<Column>,
     keys: Keys,

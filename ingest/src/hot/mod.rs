@@ -17,6 +17,8 @@ pub use run::Run;
 /// A run of so many rows is not merged with others any more: larger ones would make a query of one row read more, smaller
 /// ones cost more each than their rows do.
 const FULL_RUN: usize = 8192;
+/// Nor is one of so many bytes: merging is done while others wait.
+const FULL_RUN_BYTES: usize = 2 << 20;
 /// So many runs of like size become one, so that a row is copied as often as its run grows by this factor.
 const FAN: usize = 8;
 
@@ -83,29 +85,32 @@ impl Hot {
         self.end = run.to();
         self.bytes += run.bytes();
         self.runs.push(Arc::new(run));
-        self.merge()
+        while self.merge() {}
+        Ok(())
     }
 
-    /// Puts the last runs together while there are [`FAN`] of like size.
-    fn merge(&mut self) -> Result<()> {
-        loop {
-            let Some(last) = self.runs.last() else { return Ok(()) };
-            let size = tier(last.rows());
-            let alike = |run: &&Arc<Run>| {
-                run.rows() < FULL_RUN && run.from() >= self.mark && tier(run.rows()) <= size
-            };
-            let count = self.runs.iter().rev().take_while(alike).count();
-            if count < FAN {
-                return Ok(());
-            }
-            let first = self.runs.len() - count;
-            if let Some(merged) = Run::merged(&self.runs[first..])? {
-                let before: usize = self.runs[first..].iter().map(|run| run.bytes()).sum();
-                self.bytes = self.bytes - before + merged.bytes();
-                self.runs.truncate(first);
-                self.runs.push(Arc::new(merged));
-            }
+    /// Puts the last runs together if there are [`FAN`] of like size; whether it did.
+    fn merge(&mut self) -> bool {
+        let Some(last) = self.runs.last() else { return false };
+        let size = tier(last.rows());
+        let alike = |run: &&Arc<Run>| {
+            run.rows() < FULL_RUN
+                && run.bytes() < FULL_RUN_BYTES
+                && run.from() >= self.mark
+                && tier(run.rows()) <= size
+        };
+        let count = self.runs.iter().rev().take_while(alike).count();
+        if count < FAN {
+            return false;
         }
+        let first = self.runs.len() - count;
+        // Runs that cannot become one are read one by one.
+        let Ok(Some(merged)) = Run::merged(&self.runs[first..]) else { return false };
+        let before: usize = self.runs[first..].iter().map(|run| run.bytes()).sum();
+        self.bytes = self.bytes - before + merged.bytes();
+        self.runs.truncate(first);
+        self.runs.push(Arc::new(merged));
+        true
     }
 
     /// Says that rows before `place` will leave memory together.
@@ -154,6 +159,11 @@ impl HotSnapshot {
 
     pub fn rows(&self) -> u64 {
         self.to.saturating_sub(self.from)
+    }
+
+    /// The part of it that lies in `from..to`.
+    pub fn part(&self, from: u64, to: u64) -> Self {
+        Self { from: from.max(self.from), to: to.min(self.to), ..self.clone() }
     }
 }
 

@@ -17,6 +17,7 @@ use super::producers::Producers;
 use super::record::{Draft, Record, RecordError, Sender};
 use super::replay::Replay;
 use super::state::{Fate, FrameRows, Progress, State, Taken};
+use crate::durability::Durability;
 use crate::hot::HotSnapshot;
 use crate::seal::{FileOptions, SealError, SealedFile, seal};
 use crate::wal::{Ticket, Wal, WalError, WalOptions};
@@ -51,17 +52,6 @@ pub enum LiveError {
     Lost { stream: String, cause: String },
 }
 
-/// How far rows have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Durability {
-    /// In memory; queries see them.
-    Received,
-    /// In the log, on disk.
-    Wal,
-    /// In a file of the object store.
-    ObjectStore,
-}
-
 /// Where the rows of a group are, or where those lie that were there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
@@ -74,8 +64,14 @@ pub struct Appended {
 /// What a query sees: the sealed rows up to a place, and those in memory from there on.
 #[derive(Debug, Clone)]
 pub struct View {
-    pub manifest: Arc<Manifest>,
+    sealed: Arc<Committed>,
     pub hot: HotSnapshot,
+}
+
+impl View {
+    pub fn manifest(&self) -> &Manifest {
+        &self.sealed.manifest
+    }
 }
 
 #[derive(Debug)]
@@ -102,6 +98,8 @@ pub struct Live {
     inner: Mutex<Inner>,
     log: Wal,
     ownership: Ownership,
+    /// Held by who seals: a second would write the same files.
+    sealing: tokio::sync::Mutex<()>,
     standing: watch::Sender<Standing>,
     written: mpsc::Sender<Written>,
     room: Notify,
@@ -146,7 +144,8 @@ impl Live {
                 }
                 Ok(())
             });
-            taken.map(|(log, recovered)| (log, recovered, replay.finish(), places))
+            let (log, recovered) = taken?;
+            Ok::<_, WalError>((log, recovered, replay.finish().map_err(WalError::replay)?, places))
         })
         .await;
         let lost = |cause: tokio::task::JoinError| LiveError::Lost {
@@ -171,6 +170,7 @@ impl Live {
             inner: Mutex::new(inner),
             log,
             ownership,
+            sealing: tokio::sync::Mutex::default(),
             standing: watch::Sender::new(standing),
             written,
             room: Notify::new(),
@@ -201,9 +201,30 @@ impl Live {
     /// All rows, as they are at this moment.
     pub fn view(&self) -> View {
         let inner = self.inner.lock();
-        let manifest = Arc::new(inner.sealed.manifest.clone());
-        let hot = inner.state.snapshot(manifest.sealed_to, inner.state.hot().end());
-        View { manifest, hot }
+        let hot = inner.state.snapshot(inner.sealed.manifest.sealed_to, inner.state.hot().end());
+        View { sealed: Arc::clone(&inner.sealed), hot }
+    }
+
+    /// Rows `from..to`; `None` when some of them have left memory.
+    pub fn held(&self, from: u64, to: u64) -> Option<HotSnapshot> {
+        Some(self.inner.lock().state.snapshot(from, to)).filter(HotSnapshot::is_whole)
+    }
+
+    /// Removes what the stream has in the object store and in the log's directory. It must be closed.
+    pub async fn remove(&self) -> Result<(), LiveError> {
+        self.ownership.remove().await?;
+        match tokio::fs::remove_dir_all(&self.options.log).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let cause = format!("its log at {} cannot be removed: {error}", self.options.log.display());
+                Err(LiveError::Lost { stream: self.options.name.clone(), cause })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The full path of a file of sealed rows, in its store.
+    pub fn full_path(&self, segment: &Segment) -> object_store::path::Path {
+        self.ownership.store().full(&segment.path)
     }
 
     /// Takes the rows of a group of frames, without those that are there already. Waits while there is no room.
@@ -385,6 +406,7 @@ impl Live {
 
     /// Seals all rows that the log has; whether there were any.
     pub async fn seal(&self) -> Result<bool, LiveError> {
+        let _alone = self.sealing.lock().await;
         let (current, hot, producers) = {
             let mut inner = self.inner.lock();
             let (from, to) = (inner.sealed.manifest.sealed_to, inner.state.progress().durable);
@@ -399,11 +421,12 @@ impl Live {
         let (from, to) = (hot.from, hot.to);
         let segments = self.put(hot).await?;
         let next = current.manifest.sealed(segments, to, producers);
-        let committed = self.ownership.commit(&current, next).await?;
+        let committed = self.commit(&current, next).await?;
         let position = {
             let mut inner = self.inner.lock();
             let inner = &mut *inner;
             let now = Instant::now();
+            let to = committed.manifest.sealed_to;
             inner.sealed = Arc::new(committed);
             inner.leaving.push((now + self.options.grace, to));
             inner.unsealed_since = (inner.state.hot().end() > to).then_some(now);
@@ -416,6 +439,18 @@ impl Live {
             self.log.trim(position).await.map_err(|source| self.log_fault(source))?;
         }
         Ok(true)
+    }
+
+    /// Commits the manifest. When a store does not tell whether it did, the manifest that is there does.
+    async fn commit(&self, current: &Committed, next: Manifest) -> Result<Committed, StreamError> {
+        match self.ownership.commit(current, next.clone()).await {
+            Ok(committed) => Ok(committed),
+            Err(error @ StreamError::Fenced { .. }) => Err(error),
+            Err(error) => {
+                let found = self.ownership.load().await?;
+                if found.manifest == next { Ok(found) } else { Err(error) }
+            }
+        }
     }
 
     /// Writes the files of `hot`.

@@ -10,7 +10,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use live::{Appended, Durability, Following, Live, LiveError, View};
+pub use live::{Appended, Following, Live, LiveError, View};
 pub use options::{SealPolicy, StreamOptions};
 pub use producers::Producers;
 pub use record::{Draft, MAX_PRODUCER, Record, RecordError, Sender};

@@ -30,12 +30,14 @@ pub struct Replay {
     senders: Vec<(u64, Sender)>,
     /// Generation of the last record, and the place after its rows.
     last: Option<(u64, u64)>,
+    /// Place of the first record, while none has joined the sealed rows.
+    apart: Option<u64>,
 }
 
 impl Replay {
     /// Rows before `sealed` have left memory, and `producers` are as they were then.
     pub fn new(schema: SchemaRef, sealed: u64, producers: Producers) -> Self {
-        Self { sealed, hot: Hot::new(schema, sealed), producers, senders: vec![], last: None }
+        Self { sealed, hot: Hot::new(schema, sealed), producers, senders: vec![], last: None, apart: None }
     }
 
     /// Gives whether the record belongs to the stream; it does not when its rows were never acknowledged and a record
@@ -45,10 +47,12 @@ impl Replay {
     /// [`ReplayError::Gap`] when rows that may have been acknowledged are missing.
     pub fn take(&mut self, record: Record) -> Result<bool, ReplayError> {
         let Record { generation, place, sender, rows } = record;
-        let (last, next) = self.last.unwrap_or((generation, place));
         if self.last.is_none() && place > self.sealed {
-            return Err(ReplayError::Gap { from: self.sealed, to: place });
+            // Taken back before what stood before it was sealed and cut off; or there is a gap.
+            self.apart.get_or_insert(place);
+            return Ok(false);
         }
+        let (last, next) = self.last.unwrap_or((generation, place));
         if generation < last || (generation == last && place > next) {
             return Ok(false);
         }
@@ -71,12 +75,17 @@ impl Replay {
         Ok(true)
     }
 
-    pub fn finish(mut self) -> State {
+    /// # Errors
+    /// [`ReplayError::Gap`] when no record joins the sealed rows.
+    pub fn finish(mut self) -> Result<State, ReplayError> {
+        if let (None, Some(to)) = (self.last, self.apart) {
+            return Err(ReplayError::Gap { from: self.sealed, to });
+        }
         for (_, Sender { producer, number }) in &self.senders {
             self.producers.advance(&Arc::clone(producer), *number);
         }
         let generation = self.last.map_or(0, |(generation, _)| generation);
-        State::new(self.hot, self.producers, generation)
+        Ok(State::new(self.hot, self.producers, generation))
     }
 }
 
@@ -96,7 +105,7 @@ mod tests {
     fn replay(sealed: u64, records: &[Record]) -> Result<(State, Vec<bool>), ReplayError> {
         let mut replay = Replay::new(schema(), sealed, Producers::from_iter([("p", 1)]));
         let taken = records.iter().map(|record| replay.take(record.clone())).collect::<Result<_, _>>()?;
-        Ok((replay.finish(), taken))
+        Ok((replay.finish()?, taken))
     }
 
     fn ids(state: &State) -> Vec<i64> {
@@ -135,6 +144,14 @@ mod tests {
         let (state, _) = replay(0, &log).unwrap();
         assert_eq!(ids(&state), [0, 1, 1002]);
         assert_eq!(state.last_durable("p"), 3);
+    }
+
+    #[test]
+    fn what_was_taken_back_may_outlive_what_stood_before_it() {
+        let log = [record(0, 4, 2, 4), record(1, 2, 2, 3), record(1, 4, 1, 4)];
+        let (state, taken) = replay(2, &log).unwrap();
+        assert_eq!(taken, [false, true, true]);
+        assert_eq!((ids(&state), state.last_durable("p")), (vec![1002, 1003, 1004], 4));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::durability::Durability;
 use crate::hot::samples::{rows, schema};
 use crate::seal::Layout;
 
@@ -76,7 +77,7 @@ impl Stage {
     async fn ids(&self, live: &Live) -> Vec<i64> {
         let view = live.view();
         let mut batches: Vec<RecordBatch> = vec![];
-        for segment in &view.manifest.segments {
+        for segment in &view.manifest().segments {
             let content = self.store.read(&segment.path).await.unwrap();
             assert_eq!(content.len() as u64, segment.bytes);
             let reader = ParquetRecordBatchReaderBuilder::try_new(content).unwrap().build().unwrap();
@@ -167,7 +168,7 @@ async fn sealed_rows_leave_memory_and_the_log() {
 }
 
 #[tokio::test]
-async fn row_26_rows_are_sealed_when_their_time_has_come() {
+async fn rows_are_sealed_when_their_time_has_come() {
     let mut stage = Stage::new().await;
     stage.seal.age = Duration::from_millis(50);
     let running = stage.open().await;
@@ -181,7 +182,7 @@ async fn row_26_rows_are_sealed_when_their_time_has_come() {
 }
 
 #[tokio::test]
-async fn row_29_without_room_the_sender_waits() {
+async fn without_room_the_sender_waits() {
     let mut stage = Stage::new().await;
     stage.hot_limit = 100_000;
     let running = stage.open().await;
@@ -235,7 +236,7 @@ async fn who_was_owner_before_seals_nothing() {
     let new = stage.open_in("new").await;
     let error = old.live.seal().await.unwrap_err();
     assert!(matches!(error, LiveError::Sealed(StreamError::Fenced { .. })), "{error:?}");
-    assert_eq!(new.live.view().manifest.segments.len(), 0);
+    assert_eq!(new.live.view().manifest().segments.len(), 0);
     old.live.keep().await;
     assert!(matches!(old.live.append(rows(5, 1), None, &[]).await, Err(LiveError::Closed { .. })));
     old.close().await;

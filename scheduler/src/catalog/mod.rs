@@ -3,7 +3,8 @@
 mod arrow_files;
 mod formats;
 mod providers;
+mod streams;
 mod tables;
 
-pub use providers::{Dependency, PlanScope, ProviderCache};
-pub use tables::{ColumnTypes, TableBuilder, split_name};
+pub use providers::{Dependency, PlanScope, ProviderCache, no_streams};
+pub use tables::{ColumnTypes, TableBuilder, plain_columns, split_name};

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
@@ -14,9 +15,11 @@ use datafusion::execution::SessionState;
 use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
+use polarway_engine::live::StreamHost;
 use polarway_engine::settings::{CATALOG, SCHEMA};
 use polarway_storage::catalog::{Definition, Snapshot, TableDefinition, ViewDefinition};
 
+use super::streams::StreamTable;
 use super::tables::{ColumnTypes, TableBuilder, expect_present};
 
 /// Views inside views inside views; more is taken for a cycle.
@@ -53,6 +56,9 @@ struct Shared {
     template: SessionState,
     types: ColumnTypes,
     dependencies: Mutex<Vec<Dependency>>,
+    streams: Option<Arc<dyn StreamHost>>,
+    /// Whether a stream was looked up, whose rows are others the next moment.
+    moves: AtomicBool,
 }
 
 impl fmt::Debug for PlanScope {
@@ -68,8 +74,10 @@ impl PlanScope {
         cache: ProviderCache,
         template: SessionState,
         types: ColumnTypes,
+        streams: Option<Arc<dyn StreamHost>>,
     ) -> Self {
-        let shared = Shared { snapshot, tables, cache, template, types, dependencies: Mutex::default() };
+        let (dependencies, moves) = (Mutex::default(), AtomicBool::new(false));
+        let shared = Shared { snapshot, tables, cache, template, types, dependencies, streams, moves };
         Self { shared: Arc::new(shared), view_depth: 0 }
     }
 
@@ -79,6 +87,11 @@ impl PlanScope {
         let mut seen = std::collections::HashSet::new();
         urls.retain(|url| seen.insert(url.to_string()));
         urls
+    }
+
+    /// Whether a plan made in this scope is out of date at once.
+    pub fn moves(&self) -> bool {
+        self.shared.moves.load(Ordering::Relaxed)
     }
 
     /// A session state that plans against this scope.
@@ -117,6 +130,11 @@ impl PlanScope {
                 self.depend(table).await.map(Some)
             }
             Definition::View(view) => self.view(name, view).await.map(Some),
+            Definition::Stream(stream) => {
+                let host = self.shared.streams.as_ref().ok_or_else(no_streams)?;
+                self.shared.moves.store(true, Ordering::Relaxed);
+                Ok(Some(Arc::new(StreamTable::new(stream, Arc::clone(host))?)))
+            }
         }
     }
 
@@ -144,6 +162,12 @@ impl PlanScope {
         })?;
         Ok(Arc::new(ViewTable::new(plan, Some(view.ddl.clone()))))
     }
+}
+
+/// What a process without streams says of them.
+pub fn no_streams() -> Error {
+    Error::new(ErrorKind::Unsupported, "this server holds no streams")
+        .with_hint("`polarway up` does, with `ingest.listen` set")
 }
 
 /// Whether a name that is no table's may be a path: it has a directory or a known file extension.

@@ -151,7 +151,7 @@ impl TableBuilder {
             locations.push(listing_text(&url));
         }
         let (file_schema, partition_schema) = split_schema(request.declared, file_schema, &partition_names)?;
-        let file_schema = without_views(&file_schema);
+        let file_schema = plain_columns(&file_schema);
         let definition = TableDefinition {
             ddl: request.ddl,
             format: request.format.name.to_owned(),
@@ -412,7 +412,8 @@ fn with_views(schema: &Schema) -> SchemaRef {
     })
 }
 
-fn without_views(schema: &Schema) -> SchemaRef {
+/// The columns as clients know them.
+pub fn plain_columns(schema: &Schema) -> SchemaRef {
     map_types(schema, |data_type| match data_type {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
         DataType::BinaryView | DataType::LargeBinary => DataType::Binary,

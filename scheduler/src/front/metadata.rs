@@ -60,7 +60,7 @@ async fn list_tables(planner: &Planner, query: CommandGetTables) -> Result<Recor
         let provider = scope.schema(schema_name);
         for (name, entry) in tables {
             let kind = match entry.definition {
-                Definition::Table(_) => TABLE,
+                Definition::Table(_) | Definition::Stream(_) => TABLE,
                 Definition::View(_) => VIEW,
             };
             let mut schema: SchemaRef = Arc::new(Schema::empty());

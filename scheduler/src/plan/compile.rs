@@ -32,6 +32,7 @@ use polarway_common::{Error, ErrorKind};
 use polarway_engine::codec;
 use polarway_engine::cooperative::with_yielding_joins;
 use polarway_engine::errors::classify;
+use polarway_engine::live::StreamHost;
 use polarway_engine::output::plain_schema;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::settable::{DIALECT, RECURSION_LIMIT};
@@ -66,6 +67,8 @@ pub struct PlannerOptions {
     /// The cores of this process, where the direct route runs in it.
     pub local_cores: Option<u32>,
     pub list_ttl: Duration,
+    /// Who holds the streams, if there are any.
+    pub streams: Option<Arc<dyn StreamHost>>,
 }
 
 /// Plans statements against the catalog.
@@ -76,6 +79,7 @@ pub struct Planner {
     template: SessionState,
     fingerprints: Fingerprints,
     local_cores: Option<u32>,
+    streams: Option<Arc<dyn StreamHost>>,
     pub cache: PlanCache,
 }
 
@@ -92,6 +96,7 @@ impl Planner {
             providers: ProviderCache::default(),
             template,
             local_cores: options.local_cores,
+            streams: options.streams,
             fingerprints: Fingerprints::new(Arc::clone(&options.runtime.env), options.list_ttl),
             cache: PlanCache::new(options.cached_plans),
         }
@@ -103,6 +108,10 @@ impl Planner {
 
     pub fn catalog(&self) -> &CatalogStore {
         &self.catalog
+    }
+
+    pub fn streams(&self) -> Option<&Arc<dyn StreamHost>> {
+        self.streams.as_ref()
     }
 
     pub fn base_config(&self) -> &SessionConfig {
@@ -141,7 +150,14 @@ impl Planner {
         let of_readers = |name: &String| name.starts_with(READER_OPTIONS) && name != VIEW_TYPES;
         let providers =
             if settings.keys().any(of_readers) { ProviderCache::default() } else { self.providers.clone() };
-        let scope = PlanScope::new(self.catalog.snapshot(), self.tables.clone(), providers, template, types);
+        let scope = PlanScope::new(
+            self.catalog.snapshot(),
+            self.tables.clone(),
+            providers,
+            template,
+            types,
+            self.streams.clone(),
+        );
         let mut state = scope.state();
         if speaks {
             state.config_mut().options_mut().sql_parser = spoken;
@@ -245,7 +261,7 @@ impl Planner {
         let text = displayable(physical.as_ref()).indent(false).to_string();
         Ok(Arc::new(Compiled {
             schema: plain_schema(&physical.schema()),
-            cacheable: is_repeatable(&logical),
+            cacheable: is_repeatable(&logical) && !scope.moves(),
             decided_for_slots: (query.route == Route::Auto && facts.bytes > query.direct_max_bytes)
                 .then_some(slots),
             local_only: facts.local_only,

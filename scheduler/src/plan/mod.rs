@@ -6,7 +6,9 @@ mod compile;
 mod compiled;
 pub mod route;
 mod statement;
+mod stream_statement;
 
 pub use compile::{Planner, PlannerOptions};
 pub use compiled::Compiled;
 pub use statement::{Command, Explain, Statement, parse_in};
+pub use stream_statement::{CreateStream, StreamStatement};

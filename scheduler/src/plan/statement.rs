@@ -10,6 +10,8 @@ use polarway_engine::errors::classify;
 use polarway_engine::settable::{DIALECT, RECURSION_LIMIT};
 use polarway_engine::settings::Settings;
 
+use super::stream_statement::{self, StreamStatement};
+
 const TIME_ZONE: &str = "datafusion.execution.time_zone";
 
 /// A statement, sorted by what has to happen.
@@ -42,6 +44,11 @@ pub enum Command {
         statement: DfStatement,
         text: String,
     },
+    /// CREATE or DROP of a stream.
+    Stream {
+        statement: StreamStatement,
+        text: String,
+    },
 }
 
 impl Command {
@@ -50,6 +57,8 @@ impl Command {
         match self {
             Command::Set { .. } => "SET",
             Command::Reset { .. } => "RESET",
+            Command::Stream { statement: StreamStatement::Create(_), .. } => "CREATE STREAM",
+            Command::Stream { statement: StreamStatement::Drop { .. }, .. } => "DROP STREAM",
             Command::Ddl { statement, .. } => match statement {
                 DfStatement::CreateExternalTable(_) => "CREATE EXTERNAL TABLE",
                 DfStatement::Statement(statement) => match statement.as_ref() {
@@ -93,7 +102,7 @@ pub fn parse_in(sql: &str, settings: &Settings) -> Result<Statement, Error> {
     };
     let statement = parse_as(sql, dialect.as_ref(), depth)?;
     if let Statement::Command(command) = &statement
-        && let Command::Ddl { .. } = command.as_ref()
+        && let Command::Ddl { .. } | Command::Stream { .. } = command.as_ref()
         && !dialect.is::<GenericDialect>()
     {
         return Err(Error::new(
@@ -106,6 +115,10 @@ pub fn parse_in(sql: &str, settings: &Settings) -> Result<Statement, Error> {
 }
 
 fn parse_as(sql: &str, dialect: &dyn Dialect, depth: usize) -> Result<Statement, Error> {
+    if let Some(statement) = stream_statement::parse(sql) {
+        let (statement, text) = (statement?, definition_text(sql));
+        return Ok(Statement::Command(Box::new(Command::Stream { statement, text })));
+    }
     let parsed = DFParserBuilder::new(sql)
         .with_dialect(dialect)
         .with_recursion_limit(depth)
@@ -150,10 +163,7 @@ fn at_end(mut error: Error, sql: &str) -> Error {
 
 fn sort(statement: DfStatement, text: &str) -> Result<Statement, Error> {
     let ddl = |statement: DfStatement| {
-        Ok(Statement::Command(Box::new(Command::Ddl {
-            statement,
-            text: text.trim().trim_end_matches(';').to_owned(),
-        })))
+        Ok(Statement::Command(Box::new(Command::Ddl { statement, text: definition_text(text) })))
     };
     match statement {
         DfStatement::Explain(explain) => match sort(*explain.statement, text)? {
@@ -184,6 +194,11 @@ fn sort(statement: DfStatement, text: &str) -> Result<Statement, Error> {
             other => Err(not_offered(verb(&other.to_string()))),
         },
     }
+}
+
+/// The text of a definition as it is kept.
+fn definition_text(text: &str) -> String {
+    text.trim().trim_end_matches(';').to_owned()
 }
 
 fn set_command(set: &Set) -> Result<Statement, Error> {
@@ -224,7 +239,7 @@ fn verb(statement: &str) -> &str {
 
 fn not_offered(what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what} is not offered"))
-        .with_hint("Polarway runs queries, CREATE EXTERNAL TABLE, CREATE VIEW, CREATE SCHEMA, DROP, SET, SHOW, DESCRIBE and EXPLAIN")
+        .with_hint("Polarway runs queries, CREATE EXTERNAL TABLE, CREATE STREAM, CREATE VIEW, CREATE SCHEMA, DROP, SET, SHOW, DESCRIBE and EXPLAIN")
 }
 
 #[cfg(test)]

@@ -10,12 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use polarway_common::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 
+use super::stream::StreamDefinition;
+
 /// Stored as JSON with a tag, so that kinds can be added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Definition {
     Table(TableDefinition),
     View(ViewDefinition),
+    Stream(StreamDefinition),
 }
 
 /// An external table over files.
@@ -49,6 +52,7 @@ impl Definition {
         match self {
             Definition::Table(table) => &table.ddl,
             Definition::View(view) => &view.ddl,
+            Definition::Stream(stream) => &stream.ddl,
         }
     }
 }

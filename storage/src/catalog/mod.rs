@@ -2,6 +2,8 @@
 
 mod definition;
 mod store;
+mod stream;
 
 pub use definition::{Definition, TableDefinition, ViewDefinition};
 pub use store::{CatalogStore, Entry, Snapshot};
+pub use stream::{Ack, StreamDefinition, StreamOptions, UnknownFields};

@@ -153,6 +153,38 @@ impl CatalogStore {
         }
     }
 
+    /// Creates several tables or views of one schema, or none of them. Gives false when one was there and `if_not_exists`
+    /// was said.
+    pub async fn create_together(
+        &self,
+        schema: &str,
+        definitions: &[(String, Definition)],
+        if_not_exists: bool,
+    ) -> Result<bool, Error> {
+        let schema_key = Key::CatalogSchema { schema: schema.to_owned() }.encode();
+        let mut preconditions = vec![Precondition { key: schema_key.clone(), expect: Expect::Exists }];
+        let mut writes = vec![];
+        for (name, definition) in definitions {
+            let key = Key::CatalogTable { schema: schema.to_owned(), table: name.clone() }.encode();
+            let value = serde_json::to_vec(definition)
+                .map_err(|error| Error::internal(format!("a definition cannot be written: {error}")))?;
+            preconditions.push(Precondition { key: key.clone(), expect: Expect::Absent });
+            writes.push(Write::Put { key, value: value.into() });
+        }
+        match self.commit(preconditions, writes).await? {
+            TxnOutcome::Committed { .. } => Ok(true),
+            TxnOutcome::Conflict { key } if key == schema_key => Err(no_schema(schema)),
+            TxnOutcome::Conflict { .. } if if_not_exists => Ok(false),
+            TxnOutcome::Conflict { key } => {
+                let taken = definitions.iter().map(|(name, _)| name).find(|name| {
+                    key == Key::CatalogTable { schema: schema.to_owned(), table: (*name).clone() }.encode()
+                });
+                let name = taken.map_or(key.as_str(), String::as_str);
+                Err(Error::new(ErrorKind::AlreadyExists, format!("`{schema}.{name}` exists already")))
+            }
+        }
+    }
+
     /// Drops a table or view. Gives false when there is none and `if_exists` was said.
     pub async fn drop(&self, schema: &str, name: &str, if_exists: bool) -> Result<bool, Error> {
         let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
@@ -168,6 +200,20 @@ impl CatalogStore {
             TxnOutcome::Conflict { .. } => {
                 Err(Error::new(ErrorKind::TableNotFound, format!("`{schema}.{name}` does not exist")))
             }
+        }
+    }
+
+    /// Drops several tables or views of one schema, or none of them.
+    pub async fn drop_together(&self, schema: &str, names: &[String]) -> Result<(), Error> {
+        let keys = names
+            .iter()
+            .map(|name| Key::CatalogTable { schema: schema.to_owned(), table: name.clone() }.encode());
+        let (preconditions, writes) = keys
+            .map(|key| (Precondition { key: key.clone(), expect: Expect::Exists }, Write::Delete { key }))
+            .unzip();
+        match self.commit(preconditions, writes).await? {
+            TxnOutcome::Committed { .. } => Ok(()),
+            TxnOutcome::Conflict { .. } => Err(changed_meanwhile(schema)),
         }
     }
 

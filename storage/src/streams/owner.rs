@@ -163,6 +163,22 @@ impl Ownership {
         }
     }
 
+    /// Removes the stream's objects and its keys: nobody owns it any more, and there is nothing to own.
+    pub async fn remove(&self) -> Result<(), StreamError> {
+        let owner = Key::StreamOwner { id: self.id.clone() }.encode();
+        let txn = Txn::new()
+            .expect(&owner, Expect::Revision(self.revision))
+            .delete(&owner)
+            .delete(self.manifest_key());
+        if let TxnOutcome::Conflict { .. } = self.meta.txn(txn).await? {
+            return Err(self.fenced().await?);
+        }
+        for path in self.store.list().await? {
+            self.store.remove(&path).await?;
+        }
+        Ok(())
+    }
+
     async fn forget(&self, path: &str) {
         if let Err(error) = self.store.remove(path).await {
             tracing::warn!(stream = self.id, path, %error, "a manifest that nothing points to is left");

@@ -1,0 +1,49 @@
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::HostPort;
+use crate::units::{ByteSize, HumanDuration};
+
+/// `[ingest]`: streams, whose rows arrive over WebSocket. Only `polarway up` holds streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestConfig {
+    /// Where WebSocket clients connect. Default: nowhere, and there are no streams.
+    pub listen: Option<HostPort>,
+    /// Directory of sealed rows. Default: `streams` in `data_dir`.
+    pub directory: Option<PathBuf>,
+    /// Directory of the logs. Default: `wal` in `data_dir`.
+    pub log_directory: Option<PathBuf>,
+    /// What the log of one stream may take on disk, in bytes. Default: `1GiB`.
+    pub log_limit: ByteSize,
+    /// What the rows of one stream may take in memory, in bytes. Default: `256MiB`.
+    pub hot_limit: ByteSize,
+    /// How long sealed rows stay in memory for queries that were planned before. Default: `30s`.
+    pub grace: HumanDuration,
+}
+
+impl IngestConfig {
+    /// `directory`, or `streams` in `data_dir`.
+    pub fn resolved_directory(&self, data_dir: &Path) -> PathBuf {
+        self.directory.clone().unwrap_or_else(|| data_dir.join("streams"))
+    }
+
+    /// `log_directory`, or `wal` in `data_dir`.
+    pub fn resolved_log_directory(&self, data_dir: &Path) -> PathBuf {
+        self.log_directory.clone().unwrap_or_else(|| data_dir.join("wal"))
+    }
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            directory: None,
+            log_directory: None,
+            log_limit: ByteSize::gib(1),
+            hot_limit: ByteSize::mib(256),
+            grace: HumanDuration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a query sees of a stream.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use object_store::path::Path;
+use polarway_common::Error;
+
+use super::access::HotRows;
+use super::slice::HotSlice;
+
+/// The rows of a stream at one moment: all of `files` and all of `slices`, none of them twice.
+#[derive(Debug, Clone)]
+pub struct StreamView {
+    /// Where `files` are.
+    pub store: ObjectStoreUrl,
+    pub files: Vec<SealedFile>,
+    pub slices: Vec<HotSlice>,
+    /// Reads `slices` in this process, whatever leaves memory meanwhile.
+    pub rows: Arc<dyn HotRows>,
+}
+
+/// A Parquet file of sealed rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedFile {
+    pub path: Path,
+    pub bytes: u64,
+    pub rows: u64,
+}
+
+/// Whoever holds streams.
+#[async_trait]
+pub trait StreamHost: fmt::Debug + Send + Sync {
+    /// Whether frames can carry rows of these columns.
+    ///
+    /// # Errors
+    /// `Unsupported`, with the column.
+    fn accepts(&self, schema: &SchemaRef) -> Result<(), Error>;
+
+    /// Columns of the table that takes a stream's refused rows.
+    fn dead_letter_schema(&self) -> SchemaRef;
+
+    /// The stream with this identity as it is now.
+    ///
+    /// # Errors
+    /// When its owner cannot be reached: rows are never left out instead.
+    async fn view(&self, id: &str) -> Result<StreamView, Error>;
+
+    /// Opens a stream that is in the catalog.
+    async fn made(&self, schema: &str, name: &str) -> Result<(), Error>;
+
+    /// Ends a stream that is no longer in the catalog, and removes its rows.
+    async fn dropped(&self, id: &str) -> Result<(), Error>;
+}

@@ -1,0 +1,98 @@
+//! What queries see of the streams of this process.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use futures::stream::BoxStream;
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::live::{HotQuery, HotRows, HotSlice, SealedFile, StreamView};
+
+use super::Host;
+use crate::hot::{self, HotSnapshot};
+use crate::stream::Live;
+
+/// Rows of one slice: fewer are read by one thread as soon as by several.
+const SLICE_ROWS: u64 = 256 << 10;
+const MAX_SLICES: u64 = 8;
+
+pub fn view(live: &Live, store: &ObjectStoreUrl, owner: &str) -> StreamView {
+    let view = live.view();
+    let files = view
+        .manifest()
+        .segments
+        .iter()
+        .map(|segment| SealedFile { path: live.full_path(segment), bytes: segment.bytes, rows: segment.rows })
+        .collect();
+    let slices = slices(&view.hot, &live.options().id, owner);
+    StreamView { store: store.clone(), files, slices, rows: Arc::new(Pinned(view.hot)) }
+}
+
+/// Cuts the rows into slices of like size.
+fn slices(hot: &HotSnapshot, stream: &str, owner: &str) -> Vec<HotSlice> {
+    let rows = hot.rows();
+    let count = rows.div_ceil(SLICE_ROWS).min(MAX_SLICES);
+    let place = |index: u64| hot.from + rows * index / count;
+    (0..count)
+        .map(|index| HotSlice {
+            stream: stream.to_owned(),
+            owner: owner.to_owned(),
+            from: place(index),
+            to: place(index + 1),
+        })
+        .collect()
+}
+
+/// Rows that a plan keeps in memory.
+#[derive(Debug)]
+struct Pinned(HotSnapshot);
+
+#[async_trait]
+impl HotRows for Pinned {
+    async fn read(
+        &self,
+        slice: &HotSlice,
+        query: &HotQuery,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        Ok(hot::read(self.0.part(slice.from, slice.to), query))
+    }
+}
+
+/// Reads for plans that were sent.
+#[async_trait]
+impl HotRows for Host {
+    async fn read(
+        &self,
+        slice: &HotSlice,
+        query: &HotQuery,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let external = |error: Error| DataFusionError::External(Box::new(error));
+        let open = self.by_id(&slice.stream).map_err(external)?;
+        let held = open.live.held(slice.from, slice.to).ok_or_else(|| {
+            external(Error::new(ErrorKind::StoreUnavailable, format!("{slice} have left memory")).with_hint(
+                "run the query again; `ingest.grace` says how long sealed rows stay for slow ones",
+            ))
+        })?;
+        Ok(hot::read(held, query))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hot::samples::{rows, schema};
+
+    #[test]
+    fn slices_hold_each_row_once() {
+        for count in [0u64, 1, SLICE_ROWS, SLICE_ROWS + 1, SLICE_ROWS * 100] {
+            let hot = HotSnapshot { schema: schema(), runs: vec![], from: 7, to: 7 + count };
+            let slices = slices(&hot, "s", "here:1");
+            assert!(slices.len() as u64 <= MAX_SLICES);
+            assert_eq!(slices.iter().map(HotSlice::rows).sum::<u64>(), count);
+            assert!(slices.windows(2).all(|pair| pair[0].to == pair[1].from));
+        }
+        assert_eq!(rows(0, 1).num_rows(), 1);
+    }
+}

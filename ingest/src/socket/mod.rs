@@ -1,0 +1,62 @@
+//! Rows over WebSocket: `ws://host:8081/v1/streams/{name}`.
+//!
+//! # Protocol
+//!
+//! A client opens `/v1/streams/{name}` with the optional query parameters `producer` (1 to 128 visible ASCII
+//! characters) and `ack` (`received`, `wal` or `object_store`; without it the stream's own). What is refused before
+//! the upgrade is refused in HTTP, with a JSON body; see [`decide`].
+//!
+//! The server's first message is the [`Hello`]. Then the client sends frames of rows, text (JSON) or binary (Arrow
+//! IPC), which are opaque here. A frame may begin with a line `#<number>\n`; see [`Numbering`]. The server answers
+//! with cumulative [`Ack`]s. An error is told as `{"error":{"kind","message","hint"}}`, followed by a close frame
+//! with the code of its [`FaultKind`]. Frames that came before the error are still stored, and acknowledged if that
+//! is possible within [`Options::grace`].
+//!
+//! A client that sends a close frame gets the acknowledgements of all that it sent before, then the answer.
+//! Pings are answered between groups of frames; while the stream has no room nothing is read, so not even a ping.
+//!
+//! # How a connection works
+//!
+//! ```text
+//!            frames              groups (bounded)         messages (bounded)
+//!   socket ---------> reader ----------------------> acknowledger ---------> writer -> socket
+//!                       | write (waits for room)       | reached               ^
+//!                       v                              v                       |
+//!                      Feed                           Feed        pongs, pings, errors, close
+//! ```
+//!
+//! The three are futures of one task, so they end together. Each arrow waits when the next one is slow: a slow
+//! stream, a slow log and a client that does not read its acknowledgements all end in a socket that is not read.
+//! Decisions are apart from effects: `handshake`, `frame`, `gather`, `acks` and `pace` are synchronous and get the
+//! time as an argument; `upgrade`, `reader`, `outgoing` and `connection` perform.
+
+mod acks;
+mod connection;
+mod end;
+mod fault;
+mod frame;
+mod gather;
+mod handshake;
+mod head;
+mod incoming;
+mod listener;
+mod message;
+mod metrics;
+mod options;
+mod outgoing;
+mod pace;
+mod reader;
+mod refusal;
+mod sink;
+mod upgrade;
+
+pub use fault::{Fault, FaultKind};
+pub use frame::{Frame, Numbering};
+pub use handshake::{Opening, decide};
+pub use head::Head;
+pub use listener::serve;
+pub use message::{Ack, Hello};
+pub use metrics::{Closed, SocketMetrics};
+pub use options::{Options, OptionsError};
+pub use refusal::Refusal;
+pub use sink::{Feed, OpenError, Streams, Written};

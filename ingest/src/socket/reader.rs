@@ -1,0 +1,119 @@
+//! The reading side of a connection: groups of frames from the socket into the feed.
+
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, poll};
+use tokio::select;
+use tokio::sync::mpsc::Sender;
+use tokio::time::sleep;
+use tokio_tungstenite::WebSocketStream;
+use tokio_util::sync::CancellationToken;
+
+use super::acks::Group;
+use super::end::End;
+use super::fault::{Fault, FaultKind};
+use super::gather::Gather;
+use super::incoming::{Heard, Incoming, now};
+use super::metrics::{SocketMetrics, add, add_micros};
+use super::outgoing::Outgoing;
+use super::pace::Bucket;
+use super::sink::Feed;
+
+pub(super) struct Reader<'a> {
+    pub feed: &'a dyn Feed,
+    pub metrics: &'a SocketMetrics,
+    pub heard: &'a Heard,
+    pub gather: Gather,
+    pub bucket: Option<Bucket>,
+    /// Groups for the acknowledger.
+    pub groups: Sender<Group>,
+    pub out: Sender<Outgoing>,
+}
+
+impl Reader<'_> {
+    /// Reads until the client, an error or `stop` ends it. What was read by then is in the feed.
+    pub async fn run(mut self, socket: &mut WebSocketStream<Incoming>, stop: &CancellationToken) -> End {
+        let mut stopped = pin!(stop.cancelled());
+        loop {
+            let first = select! {
+                biased;
+                () = &mut stopped => return End::draining(),
+                first = socket.next() => first,
+            };
+            self.gather.add(first);
+            // What is there already joins; nothing is waited for.
+            while self.gather.has_room() {
+                let Some(next) = socket.next().now_or_never() else { break };
+                self.gather.add(next);
+            }
+            self.heard.pause();
+            if let Some(payload) = self.gather.take_ping() {
+                hand_over(&self.out, Outgoing::Pong(payload)).await;
+            }
+            if let Err(fault) = self.store().await {
+                return End::Fault(fault);
+            }
+            if let Some(end) = self.gather.take_end() {
+                return end;
+            }
+            let wait =
+                self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(self.gather.bytes(), now()));
+            self.gather.clear();
+            if !wait.is_zero() {
+                let start = now();
+                select! {
+                    () = &mut stopped => return End::draining(),
+                    () = sleep(wait) => add_micros(&self.metrics.paced_micros, now() - start),
+                }
+            }
+            self.heard.resume(now());
+        }
+    }
+
+    /// Writes the group to the feed, which may take it in parts.
+    async fn store(&self) -> Result<(), Fault> {
+        let blocked = &self.metrics.blocked_micros;
+        let mut rest = self.gather.frames();
+        while !rest.is_empty() {
+            let written = timed(blocked, self.feed.write(rest)).await?;
+            let taken = rest.partition_point(|frame| frame.number <= written.upto);
+            let (part, left) = rest.split_at(taken);
+            let Some(last) = part.last() else {
+                return Err(Fault::new(FaultKind::Internal, "the stream has taken none of the frames"));
+            };
+            add(&self.metrics.frames, part.len() as u64);
+            add(&self.metrics.bytes, part.iter().map(|frame| frame.payload.len() as u64).sum());
+            add(&self.metrics.rows, written.rows);
+            add(&self.metrics.bad_rows, written.bad);
+            let group =
+                Group { upto: last.number, place: written.place, rows: written.rows, bad: written.bad };
+            timed(blocked, hand_over(&self.groups, group)).await;
+            rest = left;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a message into a queue. If nobody takes from it any more, the one who did has ended, which ends the whole
+/// connection with its reason; ours would only hide that, so there is none.
+pub(super) async fn hand_over<T>(queue: &Sender<T>, message: T) {
+    if queue.send(message).await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+/// Adds to `counter` the time that `future` makes us wait; one that is ready at once costs no look at the clock.
+async fn timed<F: Future>(counter: &AtomicU64, future: F) -> F::Output {
+    let mut future = pin!(future);
+    if let Poll::Ready(output) = poll!(future.as_mut()) {
+        return output;
+    }
+    let start = now();
+    let output = future.await;
+    add_micros(counter, now() - start);
+    output
+}

@@ -1,0 +1,82 @@
+//! From an accepted socket to an upgraded connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::select;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::server::write_response;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::discard;
+use super::handshake::{Opening, decide};
+use super::head::Head;
+use super::options::Options;
+use super::refusal::Refusal;
+use super::sink::{Feed, Streams};
+
+/// A connection whose client has been told 101.
+pub(super) struct Upgraded {
+    pub feed: Arc<dyn Feed>,
+    pub opening: Opening,
+    /// Bytes that came behind the request's head.
+    pub early: Vec<u8>,
+}
+
+/// Does the handshake. None: the client has been refused, or has gone.
+pub(super) async fn upgrade(
+    socket: &mut TcpStream,
+    streams: &dyn Streams,
+    options: &Options,
+    full: bool,
+    stop: &CancellationToken,
+) -> Option<Upgraded> {
+    let opened = select! {
+        biased;
+        () = stop.cancelled() => Err(Some(Refusal::draining(options.retry_after))),
+        opened = timeout(options.handshake_timeout, open(socket, streams, options, full)) => {
+            opened.unwrap_or_else(|_| Err(Some(Refusal::too_slow())))
+        }
+    };
+    match opened {
+        Ok(upgraded) => {
+            let mut response = Vec::new();
+            write_response(&mut response, &upgraded.opening.response).ok()?;
+            send(socket, &response, options.write_timeout).await.then_some(upgraded)
+        }
+        Err(refusal) => {
+            let refusal = refusal?;
+            tracing::debug!(status = refusal.status.as_u16(), body = refusal.body, "a client is refused");
+            if send(socket, &refusal.to_bytes(), options.write_timeout).await
+                && socket.shutdown().await.is_ok()
+            {
+                // As after a close frame: unread bytes would take the answer with them.
+                let _ = timeout(options.close_timeout, discard(socket)).await;
+            }
+            None
+        }
+    }
+}
+
+/// Reads the request and opens its stream.
+async fn open(
+    socket: &mut TcpStream,
+    streams: &dyn Streams,
+    options: &Options,
+    full: bool,
+) -> Result<Upgraded, Option<Refusal>> {
+    let (head, early) = Head::read(socket, options.max_head_bytes).await.map_err(Refusal::of_head)?;
+    if full {
+        return Err(Some(Refusal::too_many(options.retry_after)));
+    }
+    let opening = decide(&head)?;
+    let opened = streams.open(&opening.stream, opening.producer.as_deref()).await;
+    let feed = opened.map_err(|error| Refusal::of_open(&error, &opening.stream, options.retry_after))?;
+    Ok(Upgraded { feed, opening, early })
+}
+
+async fn send(socket: &mut TcpStream, bytes: &[u8], patience: Duration) -> bool {
+    matches!(timeout(patience, socket.write_all(bytes)).await, Ok(Ok(())))
+}

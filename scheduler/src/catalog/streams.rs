@@ -1,0 +1,107 @@
+//! Streams as tables.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use polarway_engine::live::{LiveSource, StreamHost, StreamView, live_scan};
+use polarway_storage::catalog::StreamDefinition;
+
+/// The rows of a stream: those in files and those in memory, as they are when a scan of it is planned.
+#[derive(Debug)]
+pub struct StreamTable {
+    id: String,
+    ddl: String,
+    schema: SchemaRef,
+    host: Arc<dyn StreamHost>,
+}
+
+impl StreamTable {
+    pub fn new(
+        definition: &StreamDefinition,
+        host: Arc<dyn StreamHost>,
+    ) -> std::result::Result<Self, polarway_common::Error> {
+        Ok(Self {
+            id: definition.id.clone(),
+            ddl: definition.ddl.clone(),
+            schema: definition.schema()?,
+            host,
+        })
+    }
+
+    fn statistics(&self, rows: u64) -> Statistics {
+        Statistics { num_rows: Precision::Inexact(rows as usize), ..Statistics::new_unknown(&self.schema) }
+    }
+
+    fn sealed(
+        &self,
+        view: &StreamView,
+        partitions: usize,
+        projection: Option<Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<DataSourceExec>> {
+        let files: Vec<_> =
+            view.files.iter().map(|file| PartitionedFile::new(file.path.to_string(), file.bytes)).collect();
+        let groups: Vec<FileGroup> = FileGroup::new(files).split_files(partitions.max(1));
+        let table = TableSchema::builder(Arc::clone(&self.schema)).build();
+        let rows = view.files.iter().map(|file| file.rows).sum();
+        let config = FileScanConfigBuilder::new(view.store.clone(), Arc::new(ParquetSource::new(table)))
+            .with_file_groups(groups)
+            .with_statistics(self.statistics(rows))
+            .with_projection_indices(projection)?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+#[async_trait]
+impl TableProvider for StreamTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_table_definition(&self) -> Option<&str> {
+        Some(&self.ddl)
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let view =
+            self.host.view(&self.id).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let mut scans: Vec<Arc<dyn ExecutionPlan>> = vec![];
+        if !view.files.is_empty() {
+            scans.push(self.sealed(&view, state.config().target_partitions(), projection.cloned(), limit)?);
+        }
+        if !view.slices.is_empty() || scans.is_empty() {
+            let table = TableSchema::builder(Arc::clone(&self.schema)).build();
+            let source = LiveSource::new(table, Arc::clone(&view.rows));
+            let rows = view.slices.iter().map(polarway_engine::live::HotSlice::rows).sum();
+            scans.push(live_scan(source, &view.slices, projection.cloned(), limit, self.statistics(rows))?);
+        }
+        if scans.len() > 1 { UnionExec::try_new(scans) } else { scans.pop().ok_or_else(nothing) }
+    }
+}
+
+fn nothing() -> DataFusionError {
+    DataFusionError::Internal("a stream without a scan".to_owned())
+}

@@ -1,0 +1,132 @@
+//! CREATE STREAM and DROP STREAM.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::TableReference;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::errors::classify;
+use polarway_engine::live::StreamHost;
+use polarway_storage::catalog::{Definition, StreamDefinition, StreamOptions};
+use uuid::Uuid;
+
+use crate::catalog::{no_streams, plain_columns, split_name};
+use crate::plan::{CreateStream, Planner, StreamStatement};
+use crate::service::Request;
+
+/// Carries a statement out; false when it had nothing to do.
+pub async fn run(
+    planner: &Planner,
+    request: &Request,
+    statement: StreamStatement,
+    text: &str,
+) -> Result<bool, Error> {
+    let host = planner.streams().ok_or_else(no_streams)?;
+    match statement {
+        StreamStatement::Create(create) => self::create(planner, host, request, create, text).await,
+        StreamStatement::Drop { names, if_exists } => {
+            let mut dropped = false;
+            for name in names {
+                dropped |= drop_stream(planner, host, &name, if_exists).await?;
+            }
+            Ok(dropped)
+        }
+    }
+}
+
+/// The table that takes what a stream refuses.
+fn dead_letters_of(stream: &str) -> String {
+    format!("{stream}_dead_letters")
+}
+
+async fn create(
+    planner: &Planner,
+    host: &Arc<dyn StreamHost>,
+    request: &Request,
+    create: CreateStream,
+    text: &str,
+) -> Result<bool, Error> {
+    let (state, _scope) = planner.state(&request.settings, request.now)?;
+    let plan = state.statement_to_plan(create.table).await.map_err(|error| classify(&error))?;
+    let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) = plan else {
+        return Err(Error::internal("a stream was planned as something else than a table"));
+    };
+    let (schema_name, name) = split_name(&table.name)?;
+    let columns = plain_columns(table.input.schema().as_arrow());
+    host.accepts(&columns)?;
+    let options = StreamOptions::parse(&create.options, &columns)?;
+    let definition = |columns: &SchemaRef, options: &StreamOptions, of: Option<&str>| {
+        let definition = StreamDefinition {
+            ddl: text.to_owned(),
+            id: Uuid::now_v7().simple().to_string(),
+            schema: String::new(),
+            options: options.clone(),
+            dead_letters_of: of.map(str::to_owned),
+        };
+        Definition::Stream(definition.with_schema(columns))
+    };
+    let letters = StreamOptions { event_time: None, ..options.clone() };
+    let definitions = [
+        (name.clone(), definition(&columns, &options, None)),
+        (dead_letters_of(&name), definition(&host.dead_letter_schema(), &letters, Some(&name))),
+    ];
+    let catalog = planner.catalog();
+    if !catalog.create_together(&schema_name, &definitions, create.if_not_exists).await? {
+        return Ok(false);
+    }
+    for (made, _) in &definitions {
+        if let Err(error) = host.made(&schema_name, made).await {
+            let names: Vec<String> = definitions.iter().map(|(name, _)| name.clone()).collect();
+            if let Err(left) = catalog.drop_together(&schema_name, &names).await {
+                tracing::warn!(stream = name, error = %left, "a stream that cannot be opened is left in the catalog");
+            }
+            return Err(error);
+        }
+    }
+    Ok(true)
+}
+
+async fn drop_stream(
+    planner: &Planner,
+    host: &Arc<dyn StreamHost>,
+    name: &str,
+    if_exists: bool,
+) -> Result<bool, Error> {
+    let (schema, name) = split_name(&TableReference::parse_str(name))?;
+    let catalog = planner.catalog();
+    let snapshot = catalog.snapshot();
+    let stream = match snapshot.entry(&schema, &name).map(|entry| &entry.definition) {
+        None if if_exists => return Ok(false),
+        None => {
+            let missing = Error::new(ErrorKind::TableNotFound, format!("there is no stream `{name}`"));
+            return Err(planner.suggest(missing));
+        }
+        Some(Definition::Stream(stream)) => stream,
+        Some(Definition::Table(_)) => return Err(other_kind(&name, "a table", "DROP TABLE")),
+        Some(Definition::View(_)) => return Err(other_kind(&name, "a view", "DROP VIEW")),
+    };
+    if let Some(of) = &stream.dead_letters_of {
+        return Err(Error::new(ErrorKind::Plan, format!("`{name}` holds the dead letters of stream `{of}`"))
+            .with_hint(format!("DROP STREAM {of} drops both")));
+    }
+    let mut names = vec![name.clone()];
+    let mut ids = vec![stream.id.clone()];
+    let letters = dead_letters_of(&name);
+    if let Some(entry) = snapshot.entry(&schema, &letters)
+        && let Definition::Stream(of) = &entry.definition
+        && of.dead_letters_of.as_deref() == Some(name.as_str())
+    {
+        names.push(letters);
+        ids.push(of.id.clone());
+    }
+    catalog.drop_together(&schema, &names).await?;
+    for id in ids {
+        host.dropped(&id).await?;
+    }
+    Ok(true)
+}
+
+fn other_kind(name: &str, kind: &str, statement: &str) -> Error {
+    Error::new(ErrorKind::Plan, format!("`{name}` is {kind}")).with_hint(format!("{statement} {name}"))
+}
