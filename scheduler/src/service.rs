@@ -230,7 +230,7 @@ impl QueryService {
             Command::Stream { statement, text } => {
                 let (planner, request) = (Arc::clone(&self.planner), request.clone());
                 let (statement, text) = (statement.clone(), text.clone());
-                let work = async move { streams::run(&planner, &request, statement, &text).await };
+                let work = Box::pin(async move { streams::run(&planner, &request, statement, &text).await });
                 let changed = self.planned("changing the catalog", work).await?;
                 if !changed {
                     return Ok(format!("{} (nothing to do)", command.tag()));
@@ -239,7 +239,7 @@ impl QueryService {
             Command::Ddl { statement, text } => {
                 let (planner, request) = (Arc::clone(&self.planner), request.clone());
                 let (statement, text) = (statement.clone(), text.clone());
-                let work = async move { ddl::run(&planner, &request, statement, &text).await };
+                let work = Box::pin(async move { ddl::run(&planner, &request, statement, &text).await });
                 let changed = self.planned("changing the catalog", work).await?;
                 if !changed {
                     return Ok(format!("{} (nothing to do)", command.tag()));

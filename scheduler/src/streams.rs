@@ -24,7 +24,7 @@ pub async fn run(
 ) -> Result<bool, Error> {
     let host = planner.streams().ok_or_else(no_streams)?;
     match statement {
-        StreamStatement::Create(create) => self::create(planner, host, request, create, text).await,
+        StreamStatement::Create(create) => self::create(planner, host, request, *create, text).await,
         StreamStatement::Drop { names, if_exists } => {
             let mut dropped = false;
             for name in names {

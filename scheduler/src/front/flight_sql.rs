@@ -177,7 +177,7 @@ impl FlightSqlService for FrontDoor {
         request: Request<FlightDescriptor>,
     ) -> GetInfo {
         let session = session_of(&request);
-        let info = self.service.info(&query.query, &session).await.map_err(status)?;
+        let info = Box::pin(self.service.info(&query.query, &session)).await.map_err(status)?;
         Ok(Response::new(to_flight_info(info, request.into_inner())?))
     }
 

@@ -16,7 +16,7 @@ use polarway_engine::errors::classify;
 /// A statement about streams.
 #[derive(Debug, Clone)]
 pub enum StreamStatement {
-    Create(CreateStream),
+    Create(Box<CreateStream>),
     /// Of these names.
     Drop {
         names: Vec<String>,
@@ -94,7 +94,7 @@ fn read(tokens: Vec<TokenWithSpan>) -> Result<StreamStatement, Error> {
             };
             let if_not_exists = std::mem::take(&mut table.if_not_exists);
             let table = DfStatement::Statement(Box::new(SqlStatement::CreateTable(table)));
-            Ok(StreamStatement::Create(CreateStream { table, if_not_exists, options }))
+            Ok(StreamStatement::Create(Box::new(CreateStream { table, if_not_exists, options })))
         }
         SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
             Ok(StreamStatement::Drop { names: names.iter().map(ToString::to_string).collect(), if_exists })
@@ -127,7 +127,7 @@ mod tests {
 
     fn create(sql: &str) -> CreateStream {
         match parse(sql).unwrap().unwrap() {
-            StreamStatement::Create(create) => create,
+            StreamStatement::Create(create) => *create,
             other => panic!("{other:?}"),
         }
     }

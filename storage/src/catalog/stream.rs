@@ -128,7 +128,7 @@ impl StreamOptions {
 
 fn unknown(name: &str) -> Error {
     let error = Error::new(ErrorKind::InvalidSetting, format!("a stream has no option `{name}`"));
-    match nearest(name, NAMES.into_iter()) {
+    match nearest(name, NAMES) {
         Some(near) => error.with_hint(format!("did you mean `{near}`?")),
         None => error.with_hint(format!("options are {}", NAMES.join(", "))),
     }
