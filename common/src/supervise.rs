@@ -232,8 +232,9 @@ mod tests {
             spawned.spawn("endless", TaskKind::Background, std::future::pending());
         });
         drop(theirs);
-        let ended =
-            ours.block_on(timeout(Duration::from_secs(60), supervisor.shutdown(Duration::from_secs(30))));
+        let ended = ours.block_on(async {
+            timeout(Duration::from_secs(60), supervisor.shutdown(Duration::from_secs(30))).await
+        });
         assert_eq!(ended.expect("it waits for ever"), Ok(()));
     }
 

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn faults_have_their_kind_and_place() {
         let error = |sql: &str| parse(sql).unwrap().unwrap_err();
-        let wrong = error("CREATE STREAM t (a int,\n  b where)");
+        let wrong = error("CREATE STREAM t (a int,\n  b int int)");
         assert_eq!((wrong.kind, wrong.place.map(|place| place.line)), (ErrorKind::Syntax, Some(2)));
         assert_eq!(error("create stream t").kind, ErrorKind::Syntax);
         assert_eq!(error("create stream t as select 1").kind, ErrorKind::Syntax);
