@@ -231,9 +231,10 @@ impl Servers {
     /// Stops the doors of streams, then the scheduler, whose running queries still need the executors, then those, and at
     /// last the streams themselves.
     async fn stop(&self) -> Result<(), Error> {
-        if let Some(streams) = &self.streams {
-            streams.close_door().await?;
-        }
+        let door = match &self.streams {
+            Some(streams) => streams.close_door().await,
+            None => Ok(()),
+        };
         let scheduler = match &self.scheduler {
             Some(server) => server.stop().await,
             None => Ok(()),
@@ -243,7 +244,7 @@ impl Servers {
             Some(streams) => streams.stop().await,
             None => Ok(()),
         };
-        executors.into_iter().fold(scheduler.and(streams), Result::and)
+        executors.into_iter().fold(door.and(scheduler).and(streams), Result::and)
     }
 }
 

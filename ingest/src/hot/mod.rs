@@ -68,6 +68,12 @@ impl Hot {
         self.bytes
     }
 
+    /// Bytes of the batches that hold rows from `place` on.
+    pub fn bytes_from(&self, place: u64) -> usize {
+        let first = self.runs.partition_point(|run| run.to() <= place);
+        self.runs.iter().skip(first).map(|run| run.bytes()).sum()
+    }
+
     pub fn runs(&self) -> usize {
         self.runs.len()
     }
@@ -224,6 +230,7 @@ mod tests {
         assert_eq!((hot.bytes(), hot.runs(), hot.start()), (0, 0, 200));
         assert_eq!(ids(&before), (50..150).collect::<Vec<i64>>());
         assert!(before.is_whole() && !hot.snapshot(50, 150).is_whole());
+        assert_eq!(hot.bytes_from(0), 0);
         assert!(hot.snapshot(200, 200).is_whole());
     }
 

@@ -349,6 +349,7 @@ impl Live {
             Err(error) => {
                 if inner.state.failed(&taken) {
                     tracing::warn!(stream = self.options.name, %error, from = taken.from, "rows were taken back");
+                    self.room.notify_waiters();
                 }
             }
         }
@@ -395,11 +396,13 @@ impl Live {
             let inner = self.inner.lock();
             let sealed = inner.sealed.manifest.sealed_to;
             let rows = inner.state.progress().durable.saturating_sub(sealed);
-            let bytes = inner.state.hot().bytes() as u64;
+            // Sealed rows stay in memory for a while, and are no reason to seal.
+            let bytes = inner.state.hot().bytes_from(sealed) as u64;
             let age =
                 inner.unsealed_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             // Rows that have to leave for others to come are due in any case.
-            bytes >= self.options.hot_limit as u64 || self.options.seal.is_due(Unsealed { rows, bytes, age })
+            inner.state.hot().bytes() >= self.options.hot_limit
+                || self.options.seal.is_due(Unsealed { rows, bytes, age })
         };
         if due { self.seal().await } else { Ok(false) }
     }

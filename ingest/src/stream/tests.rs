@@ -28,6 +28,7 @@ struct Stage {
     seal: SealPolicy,
     hot_limit: usize,
     log_limit: u64,
+    grace: Duration,
 }
 
 /// A stream with its work beside.
@@ -46,6 +47,7 @@ impl Stage {
             seal: NEVER,
             hot_limit: usize::MAX,
             log_limit: 1 << 30,
+            grace: Duration::ZERO,
             directory,
         }
     }
@@ -60,7 +62,7 @@ impl Stage {
             log: self.directory.path().join(log),
             log_limit: self.log_limit,
             hot_limit: self.hot_limit,
-            grace: Duration::ZERO,
+            grace: self.grace,
         };
         let ownership = Ownership::claim(Arc::clone(&self.meta), self.store.clone(), "s", log).await.unwrap();
         let (live, following) = Live::open(options, ownership).await.unwrap();
@@ -179,6 +181,23 @@ async fn rows_are_sealed_when_their_time_has_come() {
     assert_eq!(stage.ids(&running.live).await, [0, 1, 2]);
     running.close().await;
     keep.await.unwrap();
+}
+
+#[tokio::test]
+async fn sealed_rows_that_are_still_in_memory_are_no_reason_to_seal() {
+    let mut stage = Stage::new().await;
+    stage.grace = Duration::from_secs(3600);
+    stage.seal.bytes = 10_000;
+    let running = stage.open().await;
+    let many = running.append(0, 1000).await;
+    running.live.reached(many, Durability::Wal).await.unwrap();
+    assert!(running.live.seal_due(std::time::Instant::now()).await.unwrap());
+    assert!(running.live.hot_bytes() > 10_000, "they stay for queries that were planned before");
+    let one = running.append(1000, 1).await;
+    running.live.reached(one, Durability::Wal).await.unwrap();
+    assert!(!running.live.seal_due(std::time::Instant::now()).await.unwrap());
+    assert_eq!(stage.ids(&running.live).await, (0..1001).collect::<Vec<_>>());
+    running.close().await;
 }
 
 #[tokio::test]
