@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use polarway_client::Endpoint;
 use polarway_common::{ByteSize, Config, Error, HostPort, HumanDuration};
 
@@ -151,15 +151,32 @@ pub struct SchedulerArgs {
     pub door: DoorArgs,
 }
 
+/// What an executor process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExecutorRole {
+    /// Runs tasks of queries.
+    Query,
+    /// Takes the rows of streams, and runs no tasks.
+    Ingest,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   polarway executor --listen 10.0.0.2:50052 --scheduler 10.0.0.1:50051
+  polarway executor --role ingest --listen 10.0.0.3:50052 \\
+      --ws-listen 10.0.0.3:8081 --scheduler 10.0.0.1:50051
 
-When ready it prints `polarway executor ready: grpc=ADDR`.
-SIGTERM or Ctrl-C lets running tasks finish; a second one ends the process
-at once.")]
+When ready it prints `polarway executor ready: grpc=ADDR`, and ws=ADDR with the
+role ingest. SIGTERM or Ctrl-C lets running tasks finish; a second one ends the
+process at once.")]
 pub struct ExecutorArgs {
+    /// What it is for.
+    #[arg(long, value_enum, default_value_t = ExecutorRole::Query, value_name = "ROLE")]
+    pub role: ExecutorRole,
+    /// Address for WebSocket clients, with the role ingest [default: 127.0.0.1:8081].
+    #[arg(long, value_name = "ADDR")]
+    pub ws_listen: Option<HostPort>,
     /// The scheduler to work for.
     #[arg(long, value_name = "HOST:PORT")]
     pub scheduler: Option<HostPort>,

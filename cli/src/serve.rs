@@ -1,6 +1,7 @@
 //! `polarway up`, `scheduler` and `executor`: starts servers, says when they are ready, and drains them on a signal.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, select_all};
@@ -8,11 +9,12 @@ use polarway_common::config::ExecutorConfig;
 use polarway_common::signal::shutdown_signal;
 use polarway_common::{Config, Error, HostPort, Listening, Supervisor, TaskKind, machine, telemetry};
 use polarway_engine::runtime::MemoryBudget;
+use polarway_ingest::remote::RemoteStreams;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::allocator;
-use crate::args::{DataArgs, DoorArgs, ExecutorArgs, GlobalArgs, SchedulerArgs, UpArgs};
+use crate::args::{DataArgs, DoorArgs, ExecutorArgs, ExecutorRole, GlobalArgs, SchedulerArgs, UpArgs};
 use crate::ready;
 use crate::sql::exit;
 use crate::streams::Streams;
@@ -20,6 +22,9 @@ use crate::terminal;
 
 /// What a server may take for its last steps after its drain timeout before it is aborted.
 const MARGIN: Duration = Duration::from_secs(15);
+/// Where processes that take rows listen for WebSocket clients.
+const WS_HOST: &str = "127.0.0.1";
+const WS_PORT: u16 = 8081;
 
 pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     // Nothing is nearer to the scheduler than its own process.
@@ -31,21 +36,29 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let executors = share_machine(&config, usize::from(args.executors));
     let memory = MemoryBudget::new(config.query.resolved_memory_limit().as_usize());
     let streams = config.ingest.listen.is_some();
-    run(Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory), streams }).await
+    let plan =
+        Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory), streams, ingest: None };
+    run(plan).await
 }
 
 pub async fn scheduler(args: SchedulerArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let config = load(global, vec![], door_settings(&args.door), &args.door.data)?;
     allocator::suit(config.query.resolved_memory_limit());
-    run(Plan { role: "scheduler", scheduler: Some(config), executors: vec![], memory: None, streams: false })
-        .await
+    run(Plan { role: "scheduler", scheduler: Some(config), ..Plan::default() }).await
 }
 
 pub async fn executor(args: ExecutorArgs, global: &GlobalArgs) -> Result<u8, Error> {
-    let config = load(global, vec![], executor_settings(&args), &args.data)?;
+    let mut config = load(global, vec![], executor_settings(&args), &args.data)?;
     allocator::suit(config.executor_memory_limit());
-    run(Plan { role: "executor", scheduler: None, executors: vec![config], memory: None, streams: false })
-        .await
+    let plan = Plan { role: "executor", ..Plan::default() };
+    run(match args.role {
+        ExecutorRole::Query => Plan { executors: vec![config], ..plan },
+        ExecutorRole::Ingest => {
+            config.ingest.listen.get_or_insert_with(|| HostPort::new(WS_HOST, WS_PORT));
+            Plan { ingest: Some(config), ..plan }
+        }
+    })
+    .await
 }
 
 type Settings = Vec<(String, String)>;
@@ -73,6 +86,7 @@ fn executor_settings(args: &ExecutorArgs) -> Settings {
         setting("executor.work_dir", args.work_dir.as_ref().map(|path| path.display())),
         setting("executor.memory_limit", args.memory_limit),
         setting("executor.name", args.name.as_ref()),
+        setting("ingest.listen", args.ws_listen.as_ref()),
     ]
     .into_iter()
     .flatten()
@@ -116,6 +130,7 @@ fn share_machine(config: &Config, count: usize) -> Vec<Config> {
 }
 
 /// The servers of one process.
+#[derive(Default)]
 struct Plan {
     /// What the ready line calls the process.
     role: &'static str,
@@ -124,8 +139,10 @@ struct Plan {
     executors: Vec<Config>,
     /// What they share; without it each has its own by configuration.
     memory: Option<MemoryBudget>,
-    /// Whether the process holds streams.
+    /// Whether the process holds streams beside its scheduler.
     streams: bool,
+    /// For a process that holds streams and does nothing else.
+    ingest: Option<Config>,
 }
 
 async fn run(plan: Plan) -> Result<u8, Error> {
@@ -175,12 +192,16 @@ struct Server {
 impl Servers {
     /// Starts everything in `plan` and returns the line that says so. `Err(Some(_))` says why a server did not start.
     async fn start(&mut self, mut plan: Plan) -> Result<String, Option<Error>> {
+        if let Some(config) = &plan.ingest {
+            let streams = self.streams.insert(Streams::own_process(config).await?);
+            return Ok(format!("{}\n", ready::format(plan.role, streams.listening())));
+        }
         let mut front = None;
         let mut shared = polarway_scheduler::Shared { memory: plan.memory.clone(), ..Default::default() };
         if plan.streams
             && let Some(config) = &plan.scheduler
         {
-            let streams = Streams::start(config).await?;
+            let streams = Streams::in_process(config).await?;
             shared.meta = Some(streams.meta());
             shared.streams = Some(streams.host());
             let directory = streams.directory();
@@ -188,6 +209,14 @@ impl Servers {
                 config.storage.allowed.push(directory.clone());
             }
             self.streams = Some(streams);
+        }
+        if plan.role == "scheduler"
+            && let Some(config) = &plan.scheduler
+        {
+            let meta = polarway_scheduler::open_meta(&config.data_dir).await?;
+            shared.streams = Some(Arc::new(RemoteStreams::new(Arc::clone(&meta))));
+            shared.meta = Some(meta);
+            shared.members_use_meta = true;
         }
         if let Some(config) = plan.scheduler {
             let grace = config.scheduler.drain_timeout.get() + MARGIN;
@@ -217,14 +246,14 @@ impl Servers {
             }
         }
         let mut listening = front.ok_or_else(|| Some(Error::internal("there is no server to start")))?;
-        listening.ws = self.streams.as_ref().map(Streams::listening);
+        listening.ws = self.streams.as_ref().and_then(|streams| streams.listening().ws);
         Ok(format!("{}\n", ready::format(plan.role, listening)))
     }
 
     /// Completes when a server has failed.
     async fn failed(&self) {
         let servers = self.scheduler.iter().chain(&self.executors).map(|server| &server.supervisor);
-        let all = servers.chain(self.streams.iter().map(Streams::supervisor));
+        let all = servers.chain(self.streams.iter().flat_map(Streams::supervisors));
         select_all(all.map(|supervisor| Box::pin(supervisor.stopping()))).await;
     }
 

@@ -1,66 +1,147 @@
-//! The streams of a process: their host and the door that WebSocket clients come through.
+//! The streams of a process: their host, and the doors that senders come through.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::execution::object_store::ObjectStoreUrl;
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
-use polarway_common::{Config, Error, ErrorKind, HostPort, Supervisor, SystemClock, TaskKind};
+use polarway_common::address::url_host;
+use polarway_common::{Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind};
 use polarway_engine::live::{LiveAccess, StreamHost};
-use polarway_ingest::host::{Host, HostOptions, SealedRoot};
+use polarway_ingest::host::{Host, HostOptions, SealedRoot, Share, node_name};
+use polarway_ingest::node;
 use polarway_ingest::socket::{Options, SocketMetrics, serve};
-use polarway_metastore::MetaStore;
+use polarway_metastore::{MetaStore, RemoteMetaStore};
+use polarway_storage::streams::Node;
 use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
 
 /// What acknowledgements may take once clients have been told to go, and logs to be flushed.
 const GRACE: Duration = Duration::from_secs(45);
+/// Between two tries to reach the scheduler.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// See the module's page.
 pub struct Streams {
     meta: Arc<dyn MetaStore>,
     host: Arc<Host>,
-    directory: PathBuf,
-    listening: SocketAddr,
+    directory: String,
+    listening: Listening,
+    /// Whether the process is in the list of those that take streams.
+    listed: bool,
     door: Supervisor,
     work: Supervisor,
+    grpc: Supervisor,
+}
+
+/// The addresses of a process that takes rows.
+struct Doors {
+    ws: TcpListener,
+    /// For a process of its own.
+    grpc: Option<TcpListener>,
+    listening: Listening,
+}
+
+impl Doors {
+    async fn open(config: &Config, own_process: bool) -> Result<Self, Error> {
+        let nowhere = || Error::internal("streams without an address");
+        let listen = config.ingest.listen.as_ref().ok_or_else(nowhere)?;
+        let (ws, ws_bound) = bind(listen, "ingest.listen").await?;
+        let grpc = match own_process {
+            true => Some(bind(&config.executor.listen, "executor.listen").await?),
+            false => None,
+        };
+        let (grpc, grpc_bound) = grpc.unzip();
+        let listening = Listening { grpc: grpc_bound.unwrap_or(ws_bound), http: None, ws: Some(ws_bound) };
+        Ok(Self { ws, grpc, listening })
+    }
+
+    /// The process as others reach it.
+    fn node(&self, config: &Config, name: String) -> Node {
+        let host = url_host(config.executor.resolved_advertise_host());
+        let at = |address: SocketAddr| format!("{host}:{}", address.port());
+        let Listening { grpc, ws, .. } = self.listening;
+        Node { name, address: at(grpc), ws: at(ws.unwrap_or(grpc)) }
+    }
 }
 
 impl Streams {
-    /// Opens all streams and listens for their senders.
+    /// Opens all streams in this process, which holds the metadata store too, and listens for their senders.
     ///
     /// # Errors
     /// `Configuration` when an address or a directory cannot be used; whatever keeps a stream from being opened.
-    pub async fn start(config: &Config) -> Result<Self, Error> {
-        let listen =
-            config.ingest.listen.as_ref().ok_or_else(|| Error::internal("streams without an address"))?;
-        let listener = bind(listen).await?;
-        let listening = listener.local_addr().map_err(|error| cannot_listen(listen, &error))?;
+    pub async fn in_process(config: &Config) -> Result<Self, Error> {
+        let doors = Doors::open(config, false).await?;
         let meta = polarway_scheduler::open_meta(&config.data_dir).await?;
-        let (directory, sealed) = sealed(config.ingest.resolved_directory(&config.data_dir))?;
+        Self::start(config, doors, meta, Share::All).await
+    }
+
+    /// Opens the streams that this process had before, serves them to the others of the cluster, and listens for their
+    /// senders. Waits for the scheduler, whose metadata store it uses.
+    ///
+    /// # Errors
+    /// As [`Streams::in_process`].
+    pub async fn own_process(config: &Config) -> Result<Self, Error> {
+        let doors = Doors::open(config, true).await?;
+        let meta = Arc::new(RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?);
+        while let Err(error) = meta.revision().await {
+            tracing::warn!(scheduler = %config.executor.scheduler, %error, "waiting for the scheduler");
+            tokio::time::sleep(RETRY).await;
+        }
+        let streams = Self::start(config, doors, meta, Share::Own).await?;
+        streams.host.node().enter(streams.meta.as_ref()).await?;
+        Ok(streams)
+    }
+
+    async fn start(
+        config: &Config,
+        doors: Doors,
+        meta: Arc<dyn MetaStore>,
+        share: Share,
+    ) -> Result<Self, Error> {
+        let logs = config.ingest.resolved_log_directory(&config.data_dir);
+        let place = config.ingest.resolved_directory(&config.data_dir);
+        let sealed = SealedRoot::open(&place, &config.storage.s3)?;
+        let directory = sealed.name.clone();
+        let wanted = match share {
+            Share::All => None,
+            Share::Own => config.executor.name.as_deref(),
+        };
+        let node = doors.node(config, node_name(Path::new(&logs), wanted)?);
         let options = HostOptions {
             meta: Arc::clone(&meta),
             sealed,
-            logs: config.ingest.resolved_log_directory(&config.data_dir),
+            logs,
             log_limit: config.ingest.log_limit.0,
             hot_limit: config.ingest.hot_limit.as_usize(),
             grace: config.ingest.grace.get(),
-            address: listening.to_string(),
+            node,
+            share,
             clock: Arc::new(SystemClock),
         };
-        let work = Supervisor::new();
+        let Doors { ws, grpc, listening } = doors;
+        let (door, work, servers) = (Supervisor::new(), Supervisor::new(), Supervisor::new());
         let host = Host::open(options, work.clone()).await?;
-        let door = Supervisor::new();
         let (streams, stop) = (Arc::clone(&host), door.token());
         door.spawn("streams", TaskKind::Critical, async move {
             let metrics = Arc::new(SocketMetrics::default());
-            serve(listener, streams, Options::default(), metrics, stop)
+            serve(ws, streams, Options::default(), metrics, stop)
                 .await
                 .map_err(|error| Error::internal(error.to_string()))
         });
-        Ok(Self { meta, host, directory, listening, door, work })
+        let listed = grpc.is_some();
+        if let Some(listener) = grpc {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let serving = node::serve(incoming, Arc::clone(&host), servers.token());
+            servers.spawn("streams by gRPC", TaskKind::Critical, serving);
+        }
+        tracing::info!(
+            node = host.node().name,
+            address = host.node().address,
+            sealed = directory,
+            "takes rows of streams"
+        );
+        Ok(Self { meta, host, directory, listening, listed, door, work, grpc: servers })
     }
 
     pub fn meta(&self) -> Arc<dyn MetaStore> {
@@ -78,58 +159,43 @@ impl Streams {
 
     /// Where sealed rows are.
     pub fn directory(&self) -> String {
-        self.directory.display().to_string()
+        self.directory.clone()
     }
 
-    pub fn listening(&self) -> SocketAddr {
+    /// Where senders connect, and others of the cluster if it is a process of its own.
+    pub fn listening(&self) -> Listening {
         self.listening
     }
 
-    pub fn supervisor(&self) -> &Supervisor {
-        &self.door
+    /// What ends when the process cannot do its work any more.
+    pub fn supervisors(&self) -> [&Supervisor; 2] {
+        [&self.door, &self.grpc]
     }
 
     /// Takes no more rows from anybody; what was taken is acknowledged first.
     pub async fn close_door(&self) -> Result<(), Error> {
+        if self.listed
+            && let Err(error) = self.host.node().leave(self.meta.as_ref()).await
+        {
+            tracing::warn!(%error, "still in the list of those that take streams");
+        }
         self.door.shutdown(GRACE).await
     }
 
     /// Ends the streams, with all their rows in files or in their logs.
     pub async fn stop(&self) -> Result<(), Error> {
         self.host.close().await;
-        self.work.shutdown(GRACE).await
+        let work = self.work.shutdown(GRACE).await;
+        work.and(self.grpc.shutdown(GRACE).await)
     }
 }
 
-/// The directory of sealed rows, made if it is not there, and the store over it.
-fn sealed(directory: PathBuf) -> Result<(PathBuf, SealedRoot), Error> {
-    let fault = |error: &dyn std::fmt::Display| {
-        Error::new(
-            ErrorKind::Configuration,
-            format!("cannot use `{}` for the rows of streams: {error}", directory.display()),
-        )
+async fn bind(listen: &HostPort, key: &str) -> Result<(TcpListener, SocketAddr), Error> {
+    let fault = |error: std::io::Error| {
+        Error::new(ErrorKind::Configuration, format!("cannot listen on {listen} for streams: {error}"))
+            .with_hint(format!("`{key}` names the address"))
     };
-    std::fs::create_dir_all(&directory).map_err(|error| fault(&error))?;
-    let directory = directory.canonicalize().map_err(|error| fault(&error))?;
-    let path = Path::from_absolute_path(&directory).map_err(|error| {
-        Error::new(ErrorKind::Configuration, format!("`{}` cannot be a path: {error}", directory.display()))
-    })?;
-    let root = SealedRoot {
-        store: Arc::new(LocalFileSystem::new()),
-        url: ObjectStoreUrl::local_filesystem(),
-        path,
-        local: Some(directory.clone()),
-    };
-    Ok((directory, root))
-}
-
-async fn bind(listen: &HostPort) -> Result<TcpListener, Error> {
-    TcpListener::bind((listen.host.as_str(), listen.port))
-        .await
-        .map_err(|error| cannot_listen(listen, &error))
-}
-
-fn cannot_listen(listen: &HostPort, error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Configuration, format!("cannot listen on {listen} for streams: {error}"))
-        .with_hint("`ingest.listen` names the address")
+    let listener = TcpListener::bind((listen.host.as_str(), listen.port)).await.map_err(fault)?;
+    let bound = listener.local_addr().map_err(fault)?;
+    Ok((listener, bound))
 }

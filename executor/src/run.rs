@@ -13,7 +13,7 @@ use datafusion::prelude::SessionConfig;
 use polarway_common::address::url_host;
 use polarway_common::{Config, Error, Listening, Supervisor, TaskKind};
 use polarway_engine::cpu::CpuRuntime;
-use polarway_engine::live::LiveAccess;
+use polarway_engine::live::{LiveAccess, RemoteRows};
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::PolarwayOptions;
 use tokio::sync::{Semaphore, oneshot};
@@ -42,7 +42,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// Runs an executor until `shutdown`, then drains: running tasks end, and shuffle files stay readable until the jobs
 /// that need them are over or `executor.drain_timeout` has passed. Several servers of one process share `memory`;
-/// without it the executor has a budget of its own by configuration. Its tasks reach the rows of `streams`.
+/// without it the executor has a budget of its own by configuration. Its tasks reach the rows
+/// of streams through `streams`, or else from the processes that hold them.
 ///
 /// # Errors
 /// `Configuration` when an address or directory cannot be used; the failure of a critical task.
@@ -74,9 +75,8 @@ pub async fn run(
     let functions = Arc::new(all_functions());
     let mut base_config =
         SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default());
-    if let Some(streams) = streams {
-        base_config.set_extension(Arc::new(streams));
-    }
+    let streams = streams.unwrap_or_else(|| LiveAccess(Arc::new(RemoteRows::default())));
+    base_config.set_extension(Arc::new(streams));
     let (reports, report_queue) = report::channel();
     let work_path = work_dir.path().to_string_lossy().into_owned();
     let scheduler = options.scheduler.to_string();

@@ -2,13 +2,16 @@
 //!
 //! A connection ([`socket`]) brings frames, which are decoded ([`decode`]) and taken in ([`feed`]) by a stream
 //! ([`stream`]). It holds the rows in memory ([`hot`]), writes them to its log ([`wal`]), and puts them into files
-//! ([`seal`]) that its manifest lists.
+//! ([`seal`]) that its manifest lists. A process of its own ([`node`]) serves its rows to others ([`remote`]).
 
 pub mod decode;
 mod durability;
 pub mod feed;
 pub mod host;
 pub mod hot;
+pub mod node;
+mod put;
+pub mod remote;
 pub mod seal;
 pub mod socket;
 pub mod stream;

@@ -36,6 +36,18 @@ pub enum MetaStoreError {
     /// A transaction writes a key once at most, or the order of its writes would matter.
     #[error("a transaction writes the key `{key}` more than once")]
     DuplicateKey { key: String },
+    /// The store is in another process, which does not answer; nothing took place.
+    #[error("the metadata store {place} cannot be reached: {detail}")]
+    Unavailable { place: String, detail: String },
+    /// A transaction was sent to another process and its answer was lost: it may have taken place, or may yet.
+    #[error("it is not known whether a transaction of the metadata store {place} took place: {detail}")]
+    OutcomeUnknown { place: String, detail: String },
+    /// The process that asks has no right to this part of the keys.
+    #[error("access to the metadata store is refused: {detail}")]
+    NotAllowed { detail: String },
+    /// A request or its answer is larger than what is sent between processes.
+    #[error("a message of {bytes} bytes is more than the {limit} that the metadata store sends or takes")]
+    TooLarge { bytes: u64, limit: u64 },
 }
 
 pub type Result<T, E = MetaStoreError> = std::result::Result<T, E>;
@@ -44,7 +56,7 @@ impl MetaStoreError {
     /// Whether the same call can succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Held { .. } => true,
+            Self::Held { .. } | Self::Unavailable { .. } => true,
             Self::Io { source, .. } => matches!(
                 source.kind(),
                 io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
@@ -55,7 +67,10 @@ impl MetaStoreError {
             | Self::Compacted { .. }
             | Self::Lagged { .. }
             | Self::EmptyKey
-            | Self::DuplicateKey { .. } => false,
+            | Self::DuplicateKey { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::NotAllowed { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 
@@ -71,10 +86,16 @@ impl From<MetaStoreError> for Error {
             MetaStoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 ErrorKind::PermissionDenied
             }
-            MetaStoreError::Held { .. } | MetaStoreError::Io { .. } => ErrorKind::StoreUnavailable,
+            MetaStoreError::NotAllowed { .. } => ErrorKind::PermissionDenied,
+            MetaStoreError::Held { .. } | MetaStoreError::Io { .. } | MetaStoreError::Unavailable { .. } => {
+                ErrorKind::StoreUnavailable
+            }
             MetaStoreError::Corrupt { .. } => ErrorKind::CorruptFile,
             MetaStoreError::Closed { .. } => ErrorKind::Draining,
-            MetaStoreError::Engine { .. }
+            // Not `StoreUnavailable`, which invites to send the same again.
+            MetaStoreError::OutcomeUnknown { .. }
+            | MetaStoreError::TooLarge { .. }
+            | MetaStoreError::Engine { .. }
             | MetaStoreError::Compacted { .. }
             | MetaStoreError::Lagged { .. }
             | MetaStoreError::EmptyKey
@@ -84,6 +105,15 @@ impl From<MetaStoreError> for Error {
         match error {
             MetaStoreError::Held { .. } => {
                 converted.with_hint("Stop the other process, or give this one another `data_dir`.")
+            }
+            MetaStoreError::Unavailable { .. } => {
+                converted.with_hint("Retry; check that the scheduler runs and can be reached.")
+            }
+            MetaStoreError::OutcomeUnknown { .. } => {
+                converted.with_hint("Check whether the change took place before it is made again.")
+            }
+            MetaStoreError::NotAllowed { .. } => {
+                converted.with_hint("Check which part of the metadata this process may read and write.")
             }
             _ => converted,
         }

@@ -16,6 +16,7 @@ const VERSION: &str = "catalog/version";
 const SECRET: &str = "cluster/secret";
 const STREAM_OWNER: &str = "stream/owner/";
 const STREAM_MANIFEST: &str = "stream/manifest/";
+const STREAM_NODE: &str = "stream/node/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -38,6 +39,8 @@ pub enum Key {
     StreamOwner { id: String },
     /// Which rows of a stream are sealed, and where.
     StreamManifest { id: String },
+    /// A process that takes rows of streams, by the name that it keeps over restarts.
+    StreamNode { name: String },
 }
 
 impl Key {
@@ -52,6 +55,7 @@ impl Key {
             Key::ClusterSecret => SECRET.to_owned(),
             Key::StreamOwner { id } => format!("{STREAM_OWNER}{}", percent::encode(id)),
             Key::StreamManifest { id } => format!("{STREAM_MANIFEST}{}", percent::encode(id)),
+            Key::StreamNode { name } => format!("{STREAM_NODE}{}", percent::encode(name)),
         }
     }
 
@@ -79,6 +83,9 @@ impl Key {
         if let Some(id) = text.strip_prefix(STREAM_MANIFEST) {
             return Some(Key::StreamManifest { id: percent::decode(id)? });
         }
+        if let Some(name) = text.strip_prefix(STREAM_NODE) {
+            return Some(Key::StreamNode { name: percent::decode(name)? });
+        }
         let (schema, table) = text.strip_prefix(TABLE)?.split_once('/')?;
         Some(Key::CatalogTable { schema: percent::decode(schema)?, table: percent::decode(table)? })
     }
@@ -100,7 +107,13 @@ pub enum KeyPrefix {
     /// All tables of all schemas.
     Tables,
     /// The tables of one schema.
-    TablesOf { schema: String },
+    TablesOf {
+        schema: String,
+    },
+    /// All that is stored of streams beside their definitions.
+    Streams,
+    StreamOwners,
+    StreamNodes,
 }
 
 impl KeyPrefix {
@@ -111,6 +124,9 @@ impl KeyPrefix {
             KeyPrefix::Schemas => SCHEMA.to_owned(),
             KeyPrefix::Tables => TABLE.to_owned(),
             KeyPrefix::TablesOf { schema } => format!("{TABLE}{}/", percent::encode(schema)),
+            KeyPrefix::Streams => "stream/".to_owned(),
+            KeyPrefix::StreamOwners => STREAM_OWNER.to_owned(),
+            KeyPrefix::StreamNodes => STREAM_NODE.to_owned(),
         }
     }
 }
@@ -129,6 +145,7 @@ mod tests {
             Just(Key::ClusterSecret),
             any::<String>().prop_map(|id| Key::StreamOwner { id }),
             any::<String>().prop_map(|id| Key::StreamManifest { id }),
+            any::<String>().prop_map(|name| Key::StreamNode { name }),
         ]
     }
 
@@ -143,6 +160,7 @@ mod tests {
         assert_eq!(Key::ClusterSecret.encode(), "cluster/secret");
         assert_eq!(Key::StreamOwner { id: "a/1".into() }.encode(), "stream/owner/a%2F1");
         assert_eq!(Key::StreamManifest { id: "1".into() }.encode(), "stream/manifest/1");
+        assert_eq!(Key::StreamNode { name: "ingest-0".into() }.encode(), "stream/node/ingest-0");
     }
 
     #[test]
@@ -173,6 +191,13 @@ mod tests {
             let of_catalog =
                 matches!(key, Key::CatalogSchema { .. } | Key::CatalogTable { .. } | Key::CatalogVersion);
             prop_assert_eq!(within(KeyPrefix::Catalog), of_catalog);
+            prop_assert_eq!(within(KeyPrefix::StreamOwners), matches!(key, Key::StreamOwner { .. }));
+            prop_assert_eq!(within(KeyPrefix::StreamNodes), matches!(key, Key::StreamNode { .. }));
+            let of_streams = matches!(
+                key,
+                Key::StreamOwner { .. } | Key::StreamManifest { .. } | Key::StreamNode { .. }
+            );
+            prop_assert_eq!(within(KeyPrefix::Streams), of_streams);
             let schema = match &key {
                 Key::CatalogTable { schema, .. } => schema.clone(),
                 _ => other.clone(),

@@ -3,19 +3,21 @@
 //!
 //! [`MetaStore`] is the contract, with etcd's semantics: one revision that grows with every transaction that
 //! changes something, transactions with preconditions, and watches that miss nothing. [`EmbeddedMetaStore`] keeps
-//! it within one process. [`conformance`] is the contract as tests, for every implementation. [`keys`] lists all
-//! that is ever stored.
+//! it within one process; [`remote`] reaches it from other processes. [`conformance`] is the contract as tests, for
+//! every implementation. [`keys`] lists all that is ever stored.
 
 pub mod conformance;
 pub mod embedded;
 pub mod error;
 pub mod keys;
 mod percent;
+pub mod remote;
 pub mod store;
 pub mod txn;
 
 pub use embedded::EmbeddedMetaStore;
 pub use error::{MetaStoreError, Result};
 pub use keys::{Key, KeyPrefix};
+pub use remote::{MetaDoor, RemoteMetaStore, Rights};
 pub use store::{Event, EventKind, MetaStore, Snapshot, Versioned, WatchStream};
 pub use txn::{Expect, Precondition, Txn, TxnOutcome, Write};

@@ -63,7 +63,8 @@ pub trait MetaStore: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`crate::MetaStoreError::EmptyKey`] and [`crate::MetaStoreError::DuplicateKey`] for a transaction that has
-    /// no meaning; anything else if the store fails.
+    /// no meaning; [`crate::MetaStoreError::OutcomeUnknown`] if it may have taken place all the same; anything else
+    /// if the store fails.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome>;
 
     /// The changes after the revision `after_revision` to keys that start with `prefix`: past ones first, then

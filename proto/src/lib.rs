@@ -2,4 +2,5 @@
 
 pub mod progress;
 pub mod status;
+pub mod streams;
 pub mod ticket;

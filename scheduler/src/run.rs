@@ -14,7 +14,9 @@ use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::StreamHost;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::{SCHEMA, base_config, with_scheduler_defaults};
-use polarway_metastore::{EmbeddedMetaStore, Expect, Key, MetaStore, Precondition, Txn, Write};
+use polarway_metastore::{
+    EmbeddedMetaStore, Expect, Key, KeyPrefix, MetaDoor, MetaStore, Precondition, Rights, Txn, Write,
+};
 use polarway_proto::ticket::TicketSigner;
 use polarway_storage::catalog::CatalogStore;
 use tokio::sync::oneshot;
@@ -52,6 +54,8 @@ pub struct Shared {
     pub meta: Option<Arc<dyn MetaStore>>,
     /// Who holds the streams.
     pub streams: Option<Arc<dyn StreamHost>>,
+    /// Whether processes that take rows of streams use the metadata store through this scheduler.
+    pub members_use_meta: bool,
 }
 
 /// Opens the metadata store in the data directory, which is made if it is not there.
@@ -83,7 +87,7 @@ pub async fn run(
     let options = &config.scheduler;
     let (grpc_listener, grpc) = connection::bind(&options.listen).await?;
     let (http_listener, http_bound) = connection::bind(&options.http_listen).await?;
-    let Shared { memory, meta, streams } = shared;
+    let Shared { memory, meta, streams, members_use_meta } = shared;
     let meta = match meta {
         Some(meta) => meta,
         None => open_meta(&config.data_dir).await?,
@@ -120,6 +124,7 @@ pub async fn run(
     .await?;
     let supervisor = Supervisor::new();
     let stop = supervisor.token();
+    let meta_door = members_use_meta.then(|| MetaDoor::new(meta, rights_of_members()).until(stop.clone()));
     let peers = Arc::new(Peers::default());
     let (janitor, cleaning) = Janitor::new(ballista.clone(), Arc::clone(&peers), stop.clone());
     supervisor.spawn("janitor", TaskKind::Background, cleaning);
@@ -191,6 +196,7 @@ pub async fn run(
                     .max_decoding_message_size(MESSAGE_BYTES)
                     .max_encoding_message_size(MESSAGE_BYTES),
             )
+            .add_optional_service(meta_door)
             .serve_with_incoming_shutdown(connection::incoming(grpc_listener), grpc_stop.cancelled_owned());
         // Streams whose clients do not read would hold the end up for ever.
         let overdue = async {
@@ -219,6 +225,12 @@ pub async fn run(
         () = supervisor.stopping() => {}
     }
     supervisor.shutdown(LAST_STEPS).await
+}
+
+/// What processes that take rows of streams may do: read the streams' definitions, and say who takes which and what is sealed.
+fn rights_of_members() -> Rights {
+    let streams = KeyPrefix::Streams.encode();
+    Rights { read: vec![KeyPrefix::Tables.encode(), streams.clone()], write: vec![streams] }
 }
 
 async fn forget_lost_peers(

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use polarway_common::config::{DirectOn, ResultDelivery};
 use polarway_common::{Error, ErrorKind, QueryId, Supervisor};
+use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
 use polarway_engine::settings::{self, Settings};
 use polarway_engine::{flight, settable};
 use polarway_proto::progress::QueryProgress;
@@ -20,6 +21,7 @@ use polarway_proto::ticket::{QueryTicket, TicketSigner, expiry};
 use tonic::Status;
 
 use crate::admission::{Admission, Admitted};
+use crate::catalog::no_streams;
 use crate::direct::{DataStream, LocalRunner, RemoteRunner};
 use crate::explain;
 use crate::limits::{bounded, or_cancelled};
@@ -332,6 +334,12 @@ impl QueryService {
             stages: report.stages,
             executors: report.executors,
         })
+    }
+
+    /// Puts rows into a stream.
+    pub async fn put(&self, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error> {
+        let host = self.planner.streams().ok_or_else(no_streams)?;
+        host.put(options, frames).await
     }
 
     /// Waits until no query runs, at most `limit`. New ones are refused from now on.

@@ -8,4 +8,7 @@ mod listing;
 mod local;
 pub mod policy;
 pub mod registry;
+mod stores;
 pub mod streams;
+
+pub use stores::plain_store;

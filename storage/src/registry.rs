@@ -7,19 +7,14 @@ use std::time::Duration;
 use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::http::HttpBuilder;
-use object_store::local::LocalFileSystem;
 use parking_lot::RwLock;
+use polarway_common::Error;
 use polarway_common::config::S3Config;
-use polarway_common::{Error, ErrorKind};
 use url::{Position, Url};
 
 use crate::guard::{GuardedStore, StoreCounters};
-use crate::http::NoRedirects;
 use crate::policy::PathPolicy;
+use crate::stores::plain_store;
 
 /// The stores that policy allows. Nothing can be registered at run time.
 #[derive(Debug)]
@@ -42,61 +37,9 @@ impl PolicyRegistry {
     }
 
     fn build(&self, url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
-        let fault = |error: object_store::Error| {
-            Error::new(
-                ErrorKind::Configuration,
-                format!("cannot set up the store for `{}`: {error}", key(url)),
-            )
-        };
-        let inner: Arc<dyn ObjectStore> = match url.scheme() {
-            "file" => Arc::new(LocalFileSystem::new()),
-            "s3" | "s3a" => Arc::new(self.s3_builder(url).build().map_err(fault)?),
-            "gs" => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
-                Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
-            }
-            "az" | "abfs" | "abfss" | "adl" => {
-                let builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
-                Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
-            }
-            "https" => {
-                let builder = HttpBuilder::new().with_url(key(url));
-                Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
-            }
-            other => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("no object store for scheme `{other}://`"),
-                )
-                .with_hint("use a path, s3://, gs://, az:// or https://"));
-            }
-        };
+        let inner = plain_store(url, &self.s3)?;
         let policy = Arc::clone(&self.policy);
         Ok(Arc::new(GuardedStore::new(inner, policy, self.counters(), url.clone(), self.list_ttl)))
-    }
-
-    /// Environment (`AWS_*`) first, then what `[storage.s3]` says.
-    fn s3_builder(&self, url: &Url) -> AmazonS3Builder {
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(url.host_str().unwrap_or_default());
-        if let Some(endpoint) = &self.s3.endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
-        if let Some(region) = &self.s3.region {
-            builder = builder.with_region(region);
-        }
-        if let Some(key) = &self.s3.access_key_id {
-            builder = builder.with_access_key_id(key);
-        }
-        if let Some(secret) = &self.s3.secret_access_key {
-            builder = builder.with_secret_access_key(secret.expose());
-        }
-        if let Some(token) = &self.s3.session_token {
-            builder = builder.with_token(token.expose());
-        }
-        if self.s3.allow_http {
-            builder = builder.with_allow_http(true);
-        }
-        builder.with_virtual_hosted_style_request(self.s3.virtual_hosted).with_http_connector(NoRedirects)
     }
 }
 

@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::address::HostPort;
 use crate::units::{ByteSize, HumanDuration};
 
-/// `[ingest]`: streams, whose rows arrive over WebSocket. Only `polarway up` holds streams.
+/// `[ingest]`: streams, whose rows arrive over WebSocket. Held by `polarway up` or by executors with the role ingest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestConfig {
-    /// Where WebSocket clients connect. Default: nowhere, and there are no streams.
+    /// Where WebSocket clients connect. Default: nowhere, and `polarway up` holds no streams; `127.0.0.1:8081` with the role
+    /// ingest.
     pub listen: Option<HostPort>,
-    /// Directory of sealed rows. Default: `streams` in `data_dir`.
-    pub directory: Option<PathBuf>,
+    /// Directory of sealed rows, a path or a URL such as `s3://bucket/streams`. Default: `streams` in `data_dir`.
+    pub directory: Option<String>,
     /// Directory of the logs. Default: `wal` in `data_dir`.
     pub log_directory: Option<PathBuf>,
     /// What the log of one stream may take on disk, in bytes. Default: `1GiB`.
@@ -25,8 +26,8 @@ pub struct IngestConfig {
 
 impl IngestConfig {
     /// `directory`, or `streams` in `data_dir`.
-    pub fn resolved_directory(&self, data_dir: &Path) -> PathBuf {
-        self.directory.clone().unwrap_or_else(|| data_dir.join("streams"))
+    pub fn resolved_directory(&self, data_dir: &Path) -> String {
+        self.directory.clone().unwrap_or_else(|| data_dir.join("streams").display().to_string())
     }
 
     /// `log_directory`, or `wal` in `data_dir`.

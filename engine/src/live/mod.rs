@@ -7,6 +7,9 @@
 
 mod access;
 mod codec;
+mod nodes;
+mod put;
+mod remote;
 mod select;
 mod slice;
 mod source;
@@ -16,6 +19,9 @@ mod views;
 
 pub use access::{HotQuery, HotRows, LiveAccess};
 pub use codec::LiveCodec;
+pub use nodes::{NodeChannels, call_failed};
+pub use put::{PutAnswers, PutFrames, PutOptions};
+pub use remote::{RemoteRows, query_of};
 pub use select::select;
 pub use slice::HotSlice;
 pub use source::{LiveSource, live_scan};

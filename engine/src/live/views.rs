@@ -10,6 +10,7 @@ use object_store::path::Path;
 use polarway_common::Error;
 
 use super::access::HotRows;
+use super::put::{PutAnswers, PutFrames, PutOptions};
 use super::slice::HotSlice;
 
 /// The rows of a stream at one moment: all of `files` and all of `slices`, none of them twice.
@@ -29,6 +30,8 @@ pub struct SealedFile {
     pub path: Path,
     pub bytes: u64,
     pub rows: u64,
+    /// Earliest and latest event time, in the unit of its column.
+    pub events: Option<(i64, i64)>,
 }
 
 /// Whoever holds streams.
@@ -54,4 +57,7 @@ pub trait StreamHost: fmt::Debug + Send + Sync {
 
     /// Ends a stream that is no longer in the catalog, and removes its rows.
     async fn dropped(&self, id: &str) -> Result<(), Error>;
+
+    /// Puts rows into a stream.
+    async fn put(&self, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error>;
 }

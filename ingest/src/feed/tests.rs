@@ -89,7 +89,7 @@ impl Server {
                 grace: Duration::ZERO,
             };
             let sealed = SealedStore::new(store.clone(), Path::from(format!("streams/{id}")), None);
-            let ownership = Ownership::claim(Arc::clone(&meta), sealed, id, "here:1").await.unwrap();
+            let ownership = Ownership::claim(Arc::clone(&meta), sealed, id, "here", "here:1").await.unwrap();
             let (live, following) = Live::open(options, ownership).await.unwrap();
             let (follower, keeper) = (Arc::clone(&live), Arc::clone(&live));
             tasks.push(tokio::spawn(async move { follower.follow(following).await }));

@@ -1,11 +1,15 @@
 //! Connections that write into the streams of this process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use polarway_storage::catalog::{Ack, UnknownFields};
+use polarway_common::Error;
+use polarway_metastore::{Key, MetaStore};
+use polarway_storage::catalog::{Ack, Definition, StreamDefinition, UnknownFields};
+use polarway_storage::streams::{Node, Owner};
 
-use super::Host;
+use super::{Host, definition};
 use crate::Durability;
 use crate::decode::{self, DecodeOptions};
 use crate::feed::{Intake, IntakeOptions};
@@ -15,12 +19,14 @@ use crate::socket::{Feed, OpenError, Streams};
 const SCHEMA: &str = "public";
 /// Bytes of rows that a binary frame may hold once it is decoded.
 const FRAME_LIMIT: usize = 256 << 20;
+/// For clients whose stream is between two owners.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl Streams for Host {
     async fn open(&self, name: &str, producer: Option<&str>) -> Result<Arc<dyn Feed>, OpenError> {
-        let (schema, name) = name.split_once('.').unwrap_or((SCHEMA, name));
-        let open = self.by_name(schema, name).ok_or(OpenError::Unknown)?;
+        let (schema, name) = split_name(name);
+        let Some(open) = self.by_name(schema, name) else { return Err(self.elsewhere(schema, name).await) };
         if open.definition.dead_letters_of.is_some() {
             return Err(OpenError::NotAllowed(format!("`{schema}.{name}` is written by the server alone")));
         }
@@ -48,4 +54,50 @@ impl Streams for Host {
             .map(|intake| Arc::new(intake) as Arc<dyn Feed>)
             .map_err(|error| OpenError::Internal(error.to_string()))
     }
+}
+
+impl Host {
+    /// Why a stream is not here.
+    async fn elsewhere(&self, schema: &str, name: &str) -> OpenError {
+        let meta = self.options.meta.as_ref();
+        let found = find_stream(meta, schema, name).await;
+        let owner = match found {
+            Ok(None) => return OpenError::Unknown,
+            Ok(Some(definition)) => owner_node(meta, &definition.id).await,
+            Err(error) => Err(error),
+        };
+        let unavailable = |message: String| OpenError::Unavailable { message, retry_after: RETRY_AFTER };
+        match owner {
+            Ok(Some(node)) if node.name != self.options.node.name => {
+                OpenError::Elsewhere { address: node.ws }
+            }
+            Ok(_) => unavailable(format!("`{schema}.{name}` is not open yet")),
+            Err(error) => unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Schema and name of a stream, `schema.name` or only `name`.
+pub fn split_name(name: &str) -> (&str, &str) {
+    name.split_once('.').unwrap_or((SCHEMA, name))
+}
+
+/// The definition of a stream, if there is one of this name.
+pub async fn find_stream(
+    meta: &dyn MetaStore,
+    schema: &str,
+    name: &str,
+) -> Result<Option<StreamDefinition>, Error> {
+    let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
+    let found = meta.get(&key).await?;
+    Ok(match found.map(|found| definition(schema, name, &found.value)).transpose()? {
+        Some(Definition::Stream(definition)) => Some(definition),
+        _ => None,
+    })
+}
+
+/// The process that has a stream, as far as it is known.
+async fn owner_node(meta: &dyn MetaStore, id: &str) -> Result<Option<Node>, Error> {
+    let Some(owner) = Owner::of(meta, id).await? else { return Ok(None) };
+    Ok(Node::named(meta, &owner.node).await?)
 }

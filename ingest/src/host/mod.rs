@@ -1,6 +1,8 @@
 //! The streams that this process holds.
 
 mod door;
+mod identity;
+mod root;
 mod views;
 
 use std::collections::HashMap;
@@ -11,32 +13,32 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::execution::object_store::ObjectStoreUrl;
-use object_store::ObjectStore;
-use object_store::path::Path;
 use parking_lot::RwLock;
 use polarway_common::{Clock, Error, ErrorKind, Supervisor, TaskKind};
-use polarway_engine::live::{StreamHost, StreamView};
+use polarway_engine::live::{PutAnswers, PutFrames, PutOptions, StreamHost, StreamView};
 use polarway_metastore::{Key, KeyPrefix, MetaStore};
 use polarway_storage::catalog::{Definition, StreamDefinition};
-use polarway_storage::streams::{Ownership, SealedStore};
+use polarway_storage::streams::{Node, Owner, Ownership, SealedStore};
 use tokio::runtime::Handle;
 
-use crate::decode::{DecodeOptions, Decoder};
-use crate::feed::dead_letter_schema;
+pub use identity::node_name;
+pub use root::SealedRoot;
+pub use views::{Seen, slices};
+
+pub(crate) use door::{find_stream, split_name};
+
+use crate::feed::{accepts, dead_letter_schema};
+use crate::put;
 use crate::seal::Layout;
 use crate::stream::{Live, LiveError, SealPolicy, StreamOptions};
 
-/// Where sealed rows are.
-#[derive(Debug, Clone)]
-pub struct SealedRoot {
-    pub store: Arc<dyn ObjectStore>,
-    /// How scans find the store.
-    pub url: ObjectStoreUrl,
-    /// Below it each stream has a directory of its own.
-    pub path: Path,
-    /// The same on local disk, if it is there.
-    pub local: Option<PathBuf>,
+/// Which streams a process opens when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// All: there is no other process.
+    All,
+    /// Those that it had before.
+    Own,
 }
 
 /// What a [`Host`] needs.
@@ -52,8 +54,9 @@ pub struct HostOptions {
     pub hot_limit: usize,
     /// How long sealed rows stay in memory for queries that were planned before.
     pub grace: Duration,
-    /// Where this process answers, `host:port`.
-    pub address: String,
+    /// This process.
+    pub node: Node,
+    pub share: Share,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -79,12 +82,12 @@ struct Open {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("address", &self.options.address).finish_non_exhaustive()
+        f.debug_struct("Host").field("node", &self.options.node).finish_non_exhaustive()
     }
 }
 
 impl Host {
-    /// Opens all streams of the catalog. Their work runs under `supervisor`.
+    /// Opens this process's share of the catalog's streams. Their work runs under `supervisor`.
     ///
     /// # Errors
     /// When one of them cannot be opened: a server that left rows out would answer wrongly.
@@ -96,15 +99,44 @@ impl Host {
             open: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
         };
-        let listed = host.options.meta.list(&KeyPrefix::Tables.encode()).await?;
-        for (key, found) in listed.entries {
+        let meta = host.options.meta.as_ref();
+        let owners = Owner::all(meta).await?;
+        let owned = |id: &str| owners.get(id).is_some_and(|owner| owner.node == host.options.node.name);
+        for (key, found) in meta.list(&KeyPrefix::Tables.encode()).await?.entries {
             if let Ok(Key::CatalogTable { schema, table }) = Key::decode(&key)
                 && let Definition::Stream(definition) = definition(&schema, &table, &found.value)?
+                && (host.options.share == Share::All || owned(&definition.id))
             {
                 host.start(schema, table, definition).await?;
             }
         }
         Ok(Arc::new(host))
+    }
+
+    /// This process.
+    pub fn node(&self) -> &Node {
+        &self.options.node
+    }
+
+    /// What a query sees of a stream.
+    ///
+    /// # Errors
+    /// `TableNotFound` when the stream is not here.
+    pub fn seen(&self, id: &str) -> Result<Seen, Error> {
+        Ok(views::seen(&self.by_id(id)?.live))
+    }
+
+    /// How scans find the store of sealed rows.
+    pub fn sealed(&self) -> &SealedRoot {
+        &self.options.sealed
+    }
+
+    /// Schema of a stream.
+    ///
+    /// # Errors
+    /// `TableNotFound` when the stream is not here.
+    pub fn schema(&self, id: &str) -> Result<SchemaRef, Error> {
+        Ok(Arc::clone(&self.by_id(id)?.live.options().schema))
     }
 
     async fn start(&self, schema: String, name: String, definition: StreamDefinition) -> Result<(), Error> {
@@ -125,12 +157,12 @@ impl Host {
         name: &str,
         definition: &StreamDefinition,
     ) -> Result<Arc<Live>, Error> {
-        let HostOptions { meta, sealed, logs, log_limit, hot_limit, grace, address, .. } = &self.options;
+        let HostOptions { meta, sealed, logs, log_limit, hot_limit, grace, node, .. } = &self.options;
         let id = definition.id.as_str();
         let columns = definition.schema()?;
         let local = sealed.local.as_ref().map(|root| root.join(id));
         let store = SealedStore::new(Arc::clone(&sealed.store), sealed.path.clone().join(id), local);
-        let ownership = Ownership::claim(Arc::clone(meta), store, id, address).await?;
+        let ownership = Ownership::claim(Arc::clone(meta), store, id, &node.name, &node.address).await?;
         let wanted = &definition.options;
         let column = wanted.event_time.as_ref().map(|column| columns.index_of(column)).transpose();
         let column = column.map_err(|error| Error::internal(error.to_string()))?;
@@ -195,9 +227,7 @@ impl Host {
 #[async_trait]
 impl StreamHost for Host {
     fn accepts(&self, schema: &SchemaRef) -> Result<(), Error> {
-        Decoder::new(Arc::clone(schema), DecodeOptions::default())
-            .map(drop)
-            .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
+        accepts(schema)
     }
 
     fn dead_letter_schema(&self) -> SchemaRef {
@@ -205,18 +235,15 @@ impl StreamHost for Host {
     }
 
     async fn view(&self, id: &str) -> Result<StreamView, Error> {
-        let open = self.by_id(id)?;
-        Ok(views::view(&open.live, &self.options.sealed.url, &self.options.address))
+        Ok(self.seen(id)?.into_view(&self.options.sealed.url, id, &self.options.node.address))
     }
 
     async fn made(&self, schema: &str, name: &str) -> Result<(), Error> {
-        let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
-        let found = self.options.meta.get(&key).await?;
-        match found.map(|found| definition(schema, name, &found.value)).transpose()? {
-            Some(Definition::Stream(definition)) => {
-                self.start(schema.to_owned(), name.to_owned(), definition).await
+        match find_stream(self.options.meta.as_ref(), schema, name).await? {
+            Some(definition) => self.start(schema.to_owned(), name.to_owned(), definition).await,
+            None => {
+                Err(Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`")))
             }
-            _ => Err(Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`"))),
         }
     }
 
@@ -224,6 +251,10 @@ impl StreamHost for Host {
         let Some(open) = self.open.write().remove(id) else { return Ok(()) };
         open.live.close().await.map_err(error)?;
         open.live.remove().await.map_err(error)
+    }
+
+    async fn put(&self, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error> {
+        put::put(self, options, frames).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What queries see of the streams of this process.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -18,23 +19,48 @@ use crate::stream::Live;
 const SLICE_ROWS: u64 = 256 << 10;
 const MAX_SLICES: u64 = 8;
 
-pub fn view(live: &Live, store: &ObjectStoreUrl, owner: &str) -> StreamView {
+/// The rows of a stream at one moment.
+#[derive(Debug)]
+pub struct Seen {
+    pub files: Vec<SealedFile>,
+    hot: HotSnapshot,
+}
+
+impl Seen {
+    /// Rows in memory, as places in the stream.
+    pub fn hot(&self) -> Range<u64> {
+        self.hot.from..self.hot.to
+    }
+
+    /// For queries of this process.
+    pub fn into_view(self, store: &ObjectStoreUrl, stream: &str, owner: &str) -> StreamView {
+        let slices = slices(self.hot(), stream, owner);
+        StreamView { store: store.clone(), files: self.files, slices, rows: Arc::new(Pinned(self.hot)) }
+    }
+}
+
+pub fn seen(live: &Live) -> Seen {
     let view = live.view();
     let files = view
         .manifest()
         .segments
         .iter()
-        .map(|segment| SealedFile { path: live.full_path(segment), bytes: segment.bytes, rows: segment.rows })
+        .map(|segment| SealedFile {
+            path: live.full_path(segment),
+            bytes: segment.bytes,
+            rows: segment.rows,
+            events: segment.events.map(|events| (events.first, events.last)),
+        })
         .collect();
-    let slices = slices(&view.hot, &live.options().id, owner);
-    StreamView { store: store.clone(), files, slices, rows: Arc::new(Pinned(view.hot)) }
+    Seen { files, hot: view.hot }
 }
 
-/// Cuts the rows into slices of like size.
-fn slices(hot: &HotSnapshot, stream: &str, owner: &str) -> Vec<HotSlice> {
-    let rows = hot.rows();
+/// Cuts rows into slices of like size.
+pub fn slices(rows: Range<u64>, stream: &str, owner: &str) -> Vec<HotSlice> {
+    let from = rows.start;
+    let rows = rows.end.saturating_sub(from);
     let count = rows.div_ceil(SLICE_ROWS).min(MAX_SLICES);
-    let place = |index: u64| hot.from + rows * index / count;
+    let place = |index: u64| from + rows * index / count;
     (0..count)
         .map(|index| HotSlice {
             stream: stream.to_owned(),
@@ -82,13 +108,11 @@ impl HotRows for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hot::samples::schema;
 
     #[test]
     fn slices_hold_each_row_once() {
         for count in [0u64, 1, SLICE_ROWS, SLICE_ROWS + 1, SLICE_ROWS * 100] {
-            let hot = HotSnapshot { schema: schema(), runs: vec![], from: 7, to: 7 + count };
-            let slices = slices(&hot, "s", "here:1");
+            let slices = slices(7..7 + count, "s", "here:1");
             assert!(slices.len() as u64 <= MAX_SLICES);
             assert_eq!(slices.iter().map(HotSlice::rows).sum::<u64>(), count);
             assert!(slices.windows(2).all(|pair| pair[0].to == pair[1].from));

@@ -1,8 +1,20 @@
-//! Gathering what can be acknowledged into one message.
+//! Acknowledgements: when they are due, and gathering what can be acknowledged into one message.
+
+use std::sync::atomic::AtomicU64;
+
+use futures::FutureExt;
+use tokio::sync::mpsc::{Receiver, Sender};
+
+use super::fault::Fault;
+use super::message::Ack;
+use super::metrics::add;
+use super::reader::hand_over;
+use super::sink::Feed;
+use crate::durability::Durability;
 
 /// A group of frames that the feed has taken; where it must have arrived decides when it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Group {
+pub struct Group {
     /// Number of its last frame.
     pub upto: u64,
     /// Everything of the group lies before this place of the stream.
@@ -13,7 +25,7 @@ pub(super) struct Group {
 
 /// What one acknowledgement says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reached {
+struct Reached {
     pub upto: u64,
     pub rows: u64,
     pub bad: u64,
@@ -21,7 +33,7 @@ pub(super) struct Reached {
 
 /// Groups that have arrived and are not acknowledged yet.
 #[derive(Debug, Default)]
-pub(super) struct Acks {
+struct Acks {
     pending: Option<Reached>,
 }
 
@@ -38,6 +50,44 @@ impl Acks {
     pub fn take(&mut self) -> Option<Reached> {
         self.pending.take()
     }
+}
+
+/// Acknowledges groups as they reach `durability`, until no more come, and counts the messages.
+pub async fn acknowledge<T: From<Ack>>(
+    feed: &dyn Feed,
+    durability: Durability,
+    mut groups: Receiver<Group>,
+    out: &Sender<T>,
+    count: &AtomicU64,
+) -> Result<(), Fault> {
+    let mut acks = Acks::default();
+    let mut head = groups.recv().await;
+    while let Some(group) = head {
+        feed.reached(group.place, durability).await?;
+        acks.add(group);
+        // All the others that are there ride along.
+        let mut outcome = Ok(());
+        head = loop {
+            let Ok(group) = groups.try_recv() else { break None };
+            match feed.reached(group.place, durability).now_or_never() {
+                Some(Ok(())) => acks.add(group),
+                Some(Err(fault)) => {
+                    outcome = Err(fault);
+                    break None;
+                }
+                None => break Some(group),
+            }
+        };
+        if let Some(Reached { upto, rows, bad }) = acks.take() {
+            hand_over(out, Ack { ack: upto, durability, rows, bad }.into()).await;
+            add(count, 1);
+        }
+        outcome?;
+        if head.is_none() {
+            head = groups.recv().await;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,20 +9,20 @@ use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::select;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_util::sync::CancellationToken;
 
-use super::acks::{Acks, Group};
+use super::acks::acknowledge;
 use super::end::End;
 use super::fault::{Fault, FaultKind};
 use super::frame::Numbering;
 use super::gather::Gather;
 use super::incoming::{Heard, Incoming, now};
-use super::message::{self, Ack, Hello, json};
-use super::metrics::{Closed, SocketMetrics, add};
+use super::message::{self, Hello, json};
+use super::metrics::{Closed, SocketMetrics};
 use super::options::Options;
 use super::outgoing::{self, Outgoing};
 use super::pace::{Bucket, Due, Liveness};
@@ -102,7 +102,7 @@ impl Connection<'_> {
             groups,
             out: out.clone(),
         };
-        let mut acknowledger = pin!(self.acknowledge(written, out));
+        let mut acknowledger = pin!(acknowledge(feed, self.ack, written, out, &self.metrics.acks));
         let mut overdue = pin!(self.overdue());
         let end = select! {
             biased;
@@ -127,40 +127,6 @@ impl Connection<'_> {
             () = overdue => end,
             () = sleep(self.options.grace) => end,
         }
-    }
-
-    /// Acknowledges groups as they reach their durability, until no more come.
-    async fn acknowledge(&self, mut groups: Receiver<Group>, out: &Sender<Outgoing>) -> Result<(), Fault> {
-        let mut acks = Acks::default();
-        let mut head = groups.recv().await;
-        while let Some(group) = head {
-            self.feed.reached(group.place, self.ack).await?;
-            acks.add(group);
-            // All the others that are there ride along.
-            let mut outcome = Ok(());
-            head = loop {
-                let Ok(group) = groups.try_recv() else { break None };
-                match self.feed.reached(group.place, self.ack).now_or_never() {
-                    Some(Ok(())) => acks.add(group),
-                    Some(Err(fault)) => {
-                        outcome = Err(fault);
-                        break None;
-                    }
-                    None => break Some(group),
-                }
-            };
-            if let Some(reached) = acks.take() {
-                let ack =
-                    Ack { ack: reached.upto, durability: self.ack, rows: reached.rows, bad: reached.bad };
-                hand_over(out, Outgoing::Text(json(&ack))).await;
-                add(&self.metrics.acks, 1);
-            }
-            outcome?;
-            if head.is_none() {
-                head = groups.recv().await;
-            }
-        }
-        Ok(())
     }
 
     /// Pings the peer, and ends when it is to be given up.

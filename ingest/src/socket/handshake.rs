@@ -111,7 +111,7 @@ fn parameters(query: &str) -> Result<(Option<String>, Option<Durability>), Refus
     Ok((producer, ack))
 }
 
-fn producer_id(value: &str) -> Result<String, Refusal> {
+pub(crate) fn producer_id(value: &str) -> Result<String, Refusal> {
     if (1..=MAX_PRODUCER).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(value.to_owned())
     } else {

@@ -52,7 +52,7 @@ pub(super) fn error(kind: &str, message: &str, hint: &str, parameter: Option<&st
     json(&Told { error: ErrorBody { kind, message, hint, parameter } })
 }
 
-pub(super) fn json(message: &impl Serialize) -> String {
+pub fn json(message: &impl Serialize) -> String {
     // Plain structs with string keys cannot fail to serialise.
     serde_json::to_string(message).unwrap_or_default()
 }

@@ -50,13 +50,17 @@ mod refusal;
 mod sink;
 mod upgrade;
 
+pub(crate) use acks::{Group, acknowledge};
 pub use fault::{Fault, FaultKind};
 pub use frame::{Frame, Numbering};
+pub(crate) use handshake::producer_id;
 pub use handshake::{Opening, decide};
 pub use head::Head;
 pub use listener::serve;
+pub(crate) use message::json;
 pub use message::{Ack, Hello};
 pub use metrics::{Closed, SocketMetrics};
 pub use options::{Options, OptionsError};
+pub(crate) use reader::store;
 pub use refusal::Refusal;
 pub use sink::{Feed, OpenError, Streams, Written};

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::fault::Fault;
+use super::message::{Ack, json};
 use super::metrics::Closed;
 
 /// How many messages wait at most; they are small, and acknowledgements batch while the queue is full.
@@ -29,6 +30,12 @@ pub(super) enum Outgoing {
     Pong(Bytes),
     /// The last one.
     Close(Option<CloseFrame>),
+}
+
+impl From<Ack> for Outgoing {
+    fn from(ack: Ack) -> Self {
+        Self::Text(json(&ack))
+    }
 }
 
 impl Outgoing {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::acks::Group;
 use super::end::End;
 use super::fault::{Fault, FaultKind};
+use super::frame::Frame;
 use super::gather::Gather;
 use super::incoming::{Heard, Incoming, now};
 use super::metrics::{SocketMetrics, add, add_micros};
@@ -54,7 +55,7 @@ impl Reader<'_> {
             if let Some(payload) = self.gather.take_ping() {
                 hand_over(&self.out, Outgoing::Pong(payload)).await;
             }
-            if let Err(fault) = self.store().await {
+            if let Err(fault) = store(self.feed, self.gather.frames(), &self.groups, self.metrics).await {
                 return End::Fault(fault);
             }
             if let Some(end) = self.gather.take_end() {
@@ -73,34 +74,38 @@ impl Reader<'_> {
             self.heard.resume(now());
         }
     }
+}
 
-    /// Writes the group to the feed, which may take it in parts.
-    async fn store(&self) -> Result<(), Fault> {
-        let blocked = &self.metrics.blocked_micros;
-        let mut rest = self.gather.frames();
-        while !rest.is_empty() {
-            let written = timed(blocked, self.feed.write(rest)).await?;
-            let taken = rest.partition_point(|frame| frame.number <= written.upto);
-            let (part, left) = rest.split_at(taken);
-            let Some(last) = part.last() else {
-                return Err(Fault::new(FaultKind::Internal, "the stream has taken none of the frames"));
-            };
-            add(&self.metrics.frames, part.len() as u64);
-            add(&self.metrics.bytes, part.iter().map(|frame| frame.payload.len() as u64).sum());
-            add(&self.metrics.rows, written.rows);
-            add(&self.metrics.bad_rows, written.bad);
-            let group =
-                Group { upto: last.number, place: written.place, rows: written.rows, bad: written.bad };
-            timed(blocked, hand_over(&self.groups, group)).await;
-            rest = left;
-        }
-        Ok(())
+/// Writes a group to the feed, which may take it in parts.
+pub async fn store(
+    feed: &dyn Feed,
+    frames: &[Frame],
+    groups: &Sender<Group>,
+    metrics: &SocketMetrics,
+) -> Result<(), Fault> {
+    let blocked = &metrics.blocked_micros;
+    let mut rest = frames;
+    while !rest.is_empty() {
+        let written = timed(blocked, feed.write(rest)).await?;
+        let taken = rest.partition_point(|frame| frame.number <= written.upto);
+        let (part, left) = rest.split_at(taken);
+        let Some(last) = part.last() else {
+            return Err(Fault::new(FaultKind::Internal, "the stream has taken none of the frames"));
+        };
+        add(&metrics.frames, part.len() as u64);
+        add(&metrics.bytes, part.iter().map(|frame| frame.payload.len() as u64).sum());
+        add(&metrics.rows, written.rows);
+        add(&metrics.bad_rows, written.bad);
+        let group = Group { upto: last.number, place: written.place, rows: written.rows, bad: written.bad };
+        timed(blocked, hand_over(groups, group)).await;
+        rest = left;
     }
+    Ok(())
 }
 
 /// Puts a message into a queue. If nobody takes from it any more, the one who did has ended, which ends the whole
 /// connection with its reason; ours would only hide that, so there is none.
-pub(super) async fn hand_over<T>(queue: &Sender<T>, message: T) {
+pub async fn hand_over<T>(queue: &Sender<T>, message: T) {
     if queue.send(message).await.is_err() {
         pending::<()>().await;
     }

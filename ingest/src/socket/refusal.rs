@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::http::uri::PathAndQuery;
+use tokio_tungstenite::tungstenite::http::{StatusCode, Uri};
 
 use super::head::HeadError;
 use super::message;
@@ -65,12 +66,24 @@ impl Refusal {
         Some(Self::new(status, "bad_request", &error.to_string(), hint))
     }
 
-    pub(super) fn of_open(error: &OpenError, name: &str, draining_retry_after: Duration) -> Self {
+    pub(super) fn of_open(
+        error: &OpenError,
+        name: &str,
+        target: &Uri,
+        draining_retry_after: Duration,
+    ) -> Self {
         let text = error.to_string();
         match error {
             OpenError::Unknown => {
                 let message = format!("there is no stream `{name}`");
                 Self::new(StatusCode::NOT_FOUND, "unknown_stream", &message, "CREATE STREAM makes one")
+            }
+            OpenError::Elsewhere { address } => {
+                let path = target.path_and_query().map_or_else(|| target.path(), PathAndQuery::as_str);
+                let location = format!("ws://{address}{path}");
+                let hint = format!("connect to {location}");
+                Self::new(StatusCode::TEMPORARY_REDIRECT, "elsewhere", &text, &hint)
+                    .with_header("Location", location)
             }
             OpenError::NotAllowed(_) => {
                 let hint = "ask the operator for the right to write to this stream";
@@ -122,6 +135,16 @@ mod tests {
         assert!(lines.contains(&format!("Content-Length: {}", body.len()).as_str()), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["error"]["kind"], "draining");
+    }
+
+    #[test]
+    fn a_stream_of_another_server_is_shown_the_way() {
+        let target: Uri = "/v1/streams/a%20b?producer=p&ack=wal".parse().unwrap();
+        let error = OpenError::Elsewhere { address: "ingest-1:8081".into() };
+        let refusal = Refusal::of_open(&error, "a b", &target, Duration::ZERO);
+        assert_eq!(refusal.status, StatusCode::TEMPORARY_REDIRECT);
+        let location = "ws://ingest-1:8081/v1/streams/a%20b?producer=p&ack=wal";
+        assert_eq!(refusal.headers, [("Location", location.to_owned())]);
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub trait Streams: Send + Sync {
 pub enum OpenError {
     #[error("no such stream")]
     Unknown,
+    /// Another server has the stream, at this `host:port`.
+    #[error("the stream is at {address}")]
+    Elsewhere { address: String },
     /// This client may not write here.
     #[error("{0}")]
     NotAllowed(String),

@@ -73,7 +73,8 @@ async fn open(
     }
     let opening = decide(&head)?;
     let opened = streams.open(&opening.stream, opening.producer.as_deref()).await;
-    let feed = opened.map_err(|error| Refusal::of_open(&error, &opening.stream, options.retry_after))?;
+    let feed = opened
+        .map_err(|error| Refusal::of_open(&error, &opening.stream, &head.target, options.retry_after))?;
     Ok(Upgraded { feed, opening, early })
 }
 

@@ -64,7 +64,8 @@ impl Stage {
             hot_limit: self.hot_limit,
             grace: self.grace,
         };
-        let ownership = Ownership::claim(Arc::clone(&self.meta), self.store.clone(), "s", log).await.unwrap();
+        let ownership =
+            Ownership::claim(Arc::clone(&self.meta), self.store.clone(), "s", "here", log).await.unwrap();
         let (live, following) = Live::open(options, ownership).await.unwrap();
         let follower = Arc::clone(&live);
         let follow = tokio::spawn(async move { follower.follow(following).await });

@@ -166,8 +166,9 @@ impl PlanScope {
 
 /// What a process without streams says of them.
 pub fn no_streams() -> Error {
-    Error::new(ErrorKind::Unsupported, "this server holds no streams")
-        .with_hint("`polarway up` does, with `ingest.listen` set")
+    Error::new(ErrorKind::Unsupported, "this server holds no streams").with_hint(
+        "`polarway up` does, with `ingest.listen` set, and so do `polarway scheduler` and its executors",
+    )
 }
 
 /// Whether a name that is no table's may be a path: it has a directory or a known file extension.

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use polarway_engine::live::{LiveSource, StreamHost, StreamView, live_scan};
+use polarway_engine::live::{LiveSource, SealedFile, StreamHost, StreamView, live_scan};
 use polarway_storage::catalog::StreamDefinition;
 
 /// The rows of a stream: those in files and those in memory, as they are when a scan of it is planned.
@@ -23,6 +24,8 @@ pub struct StreamTable {
     id: String,
     ddl: String,
     schema: SchemaRef,
+    /// Column of the event time.
+    event_time: Option<usize>,
     host: Arc<dyn StreamHost>,
 }
 
@@ -31,12 +34,33 @@ impl StreamTable {
         definition: &StreamDefinition,
         host: Arc<dyn StreamHost>,
     ) -> std::result::Result<Self, polarway_common::Error> {
+        let schema = definition.schema()?;
+        let event_time = definition.options.event_time.as_ref();
         Ok(Self {
             id: definition.id.clone(),
             ddl: definition.ddl.clone(),
-            schema: definition.schema()?,
+            event_time: event_time.and_then(|column| schema.index_of(column).ok()),
+            schema,
             host,
         })
+    }
+
+    /// A file with what is known of its rows, so that a scan that wants other times does not open it.
+    fn file(&self, file: &SealedFile) -> PartitionedFile {
+        let found = PartitionedFile::new(file.path.to_string(), file.bytes);
+        let range = self.event_time.zip(file.events).and_then(|(column, (first, last))| {
+            let kind = self.schema.field(column).data_type();
+            Some((column, time(kind, first)?, time(kind, last)?))
+        });
+        let Some((column, first, last)) = range else { return found };
+        let mut statistics = self.statistics(file.rows);
+        if let Some(column) = statistics.column_statistics.get_mut(column) {
+            column.min_value = Precision::Exact(first);
+            column.max_value = Precision::Exact(last);
+            // Rows without an event time have files of their own.
+            column.null_count = Precision::Exact(0);
+        }
+        found.with_statistics(Arc::new(statistics))
     }
 
     fn statistics(&self, rows: u64) -> Statistics {
@@ -50,8 +74,7 @@ impl StreamTable {
         projection: Option<Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<DataSourceExec>> {
-        let files: Vec<_> =
-            view.files.iter().map(|file| PartitionedFile::new(file.path.to_string(), file.bytes)).collect();
+        let files: Vec<_> = view.files.iter().map(|file| self.file(file)).collect();
         let groups: Vec<FileGroup> = FileGroup::new(files).split_files(partitions.max(1));
         let table = TableSchema::builder(Arc::clone(&self.schema)).build();
         let rows = view.files.iter().map(|file| file.rows).sum();
@@ -92,16 +115,31 @@ impl TableProvider for StreamTable {
         if !view.files.is_empty() {
             scans.push(self.sealed(&view, state.config().target_partitions(), projection.cloned(), limit)?);
         }
-        if !view.slices.is_empty() || scans.is_empty() {
+        if !view.slices.is_empty() {
             let table = TableSchema::builder(Arc::clone(&self.schema)).build();
             let source = LiveSource::new(table, Arc::clone(&view.rows));
             let rows = view.slices.iter().map(polarway_engine::live::HotSlice::rows).sum();
             scans.push(live_scan(source, &view.slices, projection.cloned(), limit, self.statistics(rows))?);
         }
-        if scans.len() > 1 { UnionExec::try_new(scans) } else { scans.pop().ok_or_else(nothing) }
+        if scans.len() > 1 {
+            return UnionExec::try_new(scans);
+        }
+        match scans.pop() {
+            Some(scan) => Ok(scan),
+            // A scan of no file has no partition, which joins do not take.
+            None => Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?))),
+        }
     }
 }
 
-fn nothing() -> DataFusionError {
-    DataFusionError::Internal("a stream without a scan".to_owned())
+/// A time in the unit of its column.
+fn time(kind: &DataType, value: i64) -> Option<ScalarValue> {
+    let DataType::Timestamp(unit, zone) = kind else { return None };
+    let zone = zone.clone();
+    Some(match unit {
+        TimeUnit::Second => ScalarValue::TimestampSecond(Some(value), zone),
+        TimeUnit::Millisecond => ScalarValue::TimestampMillisecond(Some(value), zone),
+        TimeUnit::Microsecond => ScalarValue::TimestampMicrosecond(Some(value), zone),
+        TimeUnit::Nanosecond => ScalarValue::TimestampNanosecond(Some(value), zone),
+    })
 }

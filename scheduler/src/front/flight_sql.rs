@@ -21,6 +21,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
+use polarway_engine::live::PutOptions;
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::status::status_from_error;
 use prost::Message;
@@ -205,6 +206,31 @@ impl FlightSqlService for FrontDoor {
                 Ok(-1)
             }
         }
+    }
+
+    /// Rows of a stream, whose name is the descriptor's path.
+    async fn do_put_fallback(
+        &self,
+        request: Request<PeekableFlightDataStream>,
+        message: Any,
+    ) -> Result<Response<<Self as FlightService>::DoPutStream>, Status> {
+        if !message.type_url.is_empty() {
+            let kind = message.type_url;
+            return Err(status(Error::new(ErrorKind::Unsupported, format!("{kind} is not offered"))));
+        }
+        let (headers, _, frames) = request.into_parts();
+        let mut frames = frames.into_peekable();
+        let first = std::pin::Pin::new(&mut frames).peek().await;
+        let descriptor = match first {
+            Some(Ok(first)) => first.flight_descriptor.clone().unwrap_or_default(),
+            Some(Err(status)) => return Err(status.clone()),
+            None => return Err(Status::invalid_argument("nothing was sent")),
+        };
+        let put = async {
+            let options = PutOptions::read(&descriptor, &headers)?;
+            self.service.put(options, frames.boxed()).await
+        };
+        put.await.map(Response::new).map_err(status)
     }
 
     async fn get_flight_info_catalogs(

@@ -3,11 +3,12 @@
 //! A claim writes the stream's owner key with the next epoch. A commit of a manifest has that key's revision as its
 //! precondition, so that whoever was owner before cannot commit any more, whatever it believes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use polarway_common::{Error, ErrorKind};
-use polarway_metastore::{Expect, Key, MetaStore, MetaStoreError, Txn, TxnOutcome};
+use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, MetaStoreError, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 use uuid::Uuid;
@@ -43,10 +44,42 @@ impl From<StreamError> for Error {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Owner {
-    epoch: u64,
-    address: String,
+/// Who takes the rows of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Grows with each claim.
+    pub epoch: u64,
+    /// The process's name, which it keeps over restarts.
+    #[serde(default)]
+    pub node: String,
+    /// Where it answered when it claimed the stream, `host:port`.
+    pub address: String,
+}
+
+impl Owner {
+    /// Whoever has the stream now, if anybody.
+    ///
+    /// # Errors
+    /// [`StreamError::Meta`], [`StreamError::Damaged`].
+    pub async fn of(meta: &dyn MetaStore, id: &str) -> Result<Option<Self>, StreamError> {
+        let found = meta.get(&Key::StreamOwner { id: id.to_owned() }.encode()).await?;
+        found.map(|found| read(&found.value)).transpose()
+    }
+
+    /// Who has which streams: owners by the streams' identities.
+    ///
+    /// # Errors
+    /// [`StreamError::Meta`], [`StreamError::Damaged`].
+    pub async fn all(meta: &dyn MetaStore) -> Result<BTreeMap<String, Self>, StreamError> {
+        let listed = meta.list(&KeyPrefix::StreamOwners.encode()).await?;
+        let mut owners = BTreeMap::new();
+        for (key, found) in listed.entries {
+            if let Ok(Key::StreamOwner { id }) = Key::decode(&key) {
+                owners.insert(id, read(&found.value)?);
+            }
+        }
+        Ok(owners)
+    }
 }
 
 /// What the metadata store has of a manifest; the rest is an object.
@@ -75,7 +108,7 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Claims the stream for `address`, whoever had it.
+    /// Claims the stream for the process `node` at `address`, whoever had it.
     ///
     /// # Errors
     /// [`StreamError::Meta`], [`StreamError::Damaged`].
@@ -83,6 +116,7 @@ impl Ownership {
         meta: Arc<dyn MetaStore>,
         store: SealedStore,
         id: &str,
+        node: &str,
         address: &str,
     ) -> Result<Self, StreamError> {
         let key = Key::StreamOwner { id: id.to_owned() }.encode();
@@ -95,7 +129,7 @@ impl Ownership {
                     (Expect::Revision(found.revision), owner.epoch + 1)
                 }
             };
-            let value = write(&Owner { epoch, address: address.to_owned() })?;
+            let value = write(&Owner { epoch, node: node.to_owned(), address: address.to_owned() })?;
             match meta.txn(Txn::new().expect(&key, expect).put(&key, value)).await? {
                 TxnOutcome::Committed { revision } => {
                     return Ok(Self { meta, store, id: id.to_owned(), epoch, revision });
@@ -186,27 +220,24 @@ impl Ownership {
     }
 
     async fn fenced(&self) -> Result<StreamError, StreamError> {
-        let key = Key::StreamOwner { id: self.id.clone() }.encode();
-        let owner = match self.meta.get(&key).await? {
-            Some(found) => read::<Owner>(&found.value)?.address,
+        let owner = match Owner::of(self.meta.as_ref(), &self.id).await? {
+            Some(owner) => owner.address,
             None => "nobody, it was dropped".to_owned(),
         };
         Ok(StreamError::Fenced { owner })
     }
 }
 
-fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, StreamError> {
+pub(super) fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, StreamError> {
     serde_json::from_slice(bytes).map_err(|error| StreamError::Damaged(error.to_string()))
 }
 
-fn write<T: Serialize>(value: &T) -> Result<Bytes, StreamError> {
+pub(super) fn write<T: Serialize>(value: &T) -> Result<Bytes, StreamError> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| StreamError::Damaged(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use object_store::memory::InMemory;
     use object_store::path::Path;
     use polarway_metastore::EmbeddedMetaStore;
@@ -229,7 +260,7 @@ mod tests {
         }
 
         async fn claim(&self, address: &str) -> Ownership {
-            Ownership::claim(Arc::clone(&self.meta), self.store.clone(), "s", address).await.unwrap()
+            Ownership::claim(Arc::clone(&self.meta), self.store.clone(), "s", "node", address).await.unwrap()
         }
     }
 

@@ -1,0 +1,72 @@
+//! Connections to the processes that hold rows of streams.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use parking_lot::Mutex;
+use polarway_common::{Error, ErrorKind};
+use polarway_proto::status::error_from_status;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+const MESSAGE_BYTES: usize = 64 << 20;
+const WINDOW_BYTES: u32 = 4 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Processes that come back have another address: at this number the connections begin anew.
+const MAX_NODES: usize = 256;
+
+/// One connection for each address, made when it is first used.
+#[derive(Debug, Default)]
+pub struct NodeChannels(Mutex<HashMap<String, Channel>>);
+
+impl NodeChannels {
+    /// A client for the process at `address`, `host:port`.
+    ///
+    /// # Errors
+    /// `Internal` when that is no address; whether anybody answers there is seen later.
+    pub fn client(&self, address: &str) -> Result<FlightServiceClient<Channel>, Error> {
+        let mut channels = self.0.lock();
+        let channel = match channels.get(address) {
+            Some(channel) => channel.clone(),
+            None => {
+                if channels.len() >= MAX_NODES {
+                    channels.clear();
+                }
+                let channel = channel(address)?;
+                channels.insert(address.to_owned(), channel.clone());
+                channel
+            }
+        };
+        Ok(FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES))
+    }
+}
+
+fn channel(address: &str) -> Result<Channel, Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| Error::internal(format!("`{address}` is no address: {error}")))?;
+    Ok(endpoint
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .connect_lazy())
+}
+
+/// What a failed call to the process at `address` means.
+pub fn call_failed(address: &str, status: &Status) -> Error {
+    let error = error_from_status(status);
+    // A status that nobody of ours wrote: there was no answer.
+    if error.kind == ErrorKind::ExecutorLost || status.code() == Code::Unknown {
+        return Error::new(
+            ErrorKind::StoreUnavailable,
+            format!("the rows in memory at {address} cannot be reached: {}", error.message),
+        )
+        .with_hint("the process that takes the stream's rows has to be started again with its log");
+    }
+    error
+}

@@ -1,0 +1,162 @@
+//! What schedulers and executors ask of this process, and rows by gRPC.
+
+use std::sync::Arc;
+
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest,
+    HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::live::{HotRows, HotSlice, PutOptions, StreamHost, query_of};
+use polarway_engine::{errors, flight};
+use polarway_proto::status::status_from_error;
+use polarway_proto::streams::{File, SliceTicket, StreamId, StreamName, View, action};
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::host::Host;
+
+/// See the module's page.
+#[derive(Debug, Clone)]
+pub struct NodeFlight(pub Arc<Host>);
+
+impl NodeFlight {
+    async fn act(&self, action: &Action) -> Result<Bytes, Error> {
+        match action.r#type.as_str() {
+            action::VIEW => Ok(self.view(&body::<StreamId>(action)?.id)?.encode_to_vec().into()),
+            action::OPEN => {
+                let StreamName { schema, name } = body(action)?;
+                self.0.made(&schema, &name).await?;
+                Ok(Bytes::new())
+            }
+            action::DROP => {
+                self.0.dropped(&body::<StreamId>(action)?.id).await?;
+                Ok(Bytes::new())
+            }
+            other => Err(Error::new(ErrorKind::Unsupported, format!("there is no action `{other}`"))),
+        }
+    }
+
+    fn view(&self, id: &str) -> Result<View, Error> {
+        let seen = self.0.seen(id)?;
+        let hot = seen.hot();
+        let files = seen
+            .files
+            .into_iter()
+            .map(|file| File {
+                path: file.path.to_string(),
+                bytes: file.bytes,
+                rows: file.rows,
+                first_event: file.events.map(|(first, _)| first),
+                last_event: file.events.map(|(_, last)| last),
+            })
+            .collect();
+        Ok(View {
+            store: self.0.sealed().url.as_str().to_owned(),
+            files,
+            hot_from: hot.start,
+            hot_to: hot.end,
+        })
+    }
+
+    async fn slice(&self, bytes: &[u8]) -> Result<BoxStream<'static, Result<FlightData, Status>>, Error> {
+        let ticket = SliceTicket::from_bytes(bytes).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidTicket, "this is not a ticket for rows of a stream")
+        })?;
+        let schema = self.0.schema(&ticket.stream)?;
+        let query = query_of(&ticket, &schema)?;
+        let slice = HotSlice {
+            stream: ticket.stream,
+            owner: self.0.node().address.clone(),
+            from: ticket.from,
+            to: ticket.to,
+        };
+        let schema = schema.project(&query.columns).map_err(|error| Error::internal(error.to_string()))?;
+        let batches = self.0.read(&slice, &query).await.map_err(|error| errors::classify(&error))?;
+        let batches = batches.map_err(|error| status_from_error(&errors::classify(&error)));
+        Ok(flight::encode_batches(Arc::new(schema), batches))
+    }
+}
+
+fn body<M: Message + Default>(action: &Action) -> Result<M, Error> {
+    M::decode(action.body.clone()).map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidTicket,
+            format!("the body of `{}` cannot be read: {error}", action.r#type),
+        )
+    })
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn refused<T>() -> Answer<T> {
+    Err(Status::unimplemented("this process takes rows of streams; query them through a scheduler"))
+}
+
+#[async_trait]
+impl FlightService for NodeFlight {
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoGetStream = BoxStream<'static, Result<FlightData, Status>>;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoExchangeStream = BoxStream<'static, Result<FlightData, Status>>;
+    type DoActionStream = BoxStream<'static, Result<arrow_flight::Result, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+
+    async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
+        let ticket = request.into_inner().ticket;
+        self.slice(&ticket).await.map(Response::new).map_err(|error| status_from_error(&error))
+    }
+
+    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
+        let (headers, _, frames) = request.into_parts();
+        let mut frames = frames.peekable();
+        let first = std::pin::Pin::new(&mut frames).peek().await;
+        let descriptor = match first {
+            Some(Ok(first)) => first.flight_descriptor.clone().unwrap_or_default(),
+            Some(Err(status)) => return Err(status.clone()),
+            None => return Err(Status::invalid_argument("nothing was sent")),
+        };
+        let put = async { self.0.put(PutOptions::read(&descriptor, &headers)?, frames.boxed()).await };
+        put.await.map(Response::new).map_err(|error| status_from_error(&error))
+    }
+
+    async fn do_action(&self, request: Request<Action>) -> Answer<Self::DoActionStream> {
+        let body = self.act(&request.into_inner()).await.map_err(|error| status_from_error(&error))?;
+        let result = futures::stream::once(async { Ok(arrow_flight::Result { body }) });
+        Ok(Response::new(result.boxed()))
+    }
+
+    async fn handshake(&self, _: Request<Streaming<HandshakeRequest>>) -> Answer<Self::HandshakeStream> {
+        refused()
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Answer<Self::ListFlightsStream> {
+        refused()
+    }
+
+    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Answer<FlightInfo> {
+        refused()
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Answer<PollInfo> {
+        refused()
+    }
+
+    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Answer<SchemaResult> {
+        refused()
+    }
+
+    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Answer<Self::DoExchangeStream> {
+        refused()
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Answer<Self::ListActionsStream> {
+        refused()
+    }
+}

@@ -1,0 +1,49 @@
+//! A process that takes rows of streams, and nothing else: its gRPC server.
+
+mod flight;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use polarway_common::Error;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use flight::NodeFlight;
+
+use crate::host::Host;
+
+/// As over WebSocket, with room for what gRPC adds.
+const MAX_FRAME: usize = 17 << 20;
+const MAX_ANSWER: usize = 64 << 20;
+const WINDOW_BYTES: u32 = 4 << 20;
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long open calls may last once everything else has ended.
+const CUT_OFF: Duration = Duration::from_secs(3);
+
+/// Serves the streams of `host` until `stop`.
+///
+/// # Errors
+/// When the server fails.
+pub async fn serve(incoming: TcpIncoming, host: Arc<Host>, stop: CancellationToken) -> Result<(), Error> {
+    let flight = FlightServiceServer::new(NodeFlight(host))
+        .max_decoding_message_size(MAX_FRAME)
+        .max_encoding_message_size(MAX_ANSWER);
+    let overdue = stop.clone();
+    let serving = Server::builder()
+        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(flight)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+    tokio::select! {
+        served = serving => served.map_err(|error| Error::internal(format!("gRPC server: {error}"))),
+        () = async {
+            overdue.cancelled().await;
+            tokio::time::sleep(CUT_OFF).await;
+        } => Ok(()),
+    }
+}

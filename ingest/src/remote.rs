@@ -1,0 +1,237 @@
+//! Streams that other processes hold, as a scheduler sees them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use arrow_flight::{Action, FlightData};
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use futures::{Stream, StreamExt};
+use object_store::path::Path;
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::live::{
+    NodeChannels, PutAnswers, PutFrames, PutOptions, RemoteRows, SealedFile, StreamHost, StreamView,
+    call_failed,
+};
+use polarway_metastore::MetaStore;
+use polarway_proto::streams::{ACK_HEADER, PRODUCER_HEADER, StreamId, StreamName, View, action};
+use polarway_storage::streams::{Node, Owner};
+use prost::Message;
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::feed::{accepts, dead_letter_schema};
+use crate::host::{find_stream, slices, split_name};
+
+/// What one call may take; opening a stream replays its log.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// See the module's page.
+pub struct RemoteStreams {
+    meta: Arc<dyn MetaStore>,
+    nodes: Arc<NodeChannels>,
+    rows: Arc<RemoteRows>,
+    /// Held while an owner is chosen, so that streams made at the same time are spread.
+    choosing: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for RemoteStreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RemoteStreams")
+    }
+}
+
+impl RemoteStreams {
+    pub fn new(meta: Arc<dyn MetaStore>) -> Self {
+        let nodes = Arc::new(NodeChannels::default());
+        let rows = Arc::new(RemoteRows::new(Arc::clone(&nodes)));
+        Self { meta, nodes, rows, choosing: tokio::sync::Mutex::default() }
+    }
+
+    /// Where the owner of a stream answers.
+    async fn owner(&self, id: &str) -> Result<Option<String>, Error> {
+        Ok(Owner::of(self.meta.as_ref(), id).await?.map(|owner| owner.address))
+    }
+
+    async fn owner_by_name(&self, stream: &str) -> Result<String, Error> {
+        let (schema, name) = split_name(stream);
+        let Some(definition) = find_stream(self.meta.as_ref(), schema, name).await? else {
+            return Err(Error::new(
+                ErrorKind::TableNotFound,
+                format!("there is no stream `{schema}.{name}`"),
+            ));
+        };
+        self.owner(&definition.id).await?.ok_or_else(|| {
+            Error::new(ErrorKind::StoreUnavailable, format!("nobody has taken `{schema}.{name}` yet"))
+        })
+    }
+
+    async fn call(&self, address: &str, kind: &str, body: impl Message) -> Result<Bytes, Error> {
+        let action = Action { r#type: kind.to_owned(), body: body.encode_to_vec().into() };
+        let mut client = self.nodes.client(address)?;
+        let answer = async {
+            let mut results = client.do_action(action).await?.into_inner();
+            results.message().await
+        };
+        match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+            Ok(Ok(result)) => Ok(result.map(|result| result.body).unwrap_or_default()),
+            Ok(Err(status)) => Err(call_failed(address, &status)),
+            Err(_) => Err(Error::new(
+                ErrorKind::StoreUnavailable,
+                format!("{address} did not answer within {} s", CALL_TIMEOUT.as_secs()),
+            )),
+        }
+    }
+
+    /// Has a stream opened by the process that has it already, or else by the one with the fewest that answers.
+    async fn open(&self, id: &str, schema: &str, name: &str) -> Result<(), Error> {
+        let stream = StreamName { schema: schema.to_owned(), name: name.to_owned() };
+        let _one = self.choosing.lock().await;
+        let meta = self.meta.as_ref();
+        let nodes = Node::all(meta).await?;
+        let owners = Owner::all(meta).await?;
+        let mut last = None;
+        for node in candidates(nodes, &owners.into_iter().map(|(id, owner)| (id, owner.node)).collect(), id) {
+            match self.call(&node.address, action::OPEN, stream.clone()).await {
+                Ok(_) => return Ok(()),
+                // It may have it, and its rows: nobody else is asked.
+                Err(error) if error.kind != ErrorKind::StoreUnavailable => return Err(error),
+                Err(error) => {
+                    tracing::warn!(node = node.name, %error, "does not take a stream");
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::new(ErrorKind::NoExecutors, "no process takes rows of streams")
+                .with_hint("start one with `polarway executor --role ingest`")
+        }))
+    }
+}
+
+/// A client's frames as requests, which cannot carry an error: one of the client's ends them, and the client knows. A type
+/// of its own, since the compiler finds no call over a boxed stream to be `Send`.
+struct Requests(PutFrames);
+
+impl Stream for Requests {
+    type Item = FlightData;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<FlightData>> {
+        self.0.poll_next_unpin(context).map(|frame| frame.and_then(Result::ok))
+    }
+}
+
+/// Who is asked to open the stream `id`, in this order: its owner alone if it has one, else those with fewer streams first.
+fn candidates(mut nodes: Vec<Node>, owners: &HashMap<String, String>, id: &str) -> Vec<Node> {
+    if let Some(owner) = owners.get(id) {
+        nodes.retain(|node| node.name == *owner);
+        return nodes;
+    }
+    let load = |node: &Node| owners.values().filter(|owner| **owner == node.name).count();
+    nodes.sort_by_cached_key(|node| (load(node), node.name.clone()));
+    nodes
+}
+
+#[async_trait]
+impl StreamHost for RemoteStreams {
+    fn accepts(&self, schema: &SchemaRef) -> Result<(), Error> {
+        accepts(schema)
+    }
+
+    fn dead_letter_schema(&self) -> SchemaRef {
+        dead_letter_schema()
+    }
+
+    async fn view(&self, id: &str) -> Result<StreamView, Error> {
+        let owner = self.owner(id).await?.ok_or_else(|| {
+            Error::new(ErrorKind::StoreUnavailable, "nobody has taken the stream yet")
+                .with_hint("start a process with `polarway executor --role ingest`")
+        })?;
+        let body = self.call(&owner, action::VIEW, StreamId { id: id.to_owned() }).await?;
+        let damaged = |what: &dyn fmt::Display| Error::internal(format!("the answer of {owner}: {what}"));
+        let view = View::decode(body).map_err(|error| damaged(&error))?;
+        let file = |file: polarway_proto::streams::File| {
+            Ok(SealedFile {
+                path: Path::parse(&file.path).map_err(|error| damaged(&error))?,
+                bytes: file.bytes,
+                rows: file.rows,
+                events: file.first_event.zip(file.last_event),
+            })
+        };
+        Ok(StreamView {
+            store: ObjectStoreUrl::parse(&view.store).map_err(|error| damaged(&error))?,
+            files: view.files.into_iter().map(file).collect::<Result<_, Error>>()?,
+            slices: slices(view.hot_from..view.hot_to, id, &owner),
+            rows: Arc::clone(&self.rows) as _,
+        })
+    }
+
+    async fn made(&self, schema: &str, name: &str) -> Result<(), Error> {
+        let definition = find_stream(self.meta.as_ref(), schema, name).await?.ok_or_else(|| {
+            Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`"))
+        })?;
+        let Some(of) = &definition.dead_letters_of else {
+            return self.open(&definition.id, schema, name).await;
+        };
+        // What a stream refuses is written by whoever takes its rows.
+        let owner = self.owner_by_name(&format!("{schema}.{of}")).await?;
+        let stream = StreamName { schema: schema.to_owned(), name: name.to_owned() };
+        self.call(&owner, action::OPEN, stream).await.map(drop)
+    }
+
+    async fn dropped(&self, id: &str) -> Result<(), Error> {
+        match self.owner(id).await? {
+            Some(owner) => self.call(&owner, action::DROP, StreamId { id: id.to_owned() }).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the rows on to the stream's owner.
+    async fn put(&self, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error> {
+        let owner = self.owner_by_name(&options.stream).await?;
+        let request = put_request(&options, frames)?;
+        let mut client = self.nodes.client(&owner)?;
+        match client.do_put(request).await {
+            Ok(answers) => Ok(answers.into_inner().boxed()),
+            Err(status) => Err(call_failed(&owner, &status)),
+        }
+    }
+}
+
+fn put_request(options: &PutOptions, frames: PutFrames) -> Result<Request<Requests>, Error> {
+    let mut request = Request::new(Requests(frames));
+    for (header, value) in [(PRODUCER_HEADER, &options.producer), (ACK_HEADER, &options.ack)] {
+        if let Some(value) = value {
+            let value: MetadataValue<Ascii> = value.parse().map_err(|_| {
+                Error::new(ErrorKind::InvalidSetting, format!("`{header}` holds what no header can hold"))
+            })?;
+            request.metadata_mut().insert(header, value);
+        }
+    }
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_stream_goes_where_the_fewest_are_and_an_old_one_to_its_owner() {
+        let node = |name: &str| Node { name: name.into(), address: "a:1".into(), ws: "a:2".into() };
+        let owners: HashMap<String, String> =
+            [("s1", "a"), ("s2", "a"), ("s3", "b"), ("s4", "gone")].map(|(s, n)| (s.into(), n.into())).into();
+        let names = |id: &str| -> Vec<String> {
+            let nodes = vec![node("a"), node("c"), node("b")];
+            candidates(nodes, &owners, id).into_iter().map(|node| node.name).collect()
+        };
+        assert_eq!(names("new"), ["c", "b", "a"]);
+        assert_eq!(names("s1"), ["a"]);
+        assert!(names("s4").is_empty(), "its log is elsewhere");
+    }
+}

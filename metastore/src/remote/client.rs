@@ -1,0 +1,160 @@
+//! The store of another process, as a [`MetaStore`] of this one.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use prost::Message;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::convert::Answer;
+use super::events::{CUT_OFF, events, unreadable};
+use super::messages::{
+    GetAnswer, GetRequest, ListAnswer, ListRequest, RevisionAnswer, RevisionRequest, Step, TxnAnswer,
+    TxnRequest, WatchAnswer, WatchRequest,
+};
+use super::patience::Patience;
+use super::{ANSWER_BYTES, REQUEST_BYTES, path};
+use crate::error::{MetaStoreError, Result};
+use crate::store::{MetaStore, Snapshot, Versioned, WatchStream};
+use crate::txn::{Txn, TxnOutcome};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A watch that is not read holds up at most one stream's window, and all of them share the connection's: with
+/// these, dozens of such watches leave room for calls.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// A [`MetaStore`] that another process holds and offers by a [`super::MetaDoor`]. Clones share the connection.
+///
+/// Reads are sent again if the other process is gone for a while. A transaction is sent once: if its answer is
+/// lost, the error is [`MetaStoreError::OutcomeUnknown`]. A watch ends with [`MetaStoreError::Unavailable`] if the
+/// connection breaks; it may be opened again after the last revision that was seen as a whole.
+#[derive(Debug, Clone)]
+pub struct RemoteMetaStore {
+    channel: Channel,
+    place: String,
+    patience: Patience,
+}
+
+impl RemoteMetaStore {
+    /// The store behind a connection that is made already, or will be when it is needed.
+    ///
+    /// The channel should send keep-alives, or a watch does not notice that the other machine is gone; and its
+    /// window for the connection should be many times that for a stream, or a watch that is not read stops it.
+    pub fn new(channel: Channel) -> Self {
+        Self { channel, place: "of another process".to_owned(), patience: Patience::default() }
+    }
+
+    /// The store at `address`, a URL with host and port. The connection is made with the first call and made anew
+    /// when it breaks. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`MetaStoreError::Engine`] if the address is not valid.
+    pub fn connect(address: &str) -> Result<Self> {
+        let place = format!("at {address}");
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| MetaStoreError::Engine {
+            place: place.clone(),
+            detail: format!("its address is not valid: {error}"),
+        })?;
+        let channel = endpoint
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        Ok(Self { place, ..Self::new(channel) })
+    }
+
+    /// With other waiting times.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    async fn read<Q, A>(&self, path: &'static str, question: Q) -> Result<A::Value>
+    where
+        Q: Message + Clone + 'static,
+        A: Answer,
+    {
+        check_size(&question)?;
+        self.patience.persist(&self.place, || self.call::<Q, A>(path, question.clone())).await?.into_result()
+    }
+
+    pub(super) async fn call<Q, A>(&self, path: &'static str, question: Q) -> Result<A, Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let codec = ProstCodec::<Q, A>::default();
+        let mut grpc = self.grpc().await?;
+        grpc.unary(Request::new(question), PathAndQuery::from_static(path), codec)
+            .await
+            .map(Response::into_inner)
+    }
+
+    /// A watch and its first step.
+    async fn open(&self, question: WatchRequest) -> Result<(Streaming<WatchAnswer>, Option<Step>), Status> {
+        let codec = ProstCodec::<WatchRequest, WatchAnswer>::default();
+        let path = PathAndQuery::from_static(path::WATCH);
+        let mut grpc = self.grpc().await?;
+        let mut answers = grpc.server_streaming(Request::new(question), path, codec).await?.into_inner();
+        let first = answers.message().await?.ok_or_else(|| Status::unavailable(CUT_OFF))?;
+        Ok((answers, first.step))
+    }
+
+    async fn grpc(&self) -> Result<Grpc<Channel>, Status> {
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES);
+        grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        Ok(grpc)
+    }
+}
+
+#[async_trait]
+impl MetaStore for RemoteMetaStore {
+    async fn get(&self, key: &str) -> Result<Option<Versioned>> {
+        self.read::<_, GetAnswer>(path::GET, GetRequest { key: key.to_owned() }).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Snapshot> {
+        self.read::<_, ListAnswer>(path::LIST, ListRequest { prefix: prefix.to_owned() }).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
+        txn.check()?;
+        let question = TxnRequest::from(txn);
+        check_size(&question)?;
+        self.patience.once(&self.place, self.call::<_, TxnAnswer>(path::TXN, question)).await?.into_result()
+    }
+
+    async fn watch(&self, prefix: &str, after_revision: u64) -> Result<WatchStream> {
+        let question = WatchRequest { prefix: prefix.to_owned(), after_revision };
+        check_size(&question)?;
+        let (answers, first) = self.patience.persist(&self.place, || self.open(question.clone())).await?;
+        match first {
+            Some(Step::Opened(_)) => Ok(events(answers, self.place.clone())),
+            Some(Step::Failure(failure)) => Err(failure.into()),
+            Some(Step::Event(_) | Step::Closed(_)) | None => Err(unreadable(&self.place)),
+        }
+    }
+
+    async fn revision(&self) -> Result<u64> {
+        self.read::<_, RevisionAnswer>(path::REVISION, RevisionRequest {}).await
+    }
+}
+
+fn check_size(question: &impl Message) -> Result<()> {
+    let bytes = question.encoded_len();
+    match bytes <= REQUEST_BYTES {
+        true => Ok(()),
+        false => Err(MetaStoreError::TooLarge { bytes: bytes as u64, limit: REQUEST_BYTES as u64 }),
+    }
+}
