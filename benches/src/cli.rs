@@ -25,6 +25,9 @@ pub enum Command {
         #[arg(long)]
         partitions: usize,
     },
+    /// A WebSocket server that turns rows into Arrow and drops them.
+    #[command(hide = true)]
+    PeerPlain,
     /// A stock Ballista scheduler.
     #[command(hide = true)]
     PeerBallistaScheduler {
@@ -75,6 +78,8 @@ pub enum Suite {
     Memory,
     /// Many files at once, against Polars.
     Files,
+    /// Streams: freshness, acknowledgement, throughput against a plain WebSocket server, memory, and bad neighbours.
+    Live,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -82,7 +87,7 @@ pub struct RunArgs {
     /// What to measure.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
     pub suite: Vec<Suite>,
-    /// TPC-H scale factors of the suites `tpch` and `staged`.
+    /// TPC-H scale factors of the suites `tpch` and `staged`; millions of rows in the memory part of `live`.
     #[arg(long, value_delimiter = ',', default_value = "1,10")]
     pub scale: Vec<f64>,
     /// How often each case is measured on each engine.
@@ -118,13 +123,13 @@ pub struct RunArgs {
     /// Scale factor of TPC-H in the small suites.
     #[arg(long, default_value_t = 1.0)]
     pub small_scale: f64,
-    /// Requests of one client per case in the latency suites.
+    /// Requests of one client per case in the latency suites, and probes in the freshness part of `live`.
     #[arg(long, default_value_t = 300)]
     pub requests: usize,
     /// Numbers of concurrent clients.
     #[arg(long, value_delimiter = ',', default_value = "1,10,50,100,500")]
     pub clients: Vec<usize>,
-    /// Seconds of each window under load.
+    /// Seconds of each window under load, in `live` too.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
     /// Seconds after which a request under load counts as failed.

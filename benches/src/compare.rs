@@ -30,6 +30,8 @@ pub enum Aim {
     DifferenceAtMost(f64),
     /// Ours alone, in the figure's unit.
     Below(f64),
+    /// Ours alone, in the figure's unit.
+    AtLeast(f64),
 }
 
 /// A line of the table.
@@ -101,6 +103,7 @@ fn judge(aim: Aim, ours: Option<f64>, other: Option<f64>, failed: u64) -> Option
         Aim::RatioAtLeast(limit) => other.map(|other| ours >= limit * other),
         Aim::DifferenceAtMost(limit) => other.map(|other| ours - other <= limit),
         Aim::Below(limit) => Some(ours < limit),
+        Aim::AtLeast(limit) => Some(ours >= limit),
     }
 }
 
@@ -136,6 +139,7 @@ impl Aim {
             Aim::RatioAtLeast(limit) => format!("≥ {limit}x"),
             Aim::DifferenceAtMost(limit) => format!("≤ {} more", unit.show(limit)),
             Aim::Below(limit) => format!("< {}", unit.show(limit)),
+            Aim::AtLeast(limit) => format!("≥ {}", unit.show(limit)),
         }
     }
 }
@@ -166,6 +170,8 @@ mod tests {
         assert_eq!(met(Aim::DifferenceAtMost(1.0), Some(2.1), Some(1.0), 0), Some(false));
         assert_eq!(met(Aim::Below(5.0), Some(5.0), None, 0), Some(false));
         assert_eq!(met(Aim::Below(5.0), Some(4.9), None, 0), Some(true));
+        assert_eq!(met(Aim::AtLeast(5.0), Some(5.0), None, 0), Some(true));
+        assert_eq!(met(Aim::AtLeast(5.0), Some(4.9), None, 0), Some(false));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - [`process`], [`machine`], [`data`]: what is needed of the operating system;
 //! - [`peers`]: programs that speak a line protocol on their standard streams (DataFusion and Ballista are
 //!   compiled in, the Python ones live in `benches/peers`);
+//! - [`socket`]: a WebSocket client that costs next to nothing, for the suites of streams;
 //! - [`engines`]: one face for everything that answers a query, ours through its Flight SQL door;
 //! - [`suites`]: what is measured, one module a subject.
 
@@ -26,5 +27,6 @@ pub mod process;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod socket;
 pub mod stats;
 pub mod suites;

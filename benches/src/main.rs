@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use polarway_benches::cli::{Cli, Command};
 use polarway_benches::failure::{Failure, Result};
-use polarway_benches::peers::{ballista, datafusion};
+use polarway_benches::peers::{ballista, datafusion, plain};
+use polarway_benches::suites::live::rows;
 use polarway_benches::{report, run};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,6 +51,7 @@ async fn execute(command: Command) -> Result<()> {
         }
         Command::Table(args) => report::write(&args.input, &args.out),
         Command::PeerDatafusion { partitions } => datafusion::serve(partitions).await,
+        Command::PeerPlain => plain::serve(rows::schema()).await,
         Command::PeerBallistaScheduler { port, executors } => ballista::scheduler(port, executors).await,
         Command::PeerBallistaExecutor { flight_port, grpc_port, scheduler_port, slots, work } => {
             ballista::executor((flight_port, grpc_port), scheduler_port, slots, &work).await

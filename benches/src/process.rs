@@ -121,6 +121,11 @@ impl Process {
         }
     }
 
+    /// Its number, until it has been waited for.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// The largest resident set so far. After the process has ended, the last one that was read.
     pub fn peak(&mut self) -> ProcessPeak {
         if let Some(pid) = self.child.id() {

@@ -159,7 +159,7 @@ fn under_load(measurements: &[Measurement]) -> String {
             resident(&measured.processes),
         ]
     });
-    grid(&["case", "engine", "requests/s", "p50, ms", "p99, ms", "errors", "peak RSS"], rows)
+    grid(&["case", "engine", "per second", "p50, ms", "p99, ms", "errors", "peak RSS"], rows)
 }
 
 fn resident(processes: &[ProcessPeak]) -> String {
@@ -332,7 +332,7 @@ Command: ``, commit ,  to .
 | engine | version | peak RSS |
 |---|---|---|
 
-| case | engine | requests/s | p50, ms | p99, ms | errors | peak RSS |
+| case | engine | per second | p50, ms | p99, ms | errors | peak RSS |
 |---|---|---|---|---|---|---|
 | 10 clients | polarway | 800 | 1.50 | 2.00 | 0 | up 300 MB |
 ";

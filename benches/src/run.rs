@@ -11,7 +11,7 @@ use crate::engines::Launcher;
 use crate::failure::{Context, Failure, Result};
 use crate::machine::Machine;
 use crate::record::{FORMAT, Report, SuiteRecord};
-use crate::suites::{Bench, beside, concurrency, fetch, files, memory, note, small, staged, tpch};
+use crate::suites::{Bench, beside, concurrency, fetch, files, live, memory, note, small, staged, tpch};
 
 /// One subject at one scale; each makes one record.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +25,7 @@ enum Step {
     Fetch,
     Memory,
     Files,
+    Live(live::Part),
 }
 
 /// Runs what `args` ask for.
@@ -80,6 +81,9 @@ fn steps(args: &RunArgs) -> Vec<Step> {
     }
     let rest = [(Suite::Fetch, Step::Fetch), (Suite::Memory, Step::Memory), (Suite::Files, Step::Files)];
     steps.extend(rest.into_iter().filter(|(suite, _)| args.wants(*suite)).map(|(_, step)| step));
+    if args.wants(Suite::Live) {
+        steps.extend(live::PARTS.map(Step::Live));
+    }
     steps
 }
 
@@ -95,6 +99,7 @@ impl Step {
             Step::Fetch => "fetch".into(),
             Step::Memory => "memory".into(),
             Step::Files => "files".into(),
+            Step::Live(part) => part.name().into(),
         }
     }
 
@@ -109,6 +114,7 @@ impl Step {
             Step::Fetch => fetch::run(bench).await,
             Step::Memory => memory::run(bench).await,
             Step::Files => files::run(bench).await,
+            Step::Live(part) => part.measure(bench).await,
         }
     }
 }
@@ -190,7 +196,12 @@ mod tests {
                 "staged-small",
                 "fetch",
                 "memory",
-                "files"
+                "files",
+                "live-freshness",
+                "live-acks",
+                "live-throughput",
+                "live-memory",
+                "live-fairness"
             ]
         );
         assert_eq!(names(&["--suite", "staged", "--scale", "0.1"]), ["staged-sf0.1", "staged-small"]);

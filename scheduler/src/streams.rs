@@ -66,7 +66,7 @@ async fn create(
         };
         Definition::Stream(definition.with_schema(columns))
     };
-    let letters = StreamOptions { event_time: None, ..options.clone() };
+    let letters = StreamOptions { event_time: None, partition_by: vec![], ..options.clone() };
     let definitions = [
         (name.clone(), definition(&columns, &options, None)),
         (dead_letters_of(&name), definition(&host.dead_letter_schema(), &letters, Some(&name))),

@@ -1,11 +1,13 @@
 //! Programs that are measured against us, and the line protocol that the harness drives them by.
 //!
 //! A peer prints [`Answer::Ready`] once, then reads one JSON [`Ask`] a line from standard input and prints one
-//! JSON [`Answer`] a line, until its input ends. It times its own work, so the pipe is in no figure.
+//! JSON [`Answer`] a line, until its input ends. It times its own work, so the pipe is in no figure. Only [`plain`] speaks
+//! no such protocol: it takes rows over WebSocket.
 
 pub mod ballista;
 pub mod context;
 pub mod datafusion;
+pub mod plain;
 
 use std::io::Write;
 

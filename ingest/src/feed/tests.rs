@@ -81,12 +81,14 @@ impl Server {
                 id: id.into(),
                 name: format!("public.{id}"),
                 schema,
-                layout: Layout::Arrival,
+                layout: Layout::default(),
                 seal: SealPolicy { rows: 1000, bytes: u64::MAX, age: Duration::from_secs(3600) },
                 log: directory.path().join(id),
                 log_limit: 1 << 30,
                 hot_limit: 64 << 20,
                 grace: Duration::ZERO,
+                retention: None,
+                clock: Arc::new(SystemClock),
             };
             let sealed = SealedStore::new(store.clone(), Path::from(format!("streams/{id}")), None);
             let ownership = Ownership::claim(Arc::clone(&meta), sealed, id, "here", "here:1").await.unwrap();

@@ -29,8 +29,8 @@ pub(crate) use door::{find_stream, split_name};
 
 use crate::feed::{accepts, dead_letter_schema};
 use crate::put;
-use crate::seal::Layout;
-use crate::stream::{Live, LiveError, SealPolicy, StreamOptions};
+use crate::seal::{Layout, ticks_per_second};
+use crate::stream::{Live, LiveError, Retention, SealPolicy, StreamOptions};
 
 /// Which streams a process opens when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,22 +164,29 @@ impl Host {
         let store = SealedStore::new(Arc::clone(&sealed.store), sealed.path.clone().join(id), local);
         let ownership = Ownership::claim(Arc::clone(meta), store, id, &node.name, &node.address).await?;
         let wanted = &definition.options;
-        let column = wanted.event_time.as_ref().map(|column| columns.index_of(column)).transpose();
-        let column = column.map_err(|error| Error::internal(error.to_string()))?;
+        let place =
+            |column: &String| columns.index_of(column).map_err(|error| Error::internal(error.to_string()));
+        let column = wanted.event_time.as_ref().map(place).transpose()?;
+        let partition_by = wanted.partition_by.iter().map(place).collect::<Result<_, Error>>()?;
         let options = StreamOptions {
             id: id.to_owned(),
             name: format!("{schema}.{name}"),
-            layout: column.map_or(Layout::Arrival, |column| Layout::ByDay { column }),
+            layout: Layout { event_time: column, partition_by },
             seal: SealPolicy {
                 rows: wanted.seal_rows,
                 bytes: wanted.seal_bytes.0,
                 age: wanted.seal_age.get(),
             },
-            schema: columns,
             log: logs.join(id),
             log_limit: *log_limit,
             hot_limit: *hot_limit,
             grace: *grace,
+            retention: wanted.retention.map(|keep| Retention {
+                keep: keep.get(),
+                ticks: column.map(|column| ticks_per_second(columns.field(column).data_type())),
+            }),
+            clock: Arc::clone(&self.options.clock),
+            schema: columns,
         };
         let (live, following) = Live::open(options, ownership).await.map_err(error)?;
         let (follower, keeper) = (Arc::clone(&live), Arc::clone(&live));

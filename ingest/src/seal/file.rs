@@ -22,7 +22,7 @@ pub enum SealError {
 }
 
 /// How files are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileOptions {
     pub layout: Layout,
     /// Rows of a row group; a scan reads or skips a group as a whole.
@@ -32,7 +32,7 @@ pub struct FileOptions {
 /// A file that is ready to be put where sealed rows are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SealedFile {
-    /// Below the directory of data: empty, or `day=2026-11-25`.
+    /// Below the directory of data: empty, or `day=2026-11-25/symbol=BTC`.
     pub directory: String,
     pub rows: u64,
     pub events: Option<EventRange>,
@@ -43,12 +43,12 @@ pub struct SealedFile {
 pub fn seal(
     schema: &SchemaRef,
     batches: &[RecordBatch],
-    options: FileOptions,
+    options: &FileOptions,
 ) -> Result<Vec<SealedFile>, SealError> {
     options.layout.split(schema, batches)?.into_iter().map(|share| write(schema, share, options)).collect()
 }
 
-fn write(schema: &SchemaRef, share: Share, options: FileOptions) -> Result<SealedFile, SealError> {
+fn write(schema: &SchemaRef, share: Share, options: &FileOptions) -> Result<SealedFile, SealError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_max_row_group_row_count(Some(options.group_rows))
@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn a_file_holds_its_rows_in_groups_with_statistics() {
         let batches = [rows(0, 1500), rows(1500, 700)];
-        let options = FileOptions { layout: Layout::Arrival, group_rows: 1000 };
-        let files = seal(&schema(), &batches, options).unwrap();
+        let options = FileOptions { layout: Layout::default(), group_rows: 1000 };
+        let files = seal(&schema(), &batches, &options).unwrap();
         let [file] = files.as_slice() else { panic!("{} files", files.len()) };
         assert_eq!((file.rows, file.directory.as_str()), (2200, ""));
         let reader = ParquetRecordBatchReaderBuilder::try_new(file.content.clone()).unwrap();

@@ -4,4 +4,4 @@ mod file;
 mod split;
 
 pub use file::{FileOptions, SealError, SealedFile, seal};
-pub use split::Layout;
+pub use split::{Layout, ticks_per_second};

@@ -1,7 +1,8 @@
 //! An open stream: takes rows, hands them to the log, seals them, and lets queries see all of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
@@ -11,16 +12,18 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::cuts::{Cut, Cuts};
 use super::options::{StreamOptions, Unsealed};
 use super::places::Places;
 use super::producers::Producers;
 use super::record::{Draft, Record, RecordError, Sender};
 use super::replay::Replay;
+use super::retention::micros;
 use super::state::{Fate, FrameRows, Progress, State, Taken};
 use crate::durability::Durability;
 use crate::hot::HotSnapshot;
 use crate::seal::{FileOptions, SealError, SealedFile, seal};
-use crate::wal::{Ticket, Wal, WalError, WalOptions};
+use crate::wal::{Position, Ticket, Wal, WalError, WalOptions};
 
 /// Groups that are on their way to the log at the same time.
 const QUEUE: usize = 1024;
@@ -29,6 +32,7 @@ const GROUP_ROWS: usize = 128 << 10;
 /// How often it is looked whether there is something to seal or to forget.
 const TICK: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
+const EXTENSION: &str = ".parquet";
 
 /// Why a stream cannot be opened, or does not take rows.
 #[derive(Debug, Error)]
@@ -79,10 +83,15 @@ struct Inner {
     state: State,
     sealed: Arc<Committed>,
     places: Places,
+    cuts: Cuts,
+    /// Up to where the log was cut off last.
+    trimmed: Position,
     /// Since when there are rows that are not sealed.
     unsealed_since: Option<Instant>,
     /// Rows before the place may leave memory at the time.
     leaving: Vec<(Instant, u64)>,
+    /// Files of expired rows, and when they may go.
+    expired: Vec<(Instant, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +172,10 @@ impl Live {
             state,
             sealed: Arc::new(sealed),
             places,
+            cuts: Cuts::default(),
+            trimmed: Position(0),
             leaving: vec![],
+            expired: vec![],
         };
         let live = Self {
             options,
@@ -342,8 +354,17 @@ impl Live {
         let mut inner = self.inner.lock();
         match outcome {
             Ok(position) => {
+                let inner = &mut *inner;
                 if inner.state.written(&taken) {
                     inner.places.note(taken.to, position.after(bytes));
+                    let from = inner.cuts.last().unwrap_or(inner.sealed.manifest.sealed_to);
+                    if inner.state.hot().bytes_from(from) >= self.options.portion() {
+                        inner.cuts.add(Cut {
+                            place: taken.to,
+                            producers: inner.state.durable_producers().clone(),
+                            at: Instant::now(),
+                        });
+                    }
                 }
             }
             Err(error) => {
@@ -368,8 +389,14 @@ impl Live {
 
     /// Seals and forgets rows as they become due, until the stream is closed.
     pub async fn keep(&self) {
+        if let Err(error) = self.remove_orphans().await {
+            tracing::warn!(stream = self.options.name, %error, "files that no manifest lists may be left");
+        }
         while !self.closed.is_cancelled() {
             self.forget(Instant::now());
+            if let Err(error) = self.expire(self.options.clock.wall()).await {
+                tracing::warn!(stream = self.options.name, %error, "rows whose time is over are left");
+            }
             let pause = match self.seal_due(Instant::now()).await {
                 Ok(true) => continue,
                 Ok(false) => TICK,
@@ -402,25 +429,36 @@ impl Live {
                 inner.unsealed_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             // Rows that have to leave for others to come are due in any case.
             inner.state.hot().bytes() >= self.options.hot_limit
+                || self.log_is_filling(&inner)
                 || self.options.seal.is_due(Unsealed { rows, bytes, age })
         };
         if due { self.seal().await } else { Ok(false) }
     }
 
-    /// Seals all rows that the log has; whether there were any.
+    /// Whether the log has to give room back, and sealing what it holds would do so.
+    fn log_is_filling(&self, inner: &Inner) -> bool {
+        let limit = self.options.log_limit;
+        self.log.used_bytes() >= limit / 2 && self.log.end().0 - inner.trimmed.0 >= limit / 4
+    }
+
+    /// Seals the first portion of the rows that the log has; whether there were any.
     pub async fn seal(&self) -> Result<bool, LiveError> {
         let _alone = self.sealing.lock().await;
-        let (current, hot, producers) = {
+        let (current, hot, producers, at) = {
             let mut inner = self.inner.lock();
-            let (from, to) = (inner.sealed.manifest.sealed_to, inner.state.progress().durable);
-            if from >= to {
+            let (from, durable) = (inner.sealed.manifest.sealed_to, inner.state.progress().durable);
+            if from >= durable {
                 return Ok(false);
             }
-            inner.state.hot_mut().mark(to);
-            let producers = inner.state.durable_producers().iter();
-            let producers = producers.map(|(producer, last)| (producer.to_owned(), last)).collect();
-            (Arc::clone(&inner.sealed), inner.state.snapshot(from, to), producers)
+            let Cut { place, producers, at } = inner.cuts.first_after(from).unwrap_or_else(|| Cut {
+                place: durable,
+                producers: inner.state.durable_producers().clone(),
+                at: Instant::now(),
+            });
+            inner.state.hot_mut().mark(place);
+            (Arc::clone(&inner.sealed), inner.state.snapshot(from, place), producers, at)
         };
+        let producers = producers.iter().map(|(producer, last)| (producer.to_owned(), last)).collect();
         let (from, to) = (hot.from, hot.to);
         let segments = self.put(hot).await?;
         let next = current.manifest.sealed(segments, to, producers);
@@ -432,14 +470,21 @@ impl Live {
             let to = committed.manifest.sealed_to;
             inner.sealed = Arc::new(committed);
             inner.leaving.push((now + self.options.grace, to));
-            inner.unsealed_since = (inner.state.hot().end() > to).then_some(now);
+            inner.unsealed_since = (inner.state.hot().end() > to).then_some(at);
+            inner.cuts.up_to(to);
             self.publish(inner);
-            inner.places.up_to(to)
+            let position = inner.places.up_to(to);
+            inner.trimmed = position.unwrap_or(inner.trimmed);
+            position
         };
         self.forget(Instant::now());
         tracing::debug!(stream = self.options.name, from, to, "sealed");
         if let Some(position) = position {
-            self.log.trim(position).await.map_err(|source| self.log_fault(source))?;
+            match self.log.trim(position).await {
+                // What is left in it is known to be sealed when it is opened again.
+                Err(WalError::Closed) if self.closed.is_cancelled() => {}
+                trimmed => trimmed.map_err(|source| self.log_fault(source))?,
+            }
         }
         Ok(true)
     }
@@ -456,29 +501,85 @@ impl Live {
         }
     }
 
+    /// Removes files that owners before this one wrote and did not commit.
+    async fn remove_orphans(&self) -> Result<(), LiveError> {
+        let listed = self.ownership.store().list().await.map_err(StreamError::from)?;
+        let manifest = Arc::clone(&self.inner.lock().sealed);
+        let known: HashSet<&str> =
+            manifest.manifest.segments.iter().map(|segment| segment.path.as_str()).collect();
+        let orphans = listed.iter().filter(|path| {
+            !known.contains(path.as_str())
+                && epoch_of(path).is_some_and(|epoch| epoch < self.ownership.epoch())
+        });
+        for path in orphans {
+            tracing::info!(stream = self.options.name, path, "a file that no manifest lists is removed");
+            self.ownership.store().remove(path).await.map_err(StreamError::from)?;
+        }
+        Ok(())
+    }
+
+    /// Drops sealed rows whose time is over at `now`. Their files go some time later, since queries may read them yet.
+    pub async fn expire(&self, now: SystemTime) -> Result<(), LiveError> {
+        let Some(retention) = self.options.retention else { return Ok(()) };
+        let _alone = self.sealing.lock().await;
+        let current = Arc::clone(&self.inner.lock().sealed);
+        let Some(next) = retention.applied(&current.manifest, now) else {
+            return self.remove_expired().await;
+        };
+        let committed = self.commit(&current, next).await?;
+        {
+            let mut inner = self.inner.lock();
+            let at = Instant::now() + self.options.grace;
+            let kept: HashSet<&str> =
+                committed.manifest.segments.iter().map(|segment| segment.path.as_str()).collect();
+            let gone =
+                current.manifest.segments.iter().filter(|segment| !kept.contains(segment.path.as_str()));
+            inner.expired.extend(gone.map(|segment| (at, segment.path.clone())));
+            inner.sealed = Arc::new(committed);
+        }
+        self.remove_expired().await
+    }
+
+    /// Removes the files of expired rows whose grace is over.
+    async fn remove_expired(&self) -> Result<(), LiveError> {
+        let now = Instant::now();
+        let due: Vec<String> = {
+            let mut inner = self.inner.lock();
+            let (due, later): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut inner.expired).into_iter().partition(|(at, _)| *at <= now);
+            inner.expired = later;
+            due.into_iter().map(|(_, path)| path).collect()
+        };
+        for path in due {
+            self.ownership.store().remove(&path).await.map_err(StreamError::from)?;
+        }
+        Ok(())
+    }
+
     /// Writes the files of `hot`.
     async fn put(&self, hot: HotSnapshot) -> Result<Vec<Segment>, LiveError> {
         let (from, to) = (hot.from, hot.to);
-        let options = FileOptions { layout: self.options.layout, group_rows: GROUP_ROWS };
+        let options = FileOptions { layout: self.options.layout.clone(), group_rows: GROUP_ROWS };
         let schema = Arc::clone(&self.options.schema);
         let sealing = tokio::task::spawn_blocking(move || {
             let batches: Vec<RecordBatch> = hot.runs.iter().filter_map(|run| run.part(from, to)).collect();
-            seal(&schema, &batches, options)
+            seal(&schema, &batches, &options)
         });
         let lost = |cause: tokio::task::JoinError| LiveError::Lost {
             stream: self.options.name.clone(),
             cause: cause.to_string(),
         };
         let files = sealing.await.map_err(lost)??;
+        let sealed_at = micros(self.options.clock.wall());
         let mut segments = Vec::with_capacity(files.len());
         for SealedFile { directory, rows, events, content } in files {
             let separator = if directory.is_empty() { "" } else { "/" };
             let epoch = self.ownership.epoch();
-            let path = format!("data/{directory}{separator}{from:020}-{to:020}-{epoch}.parquet");
+            let path = format!("data/{directory}{separator}{from:020}-{to:020}-{epoch}{EXTENSION}");
             // Left by a try of this owner that did not end in a commit, so that no manifest names it.
             self.ownership.store().remove(&path).await.map_err(StreamError::from)?;
             let bytes = self.ownership.store().create(&path, content).await.map_err(StreamError::from)?.bytes;
-            segments.push(Segment { path, from, to, rows, bytes, events });
+            segments.push(Segment { path, from, to, rows, bytes, events, sealed_at });
         }
         Ok(segments)
     }
@@ -510,6 +611,11 @@ impl Live {
     fn log_fault(&self, source: WalError) -> LiveError {
         LiveError::Log { stream: self.options.name.clone(), source }
     }
+}
+
+/// The epoch of the owner that wrote a file of rows.
+fn epoch_of(path: &str) -> Option<u64> {
+    path.strip_suffix(EXTENSION)?.rsplit_once('-')?.1.parse().ok()
 }
 
 fn producers(manifest: &Manifest) -> Producers {

@@ -1,11 +1,13 @@
 //! A stream as its owner holds it.
 
+mod cuts;
 mod live;
 mod options;
 mod places;
 mod producers;
 mod record;
 mod replay;
+mod retention;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -15,4 +17,5 @@ pub use options::{SealPolicy, StreamOptions};
 pub use producers::Producers;
 pub use record::{Draft, MAX_PRODUCER, Record, RecordError, Sender};
 pub use replay::{Replay, ReplayError};
+pub use retention::Retention;
 pub use state::{Fate, FrameRows, Progress, State, Taken};

@@ -1,10 +1,13 @@
 //! How a stream is held and sealed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
+use polarway_common::Clock;
 
+use super::retention::Retention;
 use crate::seal::Layout;
 
 /// What a stream needs of whoever opens it.
@@ -25,6 +28,16 @@ pub struct StreamOptions {
     pub hot_limit: usize,
     /// How long sealed rows stay in memory for queries that were planned before.
     pub grace: Duration,
+    /// How long sealed rows are kept; without it for ever.
+    pub retention: Option<Retention>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl StreamOptions {
+    /// Bytes of rows that are sealed at once, one group more or less.
+    pub fn portion(&self) -> usize {
+        usize::try_from(self.seal.bytes).unwrap_or(usize::MAX).min(self.hot_limit / 4)
+    }
 }
 
 /// When rows are sealed: as soon as one of these is reached.

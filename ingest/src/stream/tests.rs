@@ -9,6 +9,7 @@ use arrow::datatypes::Int64Type;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use polarway_common::SystemClock;
 use polarway_metastore::{EmbeddedMetaStore, MetaStore};
 use polarway_storage::streams::{Ownership, SealedStore, StreamError};
 use proptest::prelude::*;
@@ -57,12 +58,14 @@ impl Stage {
             id: "s".into(),
             name: "public.s".into(),
             schema: schema(),
-            layout: Layout::Arrival,
+            layout: Layout::default(),
             seal: self.seal,
             log: self.directory.path().join(log),
             log_limit: self.log_limit,
             hot_limit: self.hot_limit,
             grace: self.grace,
+            retention: None,
+            clock: Arc::new(SystemClock),
         };
         let ownership =
             Ownership::claim(Arc::clone(&self.meta), self.store.clone(), "s", "here", log).await.unwrap();

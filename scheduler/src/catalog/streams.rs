@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
+use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, project_schema};
@@ -15,6 +16,7 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
+use object_store::ObjectMeta;
 use polarway_engine::live::{LiveSource, SealedFile, StreamHost, StreamView, live_scan};
 use polarway_storage::catalog::StreamDefinition;
 
@@ -47,7 +49,13 @@ impl StreamTable {
 
     /// A file with what is known of its rows, so that a scan that wants other times does not open it.
     fn file(&self, file: &SealedFile) -> PartitionedFile {
-        let found = PartitionedFile::new(file.path.to_string(), file.bytes);
+        let found = PartitionedFile::new_from_meta(ObjectMeta {
+            location: file.path.clone(),
+            last_modified: DateTime::UNIX_EPOCH,
+            size: file.bytes,
+            e_tag: None,
+            version: None,
+        });
         let range = self.event_time.zip(file.events).and_then(|(column, (first, last))| {
             let kind = self.schema.field(column).data_type();
             Some((column, time(kind, first)?, time(kind, last)?))

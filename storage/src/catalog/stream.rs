@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use polarway_common::{ByteSize, Error, ErrorKind, HumanDuration, nearest};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,10 @@ pub struct StreamOptions {
     pub ack: Ack,
     /// What becomes of fields that no column declares.
     pub unknown_fields: UnknownFields,
+    /// Columns whose values are directories of sealed rows, below those of the days.
+    pub partition_by: Vec<String>,
+    /// How long sealed rows are kept; without it for ever.
+    pub retention: Option<HumanDuration>,
 }
 
 /// What an acknowledgement promises.
@@ -65,11 +69,22 @@ impl Default for StreamOptions {
             seal_age: HumanDuration::from_secs(60),
             ack: Ack::Wal,
             unknown_fields: UnknownFields::Reject,
+            partition_by: vec![],
+            retention: None,
         }
     }
 }
 
-const NAMES: [&str; 6] = ["event_time", "seal_rows", "seal_bytes", "seal_age", "ack", "unknown_fields"];
+const NAMES: [&str; 8] = [
+    "event_time",
+    "seal_rows",
+    "seal_bytes",
+    "seal_age",
+    "ack",
+    "unknown_fields",
+    "partition_by",
+    "retention",
+];
 
 impl StreamOptions {
     /// # Errors
@@ -119,6 +134,16 @@ impl StreamOptions {
                         _ => return Err(fault("use 'reject' or 'ignore'")),
                     };
                 }
+                "partition_by" => parsed.partition_by = partition_by(value, schema)?,
+                "retention" => {
+                    parsed.retention = Some(
+                        value
+                            .parse()
+                            .ok()
+                            .filter(|keep: &HumanDuration| !keep.is_zero())
+                            .ok_or_else(|| fault("write a duration such as '720h'"))?,
+                    );
+                }
                 other => return Err(unknown(other)),
             }
         }
@@ -134,16 +159,45 @@ fn unknown(name: &str) -> Error {
     }
 }
 
-fn event_time(column: &str, schema: &Schema) -> Result<String, Error> {
-    let names = || schema.fields().iter().map(|field| field.name().as_str());
-    let Ok(field) = schema.field_with_name(column) else {
+/// The column that an option names.
+fn field<'a>(option: &str, column: &str, schema: &'a Schema) -> Result<&'a Field, Error> {
+    schema.field_with_name(column).map_err(|_| {
         let error =
-            Error::new(ErrorKind::ColumnNotFound, format!("event_time names `{column}`, which is no column"));
-        return Err(match nearest(column, names()) {
+            Error::new(ErrorKind::ColumnNotFound, format!("{option} names `{column}`, which is no column"));
+        match nearest(column, schema.fields().iter().map(|field| field.name().as_str())) {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error.with_hint("declare it with type TIMESTAMP"),
-        });
-    };
+            None => error.with_hint("declare the column"),
+        }
+    })
+}
+
+/// Names of columns, separated by commas.
+fn partition_by(text: &str, schema: &Schema) -> Result<Vec<String>, Error> {
+    let mut columns: Vec<String> = vec![];
+    for column in text.split(',').map(str::trim) {
+        let kind = field("partition_by", column, schema)?.data_type();
+        let fits = kind.is_integer()
+            || matches!(kind, DataType::Boolean | DataType::Utf8 | DataType::Utf8View | DataType::Date32);
+        if !fits {
+            return Err(Error::new(
+                ErrorKind::TypeMismatch,
+                format!("partition_by names `{column}`, which is {kind}"),
+            )
+            .with_hint("use columns of text, integers, booleans or dates with few different values"));
+        }
+        if columns.iter().any(|known| known == column) {
+            return Err(Error::new(
+                ErrorKind::InvalidSetting,
+                format!("partition_by names `{column}` twice"),
+            ));
+        }
+        columns.push(column.to_owned());
+    }
+    Ok(columns)
+}
+
+fn event_time(column: &str, schema: &Schema) -> Result<String, Error> {
+    let field = field("event_time", column, schema)?;
     if !matches!(field.data_type(), DataType::Timestamp(..)) {
         return Err(Error::new(
             ErrorKind::TypeMismatch,
@@ -167,7 +221,7 @@ impl StreamDefinition {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{Field, TimeUnit};
+    use arrow::datatypes::TimeUnit;
 
     use super::*;
 
@@ -175,6 +229,8 @@ mod tests {
         let schema = Schema::new(vec![
             Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), false),
             Field::new("price", DataType::Float64, true),
+            Field::new("venue", DataType::Utf8, true),
+            Field::new("side", DataType::Int8, true),
         ]);
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         StreamOptions::parse(&options, &schema)
@@ -190,10 +246,14 @@ mod tests {
             ("seal_age", "5s"),
             ("ack", "object_store"),
             ("unknown_fields", "ignore"),
+            ("partition_by", "venue, side"),
+            ("retention", "720h"),
         ];
         let parsed = parse(&all).unwrap();
         assert_eq!((parsed.seal_rows, parsed.seal_bytes), (10, ByteSize::mib(1)));
         assert_eq!((parsed.ack, parsed.unknown_fields), (Ack::ObjectStore, UnknownFields::Ignore));
+        assert_eq!(parsed.partition_by, ["venue", "side"]);
+        assert_eq!(parsed.retention, Some(HumanDuration::from_secs(720 * 3600)));
         let json = serde_json::to_string(&parsed).unwrap();
         assert_eq!(serde_json::from_str::<StreamOptions>(&json).unwrap(), parsed);
     }
@@ -222,5 +282,12 @@ mod tests {
         );
         assert_eq!(error(&[("event_time", "att")]).0, ErrorKind::ColumnNotFound);
         assert_eq!(error(&[("event_time", "price")]).0, ErrorKind::TypeMismatch);
+        assert_eq!(error(&[("partition_by", "price")]).0, ErrorKind::TypeMismatch);
+        assert_eq!(error(&[("partition_by", "venue,venue")]).0, ErrorKind::InvalidSetting);
+        assert_eq!(
+            error(&[("partition_by", "vanue")]).1,
+            "partition_by names `vanue`, which is no column / did you mean `venue`?"
+        );
+        assert_eq!(error(&[("retention", "0s")]).0, ErrorKind::InvalidSetting);
     }
 }

@@ -31,6 +31,9 @@ pub struct Segment {
     pub bytes: u64,
     /// Of the rows' event times; `None` where the stream has none or all are null.
     pub events: Option<EventRange>,
+    /// When it was written, microseconds since 1970.
+    #[serde(default)]
+    pub sealed_at: i64,
 }
 
 /// Earliest and latest event time, in the unit of its column.

@@ -272,6 +272,7 @@ mod tests {
             rows: to - from,
             bytes: 1,
             events: None,
+            sealed_at: 0,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 /// The objects below one prefix of a store.
@@ -30,7 +30,9 @@ impl SealedStore {
 
     /// The full path of an object, in the store.
     pub fn full(&self, path: &str) -> Path {
-        path.split('/').fold(self.root.clone(), |full, part| full.join(part))
+        // Names that are encoded stay as they are.
+        let parts = path.split('/').map(|part| PathPart::parse(part).unwrap_or_else(|_| part.into()));
+        parts.fold(self.root.clone(), Path::join)
     }
 
     /// Writes an object that is not there yet; it is there as a whole or not at all, and survives a loss of power.
@@ -116,6 +118,11 @@ mod tests {
         store.remove("manifest/1.json").await.unwrap();
         store.remove("manifest/1.json").await.unwrap();
         assert_eq!(store.list().await.unwrap().len(), 1);
+        let encoded = "data/day=2026-11-25/symbol=B%2FT%3DC/1.parquet";
+        store.create(encoded, Bytes::from_static(b"encoded")).await.unwrap();
+        assert_eq!(store.read(encoded).await.unwrap(), "encoded");
+        assert!(store.full(encoded).as_ref().ends_with(encoded));
+        assert!(store.list().await.unwrap().contains(&encoded.to_owned()));
     }
 
     #[tokio::test]
