@@ -204,6 +204,7 @@ impl Servers {
             let streams = Streams::in_process(config).await?;
             shared.meta = Some(streams.meta());
             shared.streams = Some(streams.host());
+            shared.more_metrics = Some(streams.metrics());
             let directory = streams.directory();
             for config in plan.scheduler.iter_mut().chain(&mut plan.executors) {
                 config.storage.allowed.push(directory.clone());

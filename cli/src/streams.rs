@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polarway_common::address::url_host;
+use polarway_common::config::IngestConfig;
 use polarway_common::{Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind};
 use polarway_engine::live::{LiveAccess, StreamHost};
 use polarway_ingest::host::{Host, HostOptions, SealedRoot, Share, node_name};
 use polarway_ingest::node;
+use polarway_ingest::pull::{FeedPolicy, NoSecrets, SecretFiles, Secrets};
 use polarway_ingest::socket::{Options, SocketMetrics, serve};
 use polarway_metastore::{MetaStore, RemoteMetaStore};
 use polarway_storage::streams::Node;
@@ -39,6 +41,7 @@ struct Doors {
     ws: TcpListener,
     /// For a process of its own.
     grpc: Option<TcpListener>,
+    http: Option<TcpListener>,
     listening: Listening,
 }
 
@@ -52,8 +55,14 @@ impl Doors {
             false => None,
         };
         let (grpc, grpc_bound) = grpc.unzip();
-        let listening = Listening { grpc: grpc_bound.unwrap_or(ws_bound), http: None, ws: Some(ws_bound) };
-        Ok(Self { ws, grpc, listening })
+        let http = match config.executor.http_listen.as_ref().filter(|_| own_process) {
+            Some(listen) => Some(bind(listen, "executor.http_listen").await?),
+            None => None,
+        };
+        let (http, http_bound) = http.unzip();
+        let listening =
+            Listening { grpc: grpc_bound.unwrap_or(ws_bound), http: http_bound, ws: Some(ws_bound) };
+        Ok(Self { ws, grpc, http, listening })
     }
 
     /// The process as others reach it.
@@ -108,8 +117,11 @@ impl Streams {
             Share::Own => config.executor.name.as_deref(),
         };
         let node = doors.node(config, node_name(Path::new(&logs), wanted)?);
+        let socket = Arc::new(SocketMetrics::default());
         let options = HostOptions {
             meta: Arc::clone(&meta),
+            feeds: Arc::new(feeds(&config.ingest)?),
+            socket: Arc::clone(&socket),
             sealed,
             logs,
             log_limit: config.ingest.log_limit.0,
@@ -119,13 +131,12 @@ impl Streams {
             share,
             clock: Arc::new(SystemClock),
         };
-        let Doors { ws, grpc, listening } = doors;
+        let Doors { ws, grpc, http, listening } = doors;
         let (door, work, servers) = (Supervisor::new(), Supervisor::new(), Supervisor::new());
         let host = Host::open(options, work.clone()).await?;
         let (streams, stop) = (Arc::clone(&host), door.token());
         door.spawn("streams", TaskKind::Critical, async move {
-            let metrics = Arc::new(SocketMetrics::default());
-            serve(ws, streams, Options::default(), metrics, stop)
+            serve(ws, streams, Options::default(), socket, stop)
                 .await
                 .map_err(|error| Error::internal(error.to_string()))
         });
@@ -134,6 +145,10 @@ impl Streams {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             let serving = node::serve(incoming, Arc::clone(&host), servers.token());
             servers.spawn("streams by gRPC", TaskKind::Critical, serving);
+        }
+        if let Some(listener) = http {
+            let serving = node::serve_http(listener, Arc::clone(&host), servers.token());
+            servers.spawn("HTTP server of streams", TaskKind::Critical, serving);
         }
         tracing::info!(
             node = host.node().name,
@@ -167,6 +182,12 @@ impl Streams {
         self.listening
     }
 
+    /// Metrics of all streams, as text.
+    pub fn metrics(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let host = Arc::clone(&self.host);
+        Arc::new(move || host.metrics())
+    }
+
     /// What ends when the process cannot do its work any more.
     pub fn supervisors(&self) -> [&Supervisor; 2] {
         [&self.door, &self.grpc]
@@ -179,6 +200,7 @@ impl Streams {
         {
             tracing::warn!(%error, "still in the list of those that take streams");
         }
+        self.host.stop_feeds().await;
         self.door.shutdown(GRACE).await
     }
 
@@ -188,6 +210,18 @@ impl Streams {
         let work = self.work.shutdown(GRACE).await;
         work.and(self.grpc.shutdown(GRACE).await)
     }
+}
+
+/// What streams may be fetched from.
+fn feeds(config: &IngestConfig) -> Result<FeedPolicy, Error> {
+    let secrets: Arc<dyn Secrets> = match &config.secrets {
+        Some(directory) => Arc::new(SecretFiles::new(directory)),
+        None => Arc::new(NoSecrets),
+    };
+    let policy =
+        FeedPolicy { allowed: config.feeds.clone(), secrets, certificates: config.certificates.clone() };
+    policy.check()?;
+    Ok(policy)
 }
 
 async fn bind(listen: &HostPort, key: &str) -> Result<(TcpListener, SocketAddr), Error> {

@@ -2,7 +2,7 @@
 //!
 //! A connection ([`socket`]) brings frames, which are decoded ([`decode`]) and taken in ([`feed`]) by a stream
 //! ([`stream`]). It holds the rows in memory ([`hot`]), writes them to its log ([`wal`]), and puts them into files
-//! ([`seal`]) that its manifest lists. A process of its own ([`node`]) serves its rows to others ([`remote`]).
+//! ([`seal`]) that its manifest lists. Rows that nobody sends are fetched ([`pull`]). A process of its own ([`node`]) serves its rows to others ([`remote`]).
 
 pub mod decode;
 mod durability;
@@ -10,6 +10,7 @@ pub mod feed;
 pub mod host;
 pub mod hot;
 pub mod node;
+pub mod pull;
 mod put;
 pub mod remote;
 pub mod seal;

@@ -19,7 +19,7 @@ use tonic::Status;
 
 use crate::durability::Durability;
 use crate::socket::{
-    Ack, Fault, FaultKind, Feed, Frame, Group, Hello, Numbering, OpenError, SocketMetrics, Streams,
+    Ack, Fault, FaultKind, Feed, Frame, Groups, Hello, Numbering, OpenError, SocketMetrics, Streams,
     acknowledge, json, producer_id, store,
 };
 
@@ -35,7 +35,12 @@ const CONTINUATION: u32 = u32::MAX;
 ///
 /// # Errors
 /// `TableNotFound`, `InvalidSetting` for a producer or a durability that cannot be; what keeps the stream from being opened.
-pub async fn put(streams: &dyn Streams, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error> {
+pub async fn put(
+    streams: &dyn Streams,
+    options: PutOptions,
+    frames: PutFrames,
+    metrics: Arc<SocketMetrics>,
+) -> Result<PutAnswers, Error> {
     let PutOptions { stream, producer, ack } = options;
     let invalid = |what: String| Error::new(ErrorKind::InvalidSetting, what);
     let producer = producer.as_deref().map(producer_id).transpose();
@@ -57,7 +62,7 @@ pub async fn put(streams: &dyn Streams, options: PutOptions, frames: PutFrames) 
         Some((Ok(answer(&ack)), answers))
     });
     // It has no answer of its own but an error.
-    let work = talk(feed, hello, durability, frames, out)
+    let work = talk(feed, hello, durability, frames, out, metrics)
         .into_stream()
         .filter_map(|ended| std::future::ready(ended.err().map(|error| Err(status_from_error(&error)))));
     Ok(first.chain(stream::select(acks, work)).boxed())
@@ -73,17 +78,22 @@ async fn talk(
     durability: Durability,
     frames: PutFrames,
     out: Sender<Ack>,
+    metrics: Arc<SocketMetrics>,
 ) -> Result<(), Error> {
-    let metrics = SocketMetrics::default();
     let feed = feed.as_ref();
-    let (groups, taken) = mpsc::channel(GROUPS);
+    let groups = Groups::new(GROUPS);
     let numbering = match hello.producer {
         Some(_) => Numbering::of_producer(hello.last),
         None => Numbering::anonymous(),
     };
     let acknowledging =
-        async { acknowledge(feed, durability, taken, &out, &metrics.acks).await.map_err(told) };
-    try_join(read(feed, numbering, frames, groups, &metrics), acknowledging).await.map(drop)
+        async { acknowledge(feed, durability, &groups, &out, &metrics.acks).await.map_err(told) };
+    let reading = async {
+        let read = read(feed, numbering, frames, &groups, &metrics).await;
+        groups.close();
+        read
+    };
+    try_join(reading, acknowledging).await.map(drop)
 }
 
 /// Reads until the client has no more; what is there already goes on together.
@@ -91,7 +101,7 @@ async fn read(
     feed: &dyn Feed,
     mut numbering: Numbering,
     frames: PutFrames,
-    groups: Sender<Group>,
+    groups: &Groups,
     metrics: &SocketMetrics,
 ) -> Result<(), Error> {
     let mut frames = frames.into_stream().peekable();
@@ -111,7 +121,7 @@ async fn read(
         if more && std::pin::Pin::new(&mut frames).peek().now_or_never().is_some_and(|next| next.is_some()) {
             continue;
         }
-        write(feed, &mut group, &groups, metrics).await?;
+        write(feed, &mut group, groups, metrics).await?;
         bytes = 0;
     }
     Ok(())
@@ -120,7 +130,7 @@ async fn read(
 async fn write(
     feed: &dyn Feed,
     group: &mut Vec<Frame>,
-    groups: &Sender<Group>,
+    groups: &Groups,
     metrics: &SocketMetrics,
 ) -> Result<(), Error> {
     store(feed, group, groups, metrics).await.map_err(told)?;

@@ -1,6 +1,6 @@
 //! Streams that other processes hold, as a scheduler sees them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,15 +12,16 @@ use arrow_flight::{Action, FlightData};
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use futures::future::join_all;
 use futures::{Stream, StreamExt};
 use object_store::path::Path;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::{
-    NodeChannels, PutAnswers, PutFrames, PutOptions, RemoteRows, SealedFile, StreamHost, StreamView,
-    call_failed,
+    Held, NodeChannels, PutAnswers, PutFrames, PutOptions, RemoteRows, SealedFile, StreamHost, StreamStatus,
+    StreamView, call_failed,
 };
 use polarway_metastore::MetaStore;
-use polarway_proto::streams::{ACK_HEADER, PRODUCER_HEADER, StreamId, StreamName, View, action};
+use polarway_proto::streams::{ACK_HEADER, PRODUCER_HEADER, Statuses, StreamId, StreamName, View, action};
 use polarway_storage::streams::{Node, Owner};
 use prost::Message;
 use tonic::Request;
@@ -28,9 +29,12 @@ use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::feed::{accepts, dead_letter_schema};
 use crate::host::{find_stream, slices, split_name};
+use crate::pull::gap_schema;
 
 /// What one call may take; opening a stream replays its log.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Who does not tell its numbers in this time is left out.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// See the module's page.
 pub struct RemoteStreams {
@@ -87,6 +91,28 @@ impl RemoteStreams {
                 format!("{address} did not answer within {} s", CALL_TIMEOUT.as_secs()),
             )),
         }
+    }
+
+    /// What the process at `address` holds; nothing when it does not answer.
+    async fn held(&self, address: &str) -> HashMap<String, Held> {
+        let asked = self.call(address, action::STATUS, ());
+        let statuses = match tokio::time::timeout(STATUS_TIMEOUT, asked).await {
+            Ok(Ok(body)) => Statuses::decode(body).unwrap_or_default(),
+            Ok(Err(_)) | Err(_) => Statuses::default(),
+        };
+        let held = |status: polarway_proto::streams::Status| {
+            let held = Held {
+                hot_rows: status.hot_rows,
+                hot_bytes: status.hot_bytes,
+                log_bytes: status.log_bytes,
+                sealed_rows: status.sealed_rows,
+                sealed_bytes: status.sealed_bytes,
+                files: status.files,
+                feed: status.feed,
+            };
+            (status.id, held)
+        };
+        statuses.streams.into_iter().map(held).collect()
     }
 
     /// Has a stream opened by the process that has it already, or else by the one with the fewest that answers.
@@ -148,6 +174,26 @@ impl StreamHost for RemoteStreams {
         dead_letter_schema()
     }
 
+    fn gap_schema(&self) -> SchemaRef {
+        gap_schema()
+    }
+
+    async fn status(&self) -> Result<Vec<StreamStatus>, Error> {
+        let owners = Owner::all(self.meta.as_ref()).await?;
+        let addresses: HashSet<&str> = owners.values().map(|owner| owner.address.as_str()).collect();
+        let asked = addresses.into_iter().map(|address| self.held(address));
+        let held: Vec<HashMap<String, Held>> = join_all(asked).await;
+        let held = |id: &str| held.iter().find_map(|held| held.get(id)).cloned();
+        Ok(owners
+            .iter()
+            .map(|(id, owner)| StreamStatus {
+                id: id.clone(),
+                owner: Some((owner.node.clone(), owner.address.clone())),
+                held: held(id),
+            })
+            .collect())
+    }
+
     async fn view(&self, id: &str) -> Result<StreamView, Error> {
         let owner = self.owner(id).await?.ok_or_else(|| {
             Error::new(ErrorKind::StoreUnavailable, "nobody has taken the stream yet")
@@ -176,10 +222,10 @@ impl StreamHost for RemoteStreams {
         let definition = find_stream(self.meta.as_ref(), schema, name).await?.ok_or_else(|| {
             Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`"))
         })?;
-        let Some(of) = &definition.dead_letters_of else {
+        let Some(of) = definition.companion_of() else {
             return self.open(&definition.id, schema, name).await;
         };
-        // What a stream refuses is written by whoever takes its rows.
+        // What goes with a stream is written by whoever takes its rows.
         let owner = self.owner_by_name(&format!("{schema}.{of}")).await?;
         let stream = StreamName { schema: schema.to_owned(), name: name.to_owned() };
         self.call(&owner, action::OPEN, stream).await.map(drop)

@@ -8,6 +8,8 @@ const SLICE_MAGIC: &[u8; 4] = b"PWL1";
 pub mod action {
     /// [`StreamId`](super::StreamId) to [`View`](super::View).
     pub const VIEW: &str = "polarway.StreamView";
+    /// An empty body to [`Statuses`](super::Statuses): of all streams of the process.
+    pub const STATUS: &str = "polarway.StreamStatus";
     /// [`StreamName`](super::StreamName) to an empty body: open a stream that is in the catalog.
     pub const OPEN: &str = "polarway.OpenStream";
     /// [`StreamId`](super::StreamId) to an empty body: end a stream that is no longer in the catalog, and remove its rows.
@@ -62,6 +64,33 @@ pub struct File {
     pub first_event: Option<i64>,
     #[prost(int64, optional, tag = "5")]
     pub last_event: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Statuses {
+    #[prost(message, repeated, tag = "1")]
+    pub streams: Vec<Status>,
+}
+
+/// What a stream holds.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Status {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(uint64, tag = "2")]
+    pub hot_rows: u64,
+    #[prost(uint64, tag = "3")]
+    pub hot_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub log_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub sealed_rows: u64,
+    #[prost(uint64, tag = "6")]
+    pub sealed_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    pub files: u64,
+    #[prost(string, optional, tag = "8")]
+    pub feed: Option<String>,
 }
 
 /// Flight ticket for rows `from..to` of a stream in its owner's memory.

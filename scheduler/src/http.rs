@@ -12,14 +12,19 @@ use axum::{Json, Router};
 use ballista_scheduler::api::get_routes;
 
 use crate::metrics;
+use crate::run::MoreMetrics;
 use crate::service::QueryService;
 
-pub fn routes(service: Arc<QueryService>) -> Router {
+pub fn routes(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>) -> Router {
+    let metrics = {
+        let service = Arc::clone(&service);
+        get(move || show_metrics(Arc::clone(&service), more_metrics.clone()))
+    };
     let ballista = get_routes(Arc::new(service.staged.ballista.server().clone()));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(show_metrics))
+        .route("/metrics", metrics)
         .route("/v1/queries", get(list).with_state(Arc::clone(&service)))
         .route("/v1/queries/{id}", get(one).delete(cancel))
         .with_state(service)
@@ -34,10 +39,11 @@ async fn ready(State(service): State<Arc<QueryService>>) -> (StatusCode, &'stati
     }
 }
 
-async fn show_metrics(State(service): State<Arc<QueryService>>) -> impl IntoResponse {
+async fn show_metrics(service: Arc<QueryService>, more: Option<MoreMetrics>) -> impl IntoResponse {
+    let more = more.map(|more| more()).unwrap_or_default();
     (
         [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
-        metrics::render(&service).await,
+        metrics::render(&service, &more).await,
     )
 }
 

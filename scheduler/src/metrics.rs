@@ -2,14 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::service::QueryService;
 
-pub async fn render(service: &QueryService) -> String {
+/// With `more` metrics, as text, of other parts of the process.
+pub async fn render(service: &QueryService, more: &str) -> String {
     let mut registry = Registry::with_prefix("polarway");
     let outcomes = &service.queries.outcomes;
     let admission = &service.admission;
@@ -53,8 +54,8 @@ pub async fn render(service: &QueryService) -> String {
     gauge(&mut registry, "spill_used_bytes", "Bytes of spill files", runtime.spilled() as i64);
 
     let mut text = String::new();
-    match encode(&mut text, &registry) {
-        Ok(()) => text,
+    match encode_registry(&mut text, &registry) {
+        Ok(()) => text + more + "# EOF\n",
         Err(error) => format!("# metrics cannot be written: {error}\n"),
     }
 }

@@ -47,7 +47,7 @@ const CUT_OFF: Duration = Duration::from_secs(3);
 const LAST_STEPS: Duration = Duration::from_secs(10);
 
 /// What a scheduler shares with other servers of its process.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Shared {
     pub memory: Option<MemoryBudget>,
     /// The metadata store; without it the scheduler opens its own.
@@ -56,7 +56,12 @@ pub struct Shared {
     pub streams: Option<Arc<dyn StreamHost>>,
     /// Whether processes that take rows of streams use the metadata store through this scheduler.
     pub members_use_meta: bool,
+    /// Metrics of other parts of the process, in the text format of Prometheus.
+    pub more_metrics: Option<MoreMetrics>,
 }
+
+/// Gives metrics as text.
+pub type MoreMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Opens the metadata store in the data directory, which is made if it is not there.
 ///
@@ -87,7 +92,7 @@ pub async fn run(
     let options = &config.scheduler;
     let (grpc_listener, grpc) = connection::bind(&options.listen).await?;
     let (http_listener, http_bound) = connection::bind(&options.http_listen).await?;
-    let Shared { memory, meta, streams, members_use_meta } = shared;
+    let Shared { memory, meta, streams, members_use_meta, more_metrics } = shared;
     let meta = match meta {
         Some(meta) => meta,
         None => open_meta(&config.data_dir).await?,
@@ -208,7 +213,7 @@ pub async fn run(
             () = overdue => Ok(()),
         }
     });
-    let routes = http::routes(Arc::clone(&service));
+    let routes = http::routes(Arc::clone(&service), more_metrics);
     let http_stop = stop.clone();
     supervisor.spawn("scheduler HTTP server", TaskKind::Critical, async move {
         axum::serve(http_listener, routes)

@@ -40,6 +40,11 @@ fn dead_letters_of(stream: &str) -> String {
     format!("{stream}_dead_letters")
 }
 
+/// The table that takes the gaps of a stream's feed.
+fn gaps_of(stream: &str) -> String {
+    format!("{stream}_gaps")
+}
+
 async fn create(
     planner: &Planner,
     host: &Arc<dyn StreamHost>,
@@ -56,21 +61,35 @@ async fn create(
     let columns = plain_columns(table.input.schema().as_arrow());
     host.accepts(&columns)?;
     let options = StreamOptions::parse(&create.options, &columns)?;
-    let definition = |columns: &SchemaRef, options: &StreamOptions, of: Option<&str>| {
+    let definition = |columns: &SchemaRef, options: &StreamOptions| {
         let definition = StreamDefinition {
             ddl: text.to_owned(),
             id: Uuid::now_v7().simple().to_string(),
             schema: String::new(),
             options: options.clone(),
-            dead_letters_of: of.map(str::to_owned),
+            dead_letters_of: None,
+            gaps_of: None,
         };
-        Definition::Stream(definition.with_schema(columns))
+        definition.with_schema(columns)
     };
-    let letters = StreamOptions { event_time: None, partition_by: vec![], ..options.clone() };
-    let definitions = [
-        (name.clone(), definition(&columns, &options, None)),
-        (dead_letters_of(&name), definition(&host.dead_letter_schema(), &letters, Some(&name))),
-    ];
+    let beside = StreamOptions { event_time: None, partition_by: vec![], feed: None, ..options.clone() };
+    let letters = StreamDefinition {
+        dead_letters_of: Some(name.clone()),
+        ..definition(&host.dead_letter_schema(), &beside)
+    };
+    let gaps = options
+        .feed
+        .is_some()
+        .then(|| StreamDefinition { gaps_of: Some(name.clone()), ..definition(&host.gap_schema(), &beside) });
+    let definitions: Vec<_> = [
+        Some((name.clone(), definition(&columns, &options))),
+        Some((dead_letters_of(&name), letters)),
+        gaps.map(|gaps| (gaps_of(&name), gaps)),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, definition)| (name, Definition::Stream(definition)))
+    .collect();
     let catalog = planner.catalog();
     if !catalog.create_together(&schema_name, &definitions, create.if_not_exists).await? {
         return Ok(false);
@@ -80,6 +99,13 @@ async fn create(
             let names: Vec<String> = definitions.iter().map(|(name, _)| name.clone()).collect();
             if let Err(left) = catalog.drop_together(&schema_name, &names).await {
                 tracing::warn!(stream = name, error = %left, "a stream that cannot be opened is left in the catalog");
+            }
+            for (_, definition) in &definitions {
+                if let Definition::Stream(definition) = definition
+                    && let Err(left) = host.dropped(&definition.id).await
+                {
+                    tracing::warn!(stream = name, error = %left, "something of a stream that cannot be opened is left");
+                }
             }
             return Err(error);
         }
@@ -106,19 +132,20 @@ async fn drop_stream(
         Some(Definition::Table(_)) => return Err(other_kind(&name, "a table", "DROP TABLE")),
         Some(Definition::View(_)) => return Err(other_kind(&name, "a view", "DROP VIEW")),
     };
-    if let Some(of) = &stream.dead_letters_of {
-        return Err(Error::new(ErrorKind::Plan, format!("`{name}` holds the dead letters of stream `{of}`"))
-            .with_hint(format!("DROP STREAM {of} drops both")));
+    if let Some(of) = stream.companion_of() {
+        return Err(Error::new(ErrorKind::Plan, format!("`{name}` belongs to stream `{of}`"))
+            .with_hint(format!("DROP STREAM {of} drops it too")));
     }
     let mut names = vec![name.clone()];
     let mut ids = vec![stream.id.clone()];
-    let letters = dead_letters_of(&name);
-    if let Some(entry) = snapshot.entry(&schema, &letters)
-        && let Definition::Stream(of) = &entry.definition
-        && of.dead_letters_of.as_deref() == Some(name.as_str())
-    {
-        names.push(letters);
-        ids.push(of.id.clone());
+    for beside in [dead_letters_of(&name), gaps_of(&name)] {
+        if let Some(entry) = snapshot.entry(&schema, &beside)
+            && let Definition::Stream(of) = &entry.definition
+            && of.companion_of() == Some(name.as_str())
+        {
+            names.push(beside);
+            ids.push(of.id.clone());
+        }
     }
     catalog.drop_together(&schema, &names).await?;
     for id in ids {

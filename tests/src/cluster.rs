@@ -11,6 +11,8 @@ use crate::session::Session;
 use crate::wait::until;
 use crate::{http, tpch};
 
+/// Directory of sealed rows, below the cluster's.
+const SEALED: &str = "sealed";
 const ANY_PORT: &str = "127.0.0.1:0";
 const MEMBERSHIP_CEILING: Duration = Duration::from_secs(60);
 
@@ -25,6 +27,7 @@ pub struct Setup {
     executor_allow: Option<Vec<String>>,
     env: Vec<(String, String)>,
     front_listen: &'static str,
+    ingest: usize,
 }
 
 impl Setup {
@@ -50,7 +53,15 @@ impl Setup {
             executor_allow: None,
             env: vec![],
             front_listen: ANY_PORT,
+            ingest: 0,
         }
+    }
+
+    /// Adds processes that take rows of streams; sealed rows go to one directory.
+    #[must_use]
+    pub fn ingest(mut self, count: usize) -> Self {
+        self.ingest = count;
+        self
     }
 
     /// The front's gRPC address, with port zero for any.
@@ -97,11 +108,21 @@ impl Setup {
     /// Starts the processes and waits until the scheduler knows all executors.
     pub async fn start(self) -> Cluster {
         let dir = tempfile::Builder::new().prefix("polarway-test-").tempdir().unwrap();
-        let front = start_front(&self, dir.path(), self.front_listen);
-        let wanted = self.executors;
-        let mut cluster = Cluster { front, executors: vec![], setup: self, dir, started: 0 };
+        let mut setup = self;
+        if setup.ingest > 0 {
+            let sealed = dir.path().join(SEALED);
+            std::fs::create_dir(&sealed).unwrap();
+            setup = setup.allow(sealed);
+        }
+        let front = start_front(&setup, dir.path(), setup.front_listen);
+        let (wanted, ingest) = (setup.executors, setup.ingest);
+        let mut cluster = Cluster { front, executors: vec![], ingest: vec![], setup, dir, started: 0 };
         for _ in 0..wanted {
             cluster.add_executor();
+        }
+        for number in 0..ingest {
+            let process = cluster.start_ingest(number);
+            cluster.ingest.push(process);
         }
         if cluster.setup.role == "up" {
             cluster.until_executors(1).await;
@@ -152,6 +173,8 @@ pub struct Cluster {
     /// The scheduler, or the whole of `polarway up`.
     pub front: Process,
     pub executors: Vec<Process>,
+    /// Processes that take rows of streams.
+    pub ingest: Vec<Process>,
     setup: Setup,
     dir: TempDir,
     /// Executors started so far; numbers are not used twice.
@@ -197,6 +220,25 @@ impl Cluster {
         let log = self.dir.path().join(format!("{name}.log"));
         self.executors.push(Process::start(Launch { name, arguments, env: self.setup.env.clone(), log }));
         self.executors.len() - 1
+    }
+
+    fn start_ingest(&self, number: usize) -> Process {
+        let name = format!("ingest-{number}");
+        let mut arguments = vec!["executor".to_owned()];
+        arguments.extend(self.setup.common(ANY_PORT, &self.dir.path().join(&name), &self.setup.allow));
+        arguments.extend(["--role".into(), "ingest".into(), "--ws-listen".into(), ANY_PORT.into()]);
+        arguments.extend(["--scheduler".into(), self.front.grpc.to_string()]);
+        arguments.extend(["--name".into(), name.clone()]);
+        let sealed = self.dir.path().join(SEALED).display().to_string();
+        arguments.extend(["--set".into(), format!("ingest.directory={sealed}")]);
+        let log = self.dir.path().join(format!("{name}.log"));
+        Process::start(Launch { name, arguments, env: self.setup.env.clone(), log })
+    }
+
+    /// Starts a process that takes rows again, after it has ended, with the directories it had; its addresses change.
+    pub fn start_ingest_again(&mut self, index: usize) {
+        assert!(!self.ingest[index].is_running());
+        self.ingest[index] = self.start_ingest(index);
     }
 
     /// Waits until the scheduler counts so many executors.

@@ -22,6 +22,13 @@ pub struct IngestConfig {
     pub hot_limit: ByteSize,
     /// How long sealed rows stay in memory for queries that were planned before. Default: `30s`.
     pub grace: HumanDuration,
+    /// Beginnings of the URLs that streams may be fetched from, such as `wss://stream.example.com:9443/ws`: scheme, host and
+    /// port have to be the same, and the path's first segments. Default: none.
+    pub feeds: Vec<String>,
+    /// Directory whose files are the secrets that feeds may name. Default: none.
+    pub secrets: Option<PathBuf>,
+    /// Directory with the certificates (PEM) that feeds may name. Default: none.
+    pub certificates: Option<PathBuf>,
 }
 
 impl IngestConfig {
@@ -45,6 +52,9 @@ impl Default for IngestConfig {
             log_limit: ByteSize::gib(1),
             hot_limit: ByteSize::mib(256),
             grace: HumanDuration::from_secs(30),
+            feeds: vec![],
+            secrets: None,
+            certificates: None,
         }
     }
 }

@@ -68,6 +68,9 @@ fn everything_set() -> Config {
             log_limit: ByteSize::mib(100),
             hot_limit: ByteSize::mib(10),
             grace: HumanDuration::from_secs(12),
+            feeds: vec!["wss://feed.example/".into()],
+            secrets: Some("/secrets".into()),
+            certificates: Some("/certificates".into()),
         },
         executor: ExecutorConfig {
             listen: "0.0.0.0:3".parse().unwrap(),

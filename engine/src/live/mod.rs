@@ -25,4 +25,4 @@ pub use remote::{RemoteRows, query_of};
 pub use select::select;
 pub use slice::HotSlice;
 pub use source::{LiveSource, live_scan};
-pub use views::{SealedFile, StreamHost, StreamView};
+pub use views::{Held, SealedFile, StreamHost, StreamStatus, StreamView};

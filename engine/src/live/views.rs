@@ -34,6 +34,29 @@ pub struct SealedFile {
     pub events: Option<(i64, i64)>,
 }
 
+/// A stream as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamStatus {
+    pub id: String,
+    /// Name of the process that has it, and its address; none while nobody has.
+    pub owner: Option<(String, String)>,
+    /// None when the owner does not answer.
+    pub held: Option<Held>,
+}
+
+/// What a stream holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Held {
+    pub hot_rows: u64,
+    pub hot_bytes: u64,
+    pub log_bytes: u64,
+    pub sealed_rows: u64,
+    pub sealed_bytes: u64,
+    pub files: u64,
+    /// Of a feed that is dialled: `connected`, or why not; none for other streams.
+    pub feed: Option<String>,
+}
+
 /// Whoever holds streams.
 #[async_trait]
 pub trait StreamHost: fmt::Debug + Send + Sync {
@@ -45,6 +68,15 @@ pub trait StreamHost: fmt::Debug + Send + Sync {
 
     /// Columns of the table that takes a stream's refused rows.
     fn dead_letter_schema(&self) -> SchemaRef;
+
+    /// Columns of the table that takes the gaps of a feed.
+    fn gap_schema(&self) -> SchemaRef;
+
+    /// Where each stream is and what it holds.
+    ///
+    /// # Errors
+    /// When the metadata store fails. A stream whose owner does not answer is in the list without numbers.
+    async fn status(&self) -> Result<Vec<StreamStatus>, Error>;
 
     /// The stream with this identity as it is now.
     ///

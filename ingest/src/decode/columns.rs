@@ -7,14 +7,15 @@ use arrow::array::BooleanBufferBuilder;
 use arrow::array::{ArrayRef, BooleanArray, PrimitiveArray, StringArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, validate_decimal_precision_and_scale,
+    ArrowPrimitiveType, DECIMAL128_MAX_PRECISION, Date32Type, Decimal128Type, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    validate_decimal_precision_and_scale,
 };
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use arrow::error::ArrowError;
 
-use super::cursor::Token;
+use super::cursor::{Number, Token};
 use super::decimal::{decimal, decimal_text};
 use super::fault::{Reason, shown};
 use super::number::{float32, float64, integer};
@@ -188,6 +189,23 @@ impl Column {
         Ok(())
     }
 
+    /// Appends an instant given as a number of `unit`s since 1970, exactly.
+    ///
+    /// # Errors
+    /// [`Refusal::TooFine`] where the column's unit is too coarse for it; [`Refusal::WrongType`] where the column
+    /// holds no instants.
+    pub fn append_epoch(&mut self, number: &Number<'_>, unit: TimeUnit) -> Result<(), Refusal> {
+        let Values::Timestamp { values, unit: kept, .. } = &mut self.values else {
+            return Err(Refusal::WrongType);
+        };
+        let value = decimal(number, DECIMAL128_MAX_PRECISION, places(*kept) - places(unit))?;
+        values.push(i64::try_from(value).map_err(|_| Refusal::OutOfRange)?);
+        if let Some(valid) = &mut self.valid {
+            valid.append(true);
+        }
+        Ok(())
+    }
+
     /// Appends a null; the value under it is zero or empty.
     pub fn append_null(&mut self) -> Result<(), Refusal> {
         if !self.nullable {
@@ -268,8 +286,13 @@ impl Column {
     /// The message of a refusal of `found`, the text of the value as it stands in the frame.
     #[cold]
     pub fn reason(&self, refusal: Refusal, found: &[u8]) -> Reason {
+        self.reason_of(refusal, found, self.expected())
+    }
+
+    /// As [`reason`](Self::reason), where something else was expected than the column takes by itself.
+    #[cold]
+    pub fn reason_of(&self, refusal: Refusal, found: &[u8], expected: String) -> Reason {
         let column = self.name.to_string();
-        let expected = self.expected();
         let found = shown(found);
         match refusal {
             Refusal::Null => Reason::NullValue { column, expected },
@@ -278,6 +301,14 @@ impl Column {
             Refusal::TooFine => Reason::TooFine { column, found, expected },
             Refusal::MissingOffset => Reason::MissingOffset { column, found, expected },
             Refusal::Full => Reason::ColumnFull { column },
+        }
+    }
+
+    /// The unit of a column of instants.
+    pub fn time_unit(&self) -> Option<TimeUnit> {
+        match &self.values {
+            Values::Timestamp { unit, .. } => Some(*unit),
+            _ => None,
         }
     }
 
@@ -306,12 +337,22 @@ impl Column {
     }
 }
 
-fn unit_name(unit: TimeUnit) -> &'static str {
+pub(crate) fn unit_name(unit: TimeUnit) -> &'static str {
     match unit {
         TimeUnit::Second => "seconds",
         TimeUnit::Millisecond => "milliseconds",
         TimeUnit::Microsecond => "microseconds",
         TimeUnit::Nanosecond => "nanoseconds",
+    }
+}
+
+/// Digits after the point of a second.
+fn places(unit: TimeUnit) -> i8 {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
     }
 }
 

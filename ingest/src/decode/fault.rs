@@ -143,6 +143,33 @@ pub enum Reason {
         /// The column.
         column: String,
     },
+    /// A message has nothing where its rows should be.
+    #[error("nothing at \"{pointer}\", expected rows")]
+    NoRows {
+        /// The place of the rows.
+        pointer: String,
+    },
+    /// What stands where a row should be is neither an object nor an array.
+    #[error("found {found}, expected a row (a JSON object or array)")]
+    NotARow {
+        /// The value, shortened.
+        found: String,
+    },
+    /// No column finds its value: it is another kind of message, and no row of nulls.
+    #[error("none of the mapped fields is there")]
+    NoFields,
+    /// The message gives something twice that is looked for once.
+    #[error("\"{pointer}\" is given twice in one message")]
+    GivenTwice {
+        /// The place.
+        pointer: String,
+    },
+    /// A message has so many bad rows that the rest of it is refused unread.
+    #[error("after {rows} bad rows in one message: the rest of it is not read")]
+    TooManyBad {
+        /// How many there were before.
+        rows: usize,
+    },
     /// A binary frame is not an acceptable Arrow IPC stream.
     #[error(transparent)]
     ArrowFrame(#[from] ArrowFault),
@@ -222,7 +249,12 @@ impl Reason {
             | Self::InvalidUtf8 { .. }
             | Self::TooDeep { .. }
             | Self::NotAnObject { .. }
-            | Self::UnknownField { .. } => None,
+            | Self::UnknownField { .. }
+            | Self::NoRows { .. }
+            | Self::NotARow { .. }
+            | Self::NoFields
+            | Self::TooManyBad { .. }
+            | Self::GivenTwice { .. } => None,
             Self::DuplicateKey { column }
             | Self::MissingField { column, .. }
             | Self::NullValue { column, .. }

@@ -205,7 +205,7 @@ impl<'f> Frame<'f, '_> {
 }
 
 /// The reason of a fault in `bytes`.
-fn broken(fault: Broken, bytes: &[u8]) -> Reason {
+pub(crate) fn broken(fault: Broken, bytes: &[u8]) -> Reason {
     match fault {
         Broken::TooDeep { at } => Reason::TooDeep { at, limit: MAX_DEPTH },
         Broken::Unexpected { at, expected } => {

@@ -40,3 +40,10 @@ pub use fault::{ArrowFault, BadRow, BadRows, Reason};
 pub use frame::Pushed;
 pub use options::{DecodeOptions, UnknownFields};
 pub use schema::UnsupportedType;
+
+pub(crate) use columns::{Column, Refusal, unit_name};
+pub(crate) use cursor::{Broken, Cursor, Number, Token};
+pub(crate) use fault::shown;
+pub(crate) use frame::broken;
+pub(crate) use number::{float64, integer};
+pub(crate) use schema::columns as empty_columns;

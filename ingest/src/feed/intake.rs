@@ -38,6 +38,9 @@ pub struct Intake {
     on_the_way: Mutex<OnTheWay>,
 }
 
+/// Groups apart from this many wait together with the one before them.
+const APART: usize = 64;
+
 /// Groups that were taken and not yet acknowledged, in their order.
 #[derive(Debug, Default)]
 struct OnTheWay {
@@ -45,9 +48,11 @@ struct OnTheWay {
     groups: VecDeque<Group>,
 }
 
+/// Groups `first..=last`.
 #[derive(Debug, Clone, Copy)]
 struct Group {
-    place: u64,
+    first: u64,
+    last: u64,
     rows: Appended,
     dead: Option<Appended>,
 }
@@ -55,16 +60,27 @@ struct Group {
 impl OnTheWay {
     fn add(&mut self, rows: Appended, dead: Option<Appended>) -> u64 {
         self.taken += 1;
-        self.groups.push_back(Group { place: self.taken, rows, dead });
+        let group = Group { first: self.taken, last: self.taken, rows, dead };
+        match self.groups.back_mut() {
+            // They wait for a long time, and for all of them it is over when it is for the last.
+            Some(back) if self.groups.len() >= APART && back.rows.is_followed_by(&rows) => {
+                *back = Group { first: back.first, dead: dead.or(back.dead), ..group };
+            }
+            _ => self.groups.push_back(group),
+        }
         self.taken
     }
 
     fn first_up_to(&self, place: u64) -> Option<Group> {
-        self.groups.front().filter(|group| group.place <= place).copied()
+        self.groups.front().filter(|group| group.first <= place).copied()
     }
 
-    fn done(&mut self, place: u64) {
-        while self.groups.pop_front_if(|group| group.place <= place).is_some() {}
+    /// Forgets groups up to this one, as it was when it was asked for.
+    fn done(&mut self, group: &Group) {
+        while self.groups.pop_front_if(|front| front.last <= group.last).is_some() {}
+        if let Some(front) = self.groups.front_mut() {
+            front.first = front.first.max(group.last + 1);
+        }
     }
 }
 
@@ -121,8 +137,12 @@ impl Feed for Intake {
         } else {
             let (letters, counts) =
                 dead.finish().map_err(|error| Fault::new(FaultKind::Internal, error.to_string()))?;
-            // First, so that a frame never counts as taken while its refused rows are nowhere.
-            Some(self.dead_letters.append(letters, self.producer.as_ref(), &counts).await.map_err(fault)?)
+            let letters = self.dead_letters.append(letters, self.producer.as_ref(), &counts).await;
+            let letters = letters.map_err(fault)?;
+            // They have a log of their own. A frame must not count as taken, even after a crash, while its refused rows
+            // are nowhere.
+            self.dead_letters.reached(letters, Durability::Wal).await.map_err(fault)?;
+            Some(letters)
         };
         let appended = self.stream.append(rows, self.producer.as_ref(), &counts).await.map_err(fault)?;
         let place = self.on_the_way.lock().add(appended, dead);
@@ -142,7 +162,7 @@ impl Feed for Intake {
                 self.dead_letters.reached(dead, durability).await.map_err(fault)?;
             }
             self.stream.reached(group.rows, durability).await.map_err(fault)?;
-            self.on_the_way.lock().done(group.place);
+            self.on_the_way.lock().done(&group);
         }
     }
 }
@@ -156,6 +176,7 @@ fn fault(error: LiveError) -> Fault {
         {
             FaultKind::DiskFull
         }
+        LiveError::TakenBack { disk_full: true, .. } => FaultKind::DiskFull,
         LiveError::Closed { .. } => FaultKind::Draining,
         LiveError::Log { .. } | LiveError::TakenBack { .. } | LiveError::Sealed(_) => FaultKind::Unavailable,
         LiveError::Record(_) | LiveError::Rows(_) | LiveError::Seal(_) | LiveError::Lost { .. } => {

@@ -27,8 +27,11 @@ impl Streams for Host {
     async fn open(&self, name: &str, producer: Option<&str>) -> Result<Arc<dyn Feed>, OpenError> {
         let (schema, name) = split_name(name);
         let Some(open) = self.by_name(schema, name) else { return Err(self.elsewhere(schema, name).await) };
-        if open.definition.dead_letters_of.is_some() {
+        if open.definition.companion_of().is_some() {
             return Err(OpenError::NotAllowed(format!("`{schema}.{name}` is written by the server alone")));
+        }
+        if open.definition.options.feed.is_some() {
+            return Err(OpenError::NotAllowed(format!("`{schema}.{name}` is fetched from a feed")));
         }
         let letters = self
             .dead_letters_of(&open)

@@ -1,7 +1,9 @@
 //! The streams that this process holds.
 
 mod door;
+mod feeds;
 mod identity;
+mod metrics;
 mod root;
 mod views;
 
@@ -13,14 +15,15 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use polarway_common::{Clock, Error, ErrorKind, Supervisor, TaskKind};
-use polarway_engine::live::{PutAnswers, PutFrames, PutOptions, StreamHost, StreamView};
+use polarway_engine::live::{Held, PutAnswers, PutFrames, PutOptions, StreamHost, StreamStatus, StreamView};
 use polarway_metastore::{Key, KeyPrefix, MetaStore};
 use polarway_storage::catalog::{Definition, StreamDefinition};
 use polarway_storage::streams::{Node, Owner, Ownership, SealedStore};
 use tokio::runtime::Handle;
 
+use feeds::FeedTask;
 pub use identity::node_name;
 pub use root::SealedRoot;
 pub use views::{Seen, slices};
@@ -28,8 +31,10 @@ pub use views::{Seen, slices};
 pub(crate) use door::{find_stream, split_name};
 
 use crate::feed::{accepts, dead_letter_schema};
+use crate::pull::{FeedPolicy, gap_schema};
 use crate::put;
 use crate::seal::{Layout, ticks_per_second};
+use crate::socket::SocketMetrics;
 use crate::stream::{Live, LiveError, Retention, SealPolicy, StreamOptions};
 
 /// Which streams a process opens when it starts.
@@ -57,6 +62,10 @@ pub struct HostOptions {
     /// This process.
     pub node: Node,
     pub share: Share,
+    /// What feeds may be dialled.
+    pub feeds: Arc<FeedPolicy>,
+    /// Counters of all senders.
+    pub socket: Arc<SocketMetrics>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -78,6 +87,8 @@ struct Open {
     name: String,
     definition: StreamDefinition,
     live: Arc<Live>,
+    /// What fetches its rows, where that is done and all its tables are open.
+    feed: Mutex<Option<FeedTask>>,
 }
 
 impl fmt::Debug for Host {
@@ -110,6 +121,12 @@ impl Host {
                 host.start(schema, table, definition).await?;
             }
         }
+        // What cannot be fetched any more can still be queried.
+        for open in host.all() {
+            if let Err(error) = host.start_feed(&open) {
+                tracing::warn!(stream = open.name, %error, "is not fetched");
+            }
+        }
         Ok(Arc::new(host))
     }
 
@@ -131,6 +148,25 @@ impl Host {
         &self.options.sealed
     }
 
+    /// What each stream holds, by identity.
+    pub fn held(&self) -> Vec<(String, Held)> {
+        let held = |open: Arc<Open>| {
+            let view = open.live.view();
+            let manifest = view.manifest();
+            let held = Held {
+                hot_rows: view.hot.rows(),
+                hot_bytes: open.live.hot_bytes() as u64,
+                log_bytes: open.live.log_bytes(),
+                sealed_rows: manifest.rows(),
+                sealed_bytes: manifest.bytes(),
+                files: manifest.segments.len() as u64,
+                feed: open.feed_state(),
+            };
+            (open.definition.id.clone(), held)
+        };
+        self.all().into_iter().map(held).collect()
+    }
+
     /// Schema of a stream.
     ///
     /// # Errors
@@ -146,7 +182,7 @@ impl Host {
         }
         let live = self.live(&schema, &name, &definition).await?;
         let id = definition.id.clone();
-        let open = Open { schema, name, definition, live };
+        let open = Open { schema, name, definition, live, feed: Mutex::default() };
         self.open.write().insert(id, Arc::new(open));
         Ok(())
     }
@@ -220,10 +256,13 @@ impl Host {
         self.open.read().values().find(of).cloned()
     }
 
+    fn all(&self) -> Vec<Arc<Open>> {
+        self.open.read().values().cloned().collect()
+    }
+
     /// Takes no more rows; those that were taken are in the logs when this returns.
     pub async fn close(&self) {
-        let all: Vec<_> = self.open.read().values().cloned().collect();
-        for open in all {
+        for open in self.all() {
             if let Err(error) = open.live.close().await {
                 tracing::warn!(stream = open.name, %error, "not closed as it should be");
             }
@@ -241,13 +280,31 @@ impl StreamHost for Host {
         dead_letter_schema()
     }
 
+    fn gap_schema(&self) -> SchemaRef {
+        gap_schema()
+    }
+
+    async fn status(&self) -> Result<Vec<StreamStatus>, Error> {
+        let owner = (self.options.node.name.clone(), self.options.node.address.clone());
+        let held = self.held().into_iter();
+        Ok(held.map(|(id, held)| StreamStatus { id, owner: Some(owner.clone()), held: Some(held) }).collect())
+    }
+
     async fn view(&self, id: &str) -> Result<StreamView, Error> {
         Ok(self.seen(id)?.into_view(&self.options.sealed.url, id, &self.options.node.address))
     }
 
     async fn made(&self, schema: &str, name: &str) -> Result<(), Error> {
         match find_stream(self.options.meta.as_ref(), schema, name).await? {
-            Some(definition) => self.start(schema.to_owned(), name.to_owned(), definition).await,
+            Some(definition) => {
+                // A feed that cannot be is told before there is anything.
+                if definition.options.feed.is_some() {
+                    self.pull_feed(schema, name, &definition)?;
+                }
+                let of = definition.companion_of().unwrap_or(name).to_owned();
+                self.start(schema.to_owned(), name.to_owned(), definition).await?;
+                self.by_name(schema, &of).map_or(Ok(()), |stream| self.start_feed(&stream))
+            }
             None => {
                 Err(Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`")))
             }
@@ -256,12 +313,13 @@ impl StreamHost for Host {
 
     async fn dropped(&self, id: &str) -> Result<(), Error> {
         let Some(open) = self.open.write().remove(id) else { return Ok(()) };
+        open.stop_feed().await;
         open.live.close().await.map_err(error)?;
         open.live.remove().await.map_err(error)
     }
 
     async fn put(&self, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error> {
-        put::put(self, options, frames).await
+        put::put(self, options, frames, Arc::clone(&self.options.socket)).await
     }
 }
 

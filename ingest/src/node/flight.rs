@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
-use polarway_engine::live::{HotRows, HotSlice, PutOptions, StreamHost, query_of};
+use polarway_engine::live::{Held, HotRows, HotSlice, PutOptions, StreamHost, query_of};
 use polarway_engine::{errors, flight};
 use polarway_proto::status::status_from_error;
-use polarway_proto::streams::{File, SliceTicket, StreamId, StreamName, View, action};
+use polarway_proto::streams::{File, SliceTicket, Statuses, StreamId, StreamName, View, action};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,6 +29,7 @@ impl NodeFlight {
     async fn act(&self, action: &Action) -> Result<Bytes, Error> {
         match action.r#type.as_str() {
             action::VIEW => Ok(self.view(&body::<StreamId>(action)?.id)?.encode_to_vec().into()),
+            action::STATUS => Ok(self.statuses().encode_to_vec().into()),
             action::OPEN => {
                 let StreamName { schema, name } = body(action)?;
                 self.0.made(&schema, &name).await?;
@@ -40,6 +41,20 @@ impl NodeFlight {
             }
             other => Err(Error::new(ErrorKind::Unsupported, format!("there is no action `{other}`"))),
         }
+    }
+
+    fn statuses(&self) -> Statuses {
+        let status = |(id, held): (String, Held)| polarway_proto::streams::Status {
+            id,
+            hot_rows: held.hot_rows,
+            hot_bytes: held.hot_bytes,
+            log_bytes: held.log_bytes,
+            sealed_rows: held.sealed_rows,
+            sealed_bytes: held.sealed_bytes,
+            files: held.files,
+            feed: held.feed,
+        };
+        Statuses { streams: self.0.held().into_iter().map(status).collect() }
     }
 
     fn view(&self, id: &str) -> Result<View, Error> {

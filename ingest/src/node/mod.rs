@@ -1,6 +1,7 @@
-//! A process that takes rows of streams, and nothing else: its gRPC server.
+//! A process that takes rows of streams, and nothing else: its servers.
 
 mod flight;
+mod http;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use flight::NodeFlight;
+pub use http::serve_http;
 
 use crate::host::Host;
 

@@ -3,9 +3,10 @@
 use std::sync::atomic::AtomicU64;
 
 use futures::FutureExt;
-use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::mpsc::Sender;
 
 use super::fault::Fault;
+use super::groups::Groups;
 use super::message::Ack;
 use super::metrics::add;
 use super::reader::hand_over;
@@ -56,19 +57,19 @@ impl Acks {
 pub async fn acknowledge<T: From<Ack>>(
     feed: &dyn Feed,
     durability: Durability,
-    mut groups: Receiver<Group>,
+    groups: &Groups,
     out: &Sender<T>,
     count: &AtomicU64,
 ) -> Result<(), Fault> {
     let mut acks = Acks::default();
-    let mut head = groups.recv().await;
+    let mut head = groups.next().await;
     while let Some(group) = head {
         feed.reached(group.place, durability).await?;
         acks.add(group);
         // All the others that are there ride along.
         let mut outcome = Ok(());
         head = loop {
-            let Ok(group) = groups.try_recv() else { break None };
+            let Some(group) = groups.try_next() else { break None };
             match feed.reached(group.place, durability).now_or_never() {
                 Some(Ok(())) => acks.add(group),
                 Some(Err(fault)) => {
@@ -84,7 +85,7 @@ pub async fn acknowledge<T: From<Ack>>(
         }
         outcome?;
         if head.is_none() {
-            head = groups.recv().await;
+            head = groups.next().await;
         }
     }
     Ok(())

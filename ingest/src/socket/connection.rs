@@ -20,6 +20,7 @@ use super::end::End;
 use super::fault::{Fault, FaultKind};
 use super::frame::Numbering;
 use super::gather::Gather;
+use super::groups::Groups;
 use super::incoming::{Heard, Incoming, now};
 use super::message::{self, Hello, json};
 use super::metrics::{Closed, SocketMetrics};
@@ -92,17 +93,17 @@ impl Connection<'_> {
             Some(_) => Numbering::of_producer(last),
             None => Numbering::anonymous(),
         };
-        let (groups, written) = mpsc::channel(self.options.groups_in_flight);
+        let groups = Groups::new(self.options.groups_in_flight);
         let reader = Reader {
             feed,
             metrics: self.metrics,
             heard,
             gather: Gather::new(numbering, self.options.max_group_bytes, self.options.max_group_frames),
             bucket: self.options.max_bytes_per_second.map(|rate| Bucket::new(rate, now())),
-            groups,
+            groups: &groups,
             out: out.clone(),
         };
-        let mut acknowledger = pin!(acknowledge(feed, self.ack, written, out, &self.metrics.acks));
+        let mut acknowledger = pin!(acknowledge(feed, self.ack, &groups, out, &self.metrics.acks));
         let mut overdue = pin!(self.overdue());
         let end = select! {
             biased;
@@ -117,6 +118,7 @@ impl Connection<'_> {
         if !end.waits_for_acks() {
             return end;
         }
+        groups.close();
         select! {
             biased;
             acknowledged = acknowledger => match acknowledged {

@@ -18,15 +18,15 @@
 //! # How a connection works
 //!
 //! ```text
-//!            frames              groups (bounded)         messages (bounded)
+//!            frames              groups (merged)          messages (bounded)
 //!   socket ---------> reader ----------------------> acknowledger ---------> writer -> socket
 //!                       | write (waits for room)       | reached               ^
 //!                       v                              v                       |
 //!                      Feed                           Feed        pongs, pings, errors, close
 //! ```
 //!
-//! The three are futures of one task, so they end together. Each arrow waits when the next one is slow: a slow
-//! stream, a slow log and a client that does not read its acknowledgements all end in a socket that is not read.
+//! The three are futures of one task, so they end together. A slow stream and a slow log end in a socket that is not
+//! read. Groups that wait long for their durability do not: when they are many, some are acknowledged together.
 //! Decisions are apart from effects: `handshake`, `frame`, `gather`, `acks` and `pace` are synchronous and get the
 //! time as an argument; `upgrade`, `reader`, `outgoing` and `connection` perform.
 
@@ -36,6 +36,7 @@ mod end;
 mod fault;
 mod frame;
 mod gather;
+mod groups;
 mod handshake;
 mod head;
 mod incoming;
@@ -50,9 +51,10 @@ mod refusal;
 mod sink;
 mod upgrade;
 
-pub(crate) use acks::{Group, acknowledge};
+pub(crate) use acks::acknowledge;
 pub use fault::{Fault, FaultKind};
 pub use frame::{Frame, Numbering};
+pub(crate) use groups::Groups;
 pub(crate) use handshake::producer_id;
 pub use handshake::{Opening, decide};
 pub use head::Head;

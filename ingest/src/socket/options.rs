@@ -20,7 +20,8 @@ pub struct Options {
     pub max_group_bytes: usize,
     /// Most frames handed on together.
     pub max_group_frames: usize,
-    /// Groups of one connection that wait for durability at once; when they are as many, reading stops.
+    /// Groups of one connection that wait for durability apart; when they are as many, further ones are acknowledged
+    /// together.
     pub groups_in_flight: usize,
     /// How often a peer is pinged.
     pub ping_interval: Duration,

@@ -18,6 +18,7 @@ use super::end::End;
 use super::fault::{Fault, FaultKind};
 use super::frame::Frame;
 use super::gather::Gather;
+use super::groups::Groups;
 use super::incoming::{Heard, Incoming, now};
 use super::metrics::{SocketMetrics, add, add_micros};
 use super::outgoing::Outgoing;
@@ -31,7 +32,7 @@ pub(super) struct Reader<'a> {
     pub gather: Gather,
     pub bucket: Option<Bucket>,
     /// Groups for the acknowledger.
-    pub groups: Sender<Group>,
+    pub groups: &'a Groups,
     pub out: Sender<Outgoing>,
 }
 
@@ -55,7 +56,7 @@ impl Reader<'_> {
             if let Some(payload) = self.gather.take_ping() {
                 hand_over(&self.out, Outgoing::Pong(payload)).await;
             }
-            if let Err(fault) = store(self.feed, self.gather.frames(), &self.groups, self.metrics).await {
+            if let Err(fault) = store(self.feed, self.gather.frames(), self.groups, self.metrics).await {
                 return End::Fault(fault);
             }
             if let Some(end) = self.gather.take_end() {
@@ -80,7 +81,7 @@ impl Reader<'_> {
 pub async fn store(
     feed: &dyn Feed,
     frames: &[Frame],
-    groups: &Sender<Group>,
+    groups: &Groups,
     metrics: &SocketMetrics,
 ) -> Result<(), Fault> {
     let blocked = &metrics.blocked_micros;
@@ -97,7 +98,7 @@ pub async fn store(
         add(&metrics.rows, written.rows);
         add(&metrics.bad_rows, written.bad);
         let group = Group { upto: last.number, place: written.place, rows: written.rows, bad: written.bad };
-        timed(blocked, hand_over(groups, group)).await;
+        groups.add(group);
         rest = left;
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! An open stream: takes rows, hands them to the log, seals them, and lets queries see all of them.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arrow::array::RecordBatch;
@@ -48,8 +50,8 @@ pub enum LiveError {
     #[error(transparent)]
     Sealed(#[from] StreamError),
     /// Rows that were taken are not in the log and are no longer in the stream; they may be sent again.
-    #[error("rows were taken back, since the log of stream `{stream}` failed")]
-    TakenBack { stream: String },
+    #[error("rows were taken back, since the log of stream `{stream}` failed{}", if *disk_full { ": its disk is full" } else { "" })]
+    TakenBack { stream: String, disk_full: bool },
     #[error("stream `{stream}` is closed")]
     Closed { stream: String },
     #[error("a step of stream `{stream}` ended without an answer: {cause}")]
@@ -63,6 +65,13 @@ pub struct Appended {
     to: u64,
     /// Rows that are new.
     pub rows: usize,
+}
+
+impl Appended {
+    /// Whether `later` is in the log only if this is, and waiting for it is waiting for both.
+    pub fn is_followed_by(&self, later: &Self) -> bool {
+        self.generation == later.generation
+    }
 }
 
 /// What a query sees: the sealed rows up to a place, and those in memory from there on.
@@ -112,6 +121,8 @@ pub struct Live {
     standing: watch::Sender<Standing>,
     written: mpsc::Sender<Written>,
     room: Notify,
+    /// Whether the last failure of the log was for want of room on its disk.
+    disk_full: AtomicBool,
     closed: CancellationToken,
 }
 
@@ -186,6 +197,7 @@ impl Live {
             standing: watch::Sender::new(standing),
             written,
             room: Notify::new(),
+            disk_full: AtomicBool::new(false),
             closed: CancellationToken::new(),
         };
         Ok((Arc::new(live), Following(follow)))
@@ -300,7 +312,10 @@ impl Live {
                 let now = standing.borrow_and_update();
                 match now.progress.fate(appended.generation, appended.to) {
                     Fate::TakenBack => {
-                        return Err(LiveError::TakenBack { stream: self.options.name.clone() });
+                        return Err(LiveError::TakenBack {
+                            stream: self.options.name.clone(),
+                            disk_full: self.disk_full.load(Ordering::Relaxed),
+                        });
                     }
                     Fate::Durable if durability == Durability::Wal || now.sealed >= appended.to => {
                         return Ok(());
@@ -369,6 +384,9 @@ impl Live {
             }
             Err(error) => {
                 if inner.state.failed(&taken) {
+                    let full = matches!(&error, WalError::NotWritten { source }
+                        if source.kind() == io::ErrorKind::StorageFull);
+                    self.disk_full.store(full, Ordering::Relaxed);
                     tracing::warn!(stream = self.options.name, %error, from = taken.from, "rows were taken back");
                     self.room.notify_waiters();
                 }
@@ -447,7 +465,8 @@ impl Live {
         let (current, hot, producers, at) = {
             let mut inner = self.inner.lock();
             let (from, durable) = (inner.sealed.manifest.sealed_to, inner.state.progress().durable);
-            if from >= durable {
+            // Records without rows fill the log too: frames whose rows were all refused.
+            if from >= durable && !self.log_is_filling(&inner) {
                 return Ok(false);
             }
             let Cut { place, producers, at } = inner.cuts.first_after(from).unwrap_or_else(|| Cut {
@@ -559,6 +578,9 @@ impl Live {
     /// Writes the files of `hot`.
     async fn put(&self, hot: HotSnapshot) -> Result<Vec<Segment>, LiveError> {
         let (from, to) = (hot.from, hot.to);
+        if hot.rows() == 0 {
+            return Ok(vec![]);
+        }
         let options = FileOptions { layout: self.options.layout.clone(), group_rows: GROUP_ROWS };
         let schema = Arc::clone(&self.options.schema);
         let sealing = tokio::task::spawn_blocking(move || {

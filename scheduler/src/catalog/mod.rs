@@ -4,6 +4,7 @@ mod arrow_files;
 mod formats;
 mod providers;
 mod streams;
+mod system;
 mod tables;
 
 pub use providers::{Dependency, PlanScope, ProviderCache, no_streams};

@@ -20,6 +20,7 @@ use polarway_engine::settings::{CATALOG, SCHEMA};
 use polarway_storage::catalog::{Definition, Snapshot, TableDefinition, ViewDefinition};
 
 use super::streams::StreamTable;
+use super::system::{SYSTEM, SystemSchema};
 use super::tables::{ColumnTypes, TableBuilder, expect_present};
 
 /// Views inside views inside views; more is taken for a cycle.
@@ -196,10 +197,19 @@ impl CatalogProviderList for PlanScope {
 
 impl CatalogProvider for PlanScope {
     fn schema_names(&self) -> Vec<String> {
-        self.shared.snapshot.schemas.keys().cloned().collect()
+        let system = self.shared.streams.iter().map(|_| SYSTEM.to_owned());
+        let schemas = self.shared.snapshot.schemas.keys().filter(|schema| *schema != SYSTEM).cloned();
+        schemas.chain(system).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == SYSTEM
+            && let Some(host) = &self.shared.streams
+        {
+            self.shared.moves.store(true, Ordering::Relaxed);
+            let snapshot = Arc::clone(&self.shared.snapshot);
+            return Some(Arc::new(SystemSchema { snapshot, host: Arc::clone(host) }));
+        }
         self.shared.snapshot.schemas.contains_key(name).then(|| {
             Arc::new(ScopedSchema { scope: self.clone(), schema: name.to_owned() }) as Arc<dyn SchemaProvider>
         })

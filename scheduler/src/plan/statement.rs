@@ -77,6 +77,9 @@ impl Command {
 /// How deep a statement may nest where no session says otherwise; DataFusion's own default.
 const DEPTH: usize = 50;
 
+/// What SHOW STREAMS stands for, as other SHOW statements stand for queries of `information_schema`.
+const SHOW_STREAMS: &str = "SELECT * FROM system.streams";
+
 /// Parses exactly one statement.
 ///
 /// # Errors
@@ -119,6 +122,7 @@ fn parse_as(sql: &str, dialect: &dyn Dialect, depth: usize) -> Result<Statement,
         let (statement, text) = (statement?, definition_text(sql));
         return Ok(Statement::Command(Box::new(Command::Stream { statement, text })));
     }
+    let sql = if stream_statement::shows_streams(sql) { SHOW_STREAMS } else { sql };
     let parsed = DFParserBuilder::new(sql)
         .with_dialect(dialect)
         .with_recursion_limit(depth)

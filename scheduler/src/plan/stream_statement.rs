@@ -45,6 +45,18 @@ pub fn parse(sql: &str) -> Option<Result<StreamStatement, Error>> {
     Some(read(tokens))
 }
 
+/// Whether `sql` is SHOW STREAMS.
+pub fn shows_streams(sql: &str) -> bool {
+    let words = |token: Token| match token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_uppercase()),
+        Token::Whitespace(_) | Token::SemiColon => None,
+        other => Some(other.to_string()),
+    };
+    Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize()
+        .is_ok_and(|tokens| tokens.into_iter().filter_map(words).eq(["SHOW", "STREAMS"]))
+}
+
 /// Where the word STREAM stands in `CREATE [OR REPLACE] STREAM` or `DROP STREAM`.
 fn place_of_stream(tokens: &[TokenWithSpan]) -> Option<usize> {
     let mut words =
@@ -156,6 +168,16 @@ mod tests {
             "'",
         ] {
             assert!(parse(sql).is_none(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn streams_are_shown() {
+        assert!(shows_streams("show /* all */ streams ;"));
+        for sql in
+            ["show \"streams\"", "show streams like 'a'", "show tables", "streams", "select 'show streams'"]
+        {
+            assert!(!shows_streams(sql), "{sql}");
         }
     }
 

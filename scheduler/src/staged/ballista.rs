@@ -9,7 +9,10 @@ use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::serde::protobuf::executor_status::Status as ExecutorState;
 use ballista_core::serde::protobuf::job_status::Status as JobState;
-use ballista_core::serde::protobuf::{ExecutorHeartbeat, ExecutorStatus, JobStatus, PartitionLocation};
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
+use ballista_core::serde::protobuf::{
+    ExecutorHeartbeat, ExecutorStatus, JobStatus, PartitionLocation, UpdateTaskStatusParams,
+};
 use ballista_core::utils::default_session_builder;
 use ballista_scheduler::cluster::memory::InMemoryJobState;
 use ballista_scheduler::cluster::{BallistaCluster, ClusterState};
@@ -23,6 +26,7 @@ use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::LiveCodec;
 use polarway_engine::settings::Ground;
 use tokio::sync::{Notify, mpsc};
+use tonic::Request;
 
 use super::cluster::Cluster;
 use super::ids::{ChosenJobIds, with_job_id};
@@ -144,6 +148,17 @@ impl Ballista {
     pub async fn cancel(&self, job_id: &str) {
         if let Err(error) = self.server.cancel_job(job_id.to_owned().into()).await {
             tracing::warn!(job = job_id, %error, "could not cancel");
+        }
+        self.offer_slots().await;
+    }
+
+    /// Has free slots offered to tasks that wait: a cancelled job gives its slots back, and Ballista offers them when some
+    /// task reports next, which may be never. A report without tasks is one too.
+    async fn offer_slots(&self) {
+        let Some(executor) = self.executors().await.into_iter().next() else { return };
+        let report = UpdateTaskStatusParams { executor_id: executor.id, task_status: vec![] };
+        if let Err(status) = SchedulerGrpc::update_task_status(&self.server, Request::new(report)).await {
+            tracing::warn!(%status, "free slots could not be offered");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What tables, views and schemas there are: definitions in the metadata store, read through immutable snapshots.
 
 mod definition;
+pub mod feed;
 mod store;
 mod stream;
 

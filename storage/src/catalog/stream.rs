@@ -7,6 +7,7 @@ use polarway_common::{ByteSize, Error, ErrorKind, HumanDuration, nearest};
 use serde::{Deserialize, Serialize};
 
 use super::definition::{decode_schema, encode_schema};
+use super::feed::{self, FeedSpec};
 
 /// A table whose rows arrive over WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub struct StreamDefinition {
     pub options: StreamOptions,
     /// For a table of dead letters: the name of the stream, in the same schema, that refused the rows.
     pub dead_letters_of: Option<String>,
+    /// For a table of gaps: the name of the stream, in the same schema, whose feed has them.
+    #[serde(default)]
+    pub gaps_of: Option<String>,
 }
 
 /// What `WITH (…)` may say.
@@ -40,6 +44,8 @@ pub struct StreamOptions {
     pub partition_by: Vec<String>,
     /// How long sealed rows are kept; without it for ever.
     pub retention: Option<HumanDuration>,
+    /// Where the rows are fetched; without it clients send them.
+    pub feed: Option<FeedSpec>,
 }
 
 /// What an acknowledgement promises.
@@ -71,6 +77,7 @@ impl Default for StreamOptions {
             unknown_fields: UnknownFields::Reject,
             partition_by: vec![],
             retention: None,
+            feed: None,
         }
     }
 }
@@ -90,8 +97,12 @@ impl StreamOptions {
     /// # Errors
     /// `InvalidSetting` that names the option and what it may be; `ColumnNotFound`, `TypeMismatch` for the event time.
     pub fn parse(options: &BTreeMap<String, String>, schema: &Schema) -> Result<Self, Error> {
+        let (of_feed, options) = FeedSpec::split(options.clone());
         let mut parsed = Self::default();
-        for (name, value) in options {
+        if !of_feed.is_empty() {
+            parsed.feed = Some(FeedSpec::parse(&of_feed, schema)?);
+        }
+        for (name, value) in &options {
             let fault = |expected: &str| {
                 Error::new(ErrorKind::InvalidSetting, format!("`{name}` cannot be '{value}'"))
                     .with_hint(expected)
@@ -153,7 +164,7 @@ impl StreamOptions {
 
 fn unknown(name: &str) -> Error {
     let error = Error::new(ErrorKind::InvalidSetting, format!("a stream has no option `{name}`"));
-    match nearest(name, NAMES) {
+    match nearest(name, NAMES.into_iter().chain(feed::NAMES)) {
         Some(near) => error.with_hint(format!("did you mean `{near}`?")),
         None => error.with_hint(format!("options are {}", NAMES.join(", "))),
     }
@@ -208,6 +219,11 @@ fn event_time(column: &str, schema: &Schema) -> Result<String, Error> {
 }
 
 impl StreamDefinition {
+    /// The stream, in the same schema, that this one belongs to and goes with.
+    pub fn companion_of(&self) -> Option<&str> {
+        self.dead_letters_of.as_deref().or(self.gaps_of.as_deref())
+    }
+
     pub fn schema(&self) -> Result<SchemaRef, Error> {
         decode_schema(&self.schema)
     }
@@ -254,6 +270,8 @@ mod tests {
         assert_eq!((parsed.ack, parsed.unknown_fields), (Ack::ObjectStore, UnknownFields::Ignore));
         assert_eq!(parsed.partition_by, ["venue", "side"]);
         assert_eq!(parsed.retention, Some(HumanDuration::from_secs(720 * 3600)));
+        let feed = parse(&[("url", "wss://feed.example/ws"), ("seal_rows", "10")]).unwrap();
+        assert_eq!((feed.feed.unwrap().url.as_str(), feed.seal_rows), ("wss://feed.example/ws", 10));
         let json = serde_json::to_string(&parsed).unwrap();
         assert_eq!(serde_json::from_str::<StreamOptions>(&json).unwrap(), parsed);
     }
@@ -281,6 +299,7 @@ mod tests {
             "`ack` cannot be 'disk' / use 'received', 'wal' or 'object_store'"
         );
         assert_eq!(error(&[("event_time", "att")]).0, ErrorKind::ColumnNotFound);
+        assert_eq!(error(&[("subscribe", "{}")]).0, ErrorKind::InvalidSetting, "without a url");
         assert_eq!(error(&[("event_time", "price")]).0, ErrorKind::TypeMismatch);
         assert_eq!(error(&[("partition_by", "price")]).0, ErrorKind::TypeMismatch);
         assert_eq!(error(&[("partition_by", "venue,venue")]).0, ErrorKind::InvalidSetting);

@@ -1,0 +1,137 @@
+//! The schema `system`: what the cluster knows of itself, as tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, Session, TableProvider};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::datasource::MemTable;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use polarway_common::Error;
+use polarway_engine::live::{Held, StreamHost, StreamStatus};
+use polarway_storage::catalog::{Definition, Snapshot, StreamDefinition};
+
+pub const SYSTEM: &str = "system";
+const STREAMS: &str = "streams";
+
+/// See the module's page.
+#[derive(Debug, Clone)]
+pub struct SystemSchema {
+    pub snapshot: Arc<Snapshot>,
+    pub host: Arc<dyn StreamHost>,
+}
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        vec![STREAMS.to_owned()]
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok((name == STREAMS)
+            .then(|| Arc::new(Streams { of: self.clone(), schema: schema() }) as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        name == STREAMS
+    }
+}
+
+fn schema() -> SchemaRef {
+    let text = |name: &str, null: bool| Field::new(name, DataType::Utf8, null);
+    let number = |name: &str| Field::new(name, DataType::UInt64, true);
+    Arc::new(Schema::new(vec![
+        text("stream_schema", false),
+        text("stream_name", false),
+        text("belongs_to", true),
+        text("owner", true),
+        text("address", true),
+        number("hot_rows"),
+        number("hot_bytes"),
+        number("log_bytes"),
+        number("sealed_rows"),
+        number("sealed_bytes"),
+        number("files"),
+        text("url", true),
+        text("feed", true),
+    ]))
+}
+
+/// All streams: to which other they belong if they go with one, who has them, what they hold in memory, in the log and in
+/// files, where they are fetched and whether that works. Numbers are null when the owner does not answer.
+#[derive(Debug)]
+struct Streams {
+    of: SystemSchema,
+    schema: SchemaRef,
+}
+
+impl Streams {
+    async fn rows(&self) -> std::result::Result<RecordBatch, Error> {
+        let statuses = self.of.host.status().await?;
+        let statuses: HashMap<&str, &StreamStatus> =
+            statuses.iter().map(|status| (status.id.as_str(), status)).collect();
+        let mut streams: Vec<(&str, &str, &StreamDefinition)> = vec![];
+        for (schema, tables) in &self.of.snapshot.schemas {
+            for (name, entry) in tables {
+                if let Definition::Stream(definition) = &entry.definition {
+                    streams.push((schema, name, definition));
+                }
+            }
+        }
+        streams.sort_unstable_by_key(|(schema, name, _)| (*schema, *name));
+        let status = |definition: &StreamDefinition| statuses.get(definition.id.as_str()).copied();
+        let text = |of: &dyn Fn(&(&str, &str, &StreamDefinition)) -> Option<String>| -> ArrayRef {
+            Arc::new(streams.iter().map(of).collect::<StringArray>())
+        };
+        let number = |of: fn(&Held) -> u64| -> ArrayRef {
+            let value =
+                |stream: &(&str, &str, &StreamDefinition)| Some(of(status(stream.2)?.held.as_ref()?));
+            Arc::new(streams.iter().map(value).collect::<UInt64Array>())
+        };
+        let columns = vec![
+            text(&|(schema, _, _)| Some((*schema).to_owned())),
+            text(&|(_, name, _)| Some((*name).to_owned())),
+            text(&|(_, _, definition)| definition.companion_of().map(str::to_owned)),
+            text(&|(_, _, definition)| Some(status(definition)?.owner.as_ref()?.0.clone())),
+            text(&|(_, _, definition)| Some(status(definition)?.owner.as_ref()?.1.clone())),
+            number(|held| held.hot_rows),
+            number(|held| held.hot_bytes),
+            number(|held| held.log_bytes),
+            number(|held| held.sealed_rows),
+            number(|held| held.sealed_bytes),
+            number(|held| held.files),
+            text(&|(_, _, definition)| Some(definition.options.feed.as_ref()?.url.clone())),
+            text(&|(_, _, definition)| status(definition)?.held.as_ref()?.feed.clone()),
+        ];
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|error| Error::internal(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl TableProvider for Streams {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        MemTable::try_new(Arc::clone(&self.schema), vec![vec![rows]])?
+            .scan(state, projection, filters, limit)
+            .await
+    }
+}
