@@ -69,6 +69,7 @@ async fn row_29_refused_frames_do_not_fill_the_log_for_ever() {
             {
                 // Refused for now: it comes back.
                 assert_eq!(sender.closed().await, ("log_full".into(), 1013));
+                println!("frame {number}: {}", sender.error.take().unwrap()["message"]);
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 sender = Sender::connect(address, stream).await;
             }
@@ -119,4 +120,49 @@ async fn row_29_a_full_disk_is_told_and_rows_go_on_when_there_is_room_again() {
     cluster.restart_front().await;
     assert_eq!(counts(&cluster.session().await).await, [(1, (last + 10) * ROWS)].into());
     assert_eq!((kind.as_str(), code), ("disk_full", 1013), "{told:?}");
+}
+
+/// A frame counts as arrived when its good and its refused rows have: a sender that comes back goes on after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_22_a_refused_row_that_was_not_written_is_asked_for_again() {
+    let Some(disk) = SmallDisk::of_mebibytes(4) else {
+        println!("nothing is shown: this process may not mount a file system");
+        return;
+    };
+    let mut cluster = Setup::up().set("ingest.listen", "127.0.0.1:0").start().await;
+    cluster.session().await.ok(&table("seal_age = '1h'")).await;
+    // The log of the dead letters, which were made after the stream, moves to the small disk.
+    assert!(cluster.front.stop().await.success());
+    let logs = std::fs::read_dir(cluster.dir().join("front/wal")).unwrap();
+    let log = logs.map(|entry| entry.unwrap().path()).max().unwrap();
+    let moved = disk.path().join("log");
+    std::fs::create_dir(&moved).unwrap();
+    for file in std::fs::read_dir(&log).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), moved.join(file.file_name())).unwrap();
+    }
+    std::fs::remove_dir_all(&log).unwrap();
+    std::os::unix::fs::symlink(&moved, &log).unwrap();
+    cluster.start_front_again();
+    let session = cluster.session().await;
+
+    let filling = disk.fill();
+    let stream = "numbered?producer=p";
+    // Rows that are refused, until they do not fit what the file system had set aside for the log.
+    let mut sender = Sender::connect(cluster.front.ws(), stream).await;
+    let mut number = 0;
+    while sender.error.is_none() {
+        number += 1;
+        let bad = format!("{{\"p\": 1, \"id\": \"{}\"}}", "x".repeat(500));
+        let _ = sender.try_send(format!("{bad}\n{}", frame(1, number, 1))).await;
+        if sender.try_acknowledged(number).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(sender.closed().await.1, 1013);
+    drop(filling);
+    let letters = "SELECT count(DISTINCT frame) FROM numbered_dead_letters";
+    let held: u64 = session.value(letters).await.parse().unwrap();
+    let last = Sender::connect(cluster.front.ws(), stream).await.last;
+    assert_eq!(held, last, "frames of refused rows, and the last number that the stream has");
 }

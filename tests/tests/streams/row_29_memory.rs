@@ -27,32 +27,35 @@ fn arrow(number: u64) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn row_29_memory_is_flat_once_rows_are_sealed() {
     const HOT: u64 = 32 * MIB;
+    const MILLIONS: u64 = 10;
     let cluster =
         Setup::up().set("ingest.listen", "127.0.0.1:0").set("ingest.hot_limit", "32MiB").start().await;
     let session = cluster.session().await;
     session.ok(&table("seal_bytes = '8MiB', seal_age = '1s'")).await;
     let pid = cluster.front.pid();
-    let start = usage::rss(pid);
+    let start = usage::rss(pid) / MIB;
     usage::reset_peak(pid);
     let mut sender = Sender::connect(cluster.front.ws(), "numbered?ack=object_store").await;
     let mut sizes = vec![];
     let mut number = 0;
-    for frames in [100, 400] {
+    for million in 1..=MILLIONS {
+        let frames = million * 1_000_000 / FRAME;
         while number < frames {
             number += 1;
             sender.send_bytes(arrow(number)).await;
         }
         // Acknowledged as sealed.
         sender.acknowledged(number).await;
-        sizes.push(usage::rss(pid));
+        sizes.push(usage::rss(pid) / MIB);
     }
-    let peak = usage::peak_rss(pid);
-    let mib = |bytes: u64| bytes / MIB;
-    println!("{} MiB at first, {:?} MiB when sealed, at most {}", mib(start), sizes, mib(peak));
-    assert_eq!(sender.rows, 400 * FRAME);
-    assert!(peak <= start + HOT + BESIDE, "{} MiB, {} at first", mib(peak), mib(start));
-    assert!(sizes[1] <= sizes[0] + 64 * MIB, "{} MiB after {}", mib(sizes[1]), mib(sizes[0]));
-    assert_eq!(counts(&session).await, [(1, 400 * FRAME)].into());
+    let peak = usage::peak_rss(pid) / MIB;
+    println!("{start} MiB at first, {sizes:?} MiB after each million, at most {peak} MiB");
+    assert_eq!(sender.rows, MILLIONS * 1_000_000);
+    assert!(peak <= start + (HOT + BESIDE) / MIB, "{peak} MiB, {start} at first");
+    // Seven million rows more would be 112 MiB at least.
+    let (early, late) = (sizes[..3].iter().max(), sizes[3..].iter().max());
+    assert!(late.unwrap() <= &(early.unwrap() + 96), "it grows: {sizes:?}");
+    assert_eq!(counts(&session).await, [(1, MILLIONS * 1_000_000)].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]

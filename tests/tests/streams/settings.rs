@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use polarway_tests::{Sender, Setup, until, usage};
+use polarway_common::Error;
+use polarway_tests::{Sender, Setup, files, until, usage};
 use tempfile::TempDir;
 
 use super::numbered::{counts, frame, parquet_files, sealed, table};
@@ -46,40 +47,57 @@ async fn streams_are_kept_where_the_configuration_says() {
     assert_eq!(logs(log.path()), 0);
 }
 
-/// A query whose tasks wait while rows are sealed finds them in memory for as long as `ingest.grace` says.
-async fn late_query(grace: &str) -> Result<String, polarway_common::Error> {
-    let cluster =
-        Setup::up().slots(1).set("ingest.listen", "127.0.0.1:0").set("ingest.grace", grace).start().await;
+/// A query is planned while rows are in memory, and its tasks wait for the only slot until those are sealed: what it gives.
+/// `None` when what it waited for was done too soon; that takes longer with larger `size`.
+async fn late_query(grace: &str, size: u64) -> Option<Result<String, Error>> {
+    let data = TempDir::new().unwrap();
+    let path = data.path().join("many.parquet");
+    files::parquet(&path, &format!("SELECT value FROM generate_series(1, {size})")).await;
+    let setup = Setup::up().slots(1).allow(data.path()).set("ingest.listen", "127.0.0.1:0");
+    let cluster = setup.set("ingest.grace", grace).start().await;
     let session = cluster.session().await;
-    session.ok(&table("seal_age = '3s'")).await;
-    let busy = cluster.session().await;
-    busy.set_route("staged").await;
+    let location = path.display();
+    session.ok(&format!("CREATE EXTERNAL TABLE many STORED AS PARQUET LOCATION '{location}'")).await;
+    session.ok(&table("seal_age = '1s'")).await;
     session.set_route("staged").await;
-    // It takes the only slot until it is dropped.
-    let endless = "SELECT count(*) FROM generate_series(1, 100000000000) a";
     let before = usage::cpu_seconds(cluster.front.pid());
-    let blocker = tokio::spawn(async move { busy.query(endless).await });
+    let busy = session.clone();
+    let blocker = tokio::spawn(async move {
+        busy.value("SELECT count(*) FROM many a JOIN many b ON a.value % 7 < b.value % 11").await
+    });
     until("it computes", CEILING, || async {
-        (usage::cpu_seconds(cluster.front.pid()) > before + 0.5).then_some(())
+        (usage::cpu_seconds(cluster.front.pid()) > before + 0.3).then_some(())
     })
     .await;
     let mut sender = Sender::connect(cluster.front.ws(), "numbered").await;
     sender.send(frame(1, 1, 10)).await;
     sender.acknowledged(1).await;
-    let late = session.clone();
-    let query = tokio::spawn(async move { late.query("SELECT sum(id) FROM numbered").await });
+    let query = tokio::spawn(async move { session.query("SELECT sum(id) FROM numbered").await });
     let look = cluster.session().await;
-    until("rows are sealed", CEILING, || async { (sealed(&look, "numbered").await).then_some(()) }).await;
+    until("rows are sealed", CEILING, || async { sealed(&look, "numbered").await.then_some(()) }).await;
     // The keeper looks ten times a second for rows whose time has come.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!query.is_finished(), "it did not wait");
-    blocker.abort();
-    query.await.unwrap().map(|answer| answer.value())
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let in_time = !query.is_finished() && !blocker.is_finished();
+    blocker.await.unwrap();
+    let answer = query.await.unwrap().map(|answer| answer.value());
+    in_time.then_some(answer)
+}
+
+/// What [`late_query`] gives when the rows were sealed before its tasks ran.
+async fn surely_late_query(grace: &str) -> Result<String, Error> {
+    let mut size = 40_000;
+    loop {
+        if let Some(answer) = late_query(grace, size).await {
+            return answer;
+        }
+        size *= 2;
+        println!("once more, with {size} rows");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sealed_rows_stay_in_memory_for_the_grace() {
-    assert_eq!(late_query("60s").await.unwrap(), "55");
-    let error = late_query("1ms").await.unwrap_err();
+    assert_eq!(surely_late_query("60s").await.unwrap(), "55");
+    let error = surely_late_query("1ms").await.unwrap_err();
     assert!(error.to_string().contains("have left memory"), "{error}");
 }
