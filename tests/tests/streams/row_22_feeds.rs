@@ -199,7 +199,11 @@ async fn row_22_who_breaks_the_protocol_is_told_and_closed() {
         ("an unknown kind of frame", "", vec![0x83, 0x80, 0, 0, 0, 0], "protocol", 1002),
         ("a reserved bit", "", vec![0xf1, 0x80, 0, 0, 0, 0], "protocol", 1002),
     ];
-    let mut sent = 0;
+    // As large as a frame may be.
+    let mut largest = row(1, 1);
+    largest.push_str(&" ".repeat((16 << 20) - largest.len()));
+    good.send(largest).await;
+    let mut sent = 1;
     for (what, query, bytes, kind, code) in cases {
         sent += 1;
         good.send(row(1, sent)).await;
@@ -248,4 +252,21 @@ async fn row_22_what_is_no_stream_is_not_opened() {
     assert_eq!(refused(&format!("numbered?producer={}", "p".repeat(129))).await, 400);
     assert_eq!(refused("numbered?produce=p").await, 400);
     Sender::connect(cluster.front.ws(), &format!("numbered?producer={}", "p".repeat(128))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_22_who_is_connected_when_the_server_stops_is_told() {
+    let (mut cluster, _session) = start().await;
+    let mut sender = Sender::connect(cluster.front.ws(), "numbered?producer=p").await;
+    for id in 1..=100 {
+        sender.send(row(1, id)).await;
+    }
+    sender.acknowledged(1).await;
+    let (status, closed) = tokio::join!(cluster.front.stop(), sender.closed());
+    assert!(status.success());
+    assert_eq!(closed, ("draining".into(), 1012));
+    cluster.start_front_again();
+    let rows = counts(&cluster.session().await).await[&1];
+    assert!((sender.acknowledged..=100).contains(&rows), "{rows} rows, {} acknowledged", sender.acknowledged);
+    assert_eq!(Sender::connect(cluster.front.ws(), "numbered?producer=p").await.last, rows);
 }
