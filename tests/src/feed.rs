@@ -22,11 +22,12 @@ pub struct Feed {
     work: JoinHandle<()>,
 }
 
-#[derive(Default)]
 struct State {
     sent: AtomicU64,
     acknowledged: AtomicU64,
     refusals: AtomicU64,
+    /// Frames beyond this wait.
+    limit: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -39,7 +40,13 @@ impl Feed {
         frames: u64,
         frame: impl Fn(u64) -> String + Send + Sync + 'static,
     ) -> Self {
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            sent: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+            limit: AtomicU64::new(u64::MAX),
+            stop: AtomicBool::new(false),
+        });
         let shared = Arc::clone(&state);
         let work = tokio::spawn(async move {
             while !shared.stop.load(Ordering::SeqCst) {
@@ -63,6 +70,11 @@ impl Feed {
     /// The last frame that the server says it has.
     pub fn acknowledged(&self) -> u64 {
         self.state.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// Frames beyond this one wait until it is called again.
+    pub fn limit(&self, frame: u64) {
+        self.state.limit.store(frame, Ordering::SeqCst);
     }
 
     /// Connections that the server closed with an error.
@@ -107,6 +119,11 @@ impl State {
             let last = if self.stop.load(Ordering::SeqCst) { number } else { frames };
             if sender.acknowledged >= last {
                 return Ok(());
+            }
+            let last = last.min(self.limit.load(Ordering::SeqCst));
+            if sender.acknowledged >= last {
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
             while number < last && number - sender.acknowledged < WINDOW {
                 number += 1;

@@ -72,11 +72,13 @@ async fn row_24_fifty_kills_lose_and_double_nothing() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut cluster, server) = start("seal_rows = 300, seal_age = '200ms'").await;
+    let (mut cluster, server) = start("seal_rows = 500, seal_age = '200ms'").await;
     let acks = ["wal", "object_store", "wal"];
     let feeds: Vec<Feed> = (0..).zip(acks).map(|(p, ack)| feed(server, p, ack, u64::MAX, ROWS)).collect();
     for _ in 0..50 {
         let (before, more) = (acknowledged(&feeds), random.random_range(1..60));
+        // So many rows that it is under load, and not so many that the table becomes a large one.
+        feeds.iter().for_each(|feed| feed.limit(feed.acknowledged() + 120));
         until("rows are acknowledged", CEILING, || async {
             feeds.iter().for_each(|feed| assert!(!feed.is_finished(), "a producer has ended"));
             let grown = acknowledged(&feeds).iter().zip(&before).map(|(now, then)| now - then).sum::<u64>();
@@ -91,6 +93,7 @@ async fn row_24_fifty_kills_lose_and_double_nothing() {
     }
     let mut expected = BTreeMap::new();
     for (p, feed) in (0..).zip(feeds) {
+        feed.limit(u64::MAX);
         expected.insert(p, feed.stop().await * ROWS);
     }
     assert_eq!(counts(&cluster.session().await).await, expected);
