@@ -4,20 +4,25 @@
 // A harness fails by panicking: the test runner shows the message and the processes' logs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod arrow_frame;
 pub mod binary;
 pub mod cluster;
 pub mod compare;
+pub mod feed;
 pub mod files;
 pub mod flight;
 pub mod forbidden;
 pub mod http;
 pub mod lossy;
 pub mod oracle;
+pub mod ports;
 pub mod process;
 pub mod python;
 pub mod s3;
 pub mod sender;
 pub mod session;
+pub mod small_disk;
+pub mod store_fault;
 pub mod tpcds;
 pub mod tpch;
 pub mod usage;

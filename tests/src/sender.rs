@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -21,6 +22,10 @@ pub struct Sender {
     pub acknowledged: u64,
     pub rows: u64,
     pub bad: u64,
+    /// What the server said before it closed the connection: `{"kind": …, "message": …, "hint": …}`.
+    pub error: Option<Value>,
+    /// With which code it did.
+    pub code: Option<u16>,
 }
 
 impl Sender {
@@ -33,7 +38,8 @@ impl Sender {
         let work = async {
             let tcp = TcpStream::connect(server).await?;
             let (socket, _) = client_async(format!("ws://{server}/v1/streams/{stream}"), tcp).await?;
-            let mut sender = Self { socket, last: 0, acknowledged: 0, rows: 0, bad: 0 };
+            let mut sender =
+                Self { socket, last: 0, acknowledged: 0, rows: 0, bad: 0, error: None, code: None };
             let hello = sender.message().await?;
             sender.last = hello["last"].as_u64().unwrap();
             Ok(sender)
@@ -49,11 +55,34 @@ impl Sender {
         within("sending", CEILING, self.try_send(text)).await.unwrap();
     }
 
+    pub async fn try_send_bytes(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
+        self.socket.send(Message::binary(bytes)).await
+    }
+
+    /// One binary frame.
+    pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
+        within("sending", CEILING, self.try_send_bytes(bytes)).await.unwrap();
+    }
+
+    /// Bytes below the WebSocket protocol: what no proper client sends.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.socket.get_mut().write_all(bytes).await.unwrap();
+    }
+
     async fn message(&mut self) -> Result<Value, Error> {
         loop {
             match self.socket.next().await.ok_or(Error::ConnectionClosed)?? {
-                Message::Text(text) => return Ok(serde_json::from_str(&text).unwrap()),
-                Message::Close(_) => return Err(Error::ConnectionClosed),
+                Message::Text(text) => {
+                    let message: Value = serde_json::from_str(&text).unwrap();
+                    if message.get("error").is_none() {
+                        return Ok(message);
+                    }
+                    self.error = Some(message["error"].clone());
+                }
+                Message::Close(frame) => {
+                    self.code = frame.map(|frame| frame.code.into());
+                    return Err(Error::ConnectionClosed);
+                }
                 _ => {}
             }
         }
@@ -72,6 +101,14 @@ impl Sender {
     }
 
     pub async fn acknowledged(&mut self, number: u64) {
-        self.try_acknowledged(number).await.unwrap();
+        let done = self.try_acknowledged(number).await;
+        done.unwrap_or_else(|error| panic!("{error}, {:?}: {:?}", self.code, self.error));
+    }
+
+    /// Reads until the server ends the connection; gives the kind of its error and the close code.
+    pub async fn closed(&mut self) -> (String, u16) {
+        while self.try_acknowledged(u64::MAX).await.is_ok() {}
+        let kind = self.error.as_ref().and_then(|error| error["kind"].as_str()).unwrap_or("none");
+        (kind.to_owned(), self.code.unwrap_or(0))
     }
 }

@@ -12,3 +12,5 @@ mod concurrency;
 mod memory;
 #[path = "limits/paths.rs"]
 mod paths;
+#[path = "limits/waiting.rs"]
+mod waiting;

@@ -4,7 +4,25 @@
 
 #[path = "streams/definitions.rs"]
 mod definitions;
+#[path = "streams/full_log.rs"]
+mod full_log;
+#[path = "streams/numbered.rs"]
+mod numbered;
 #[path = "streams/queries.rs"]
 mod queries;
+#[path = "streams/row_22_feeds.rs"]
+mod row_22_feeds;
+#[path = "streams/row_24_no_loss.rs"]
+mod row_24_no_loss;
+#[path = "streams/row_25_freshness.rs"]
+mod row_25_freshness;
+#[path = "streams/row_26_seals.rs"]
+mod row_26_seals;
+#[path = "streams/row_28_hot_and_cold.rs"]
+mod row_28_hot_and_cold;
+#[path = "streams/row_29_memory.rs"]
+mod row_29_memory;
+#[path = "streams/settings.rs"]
+mod settings;
 #[path = "streams/survival.rs"]
 mod survival;
