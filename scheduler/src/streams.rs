@@ -72,6 +72,7 @@ async fn create(
         };
         definition.with_schema(columns)
     };
+    let stream = definition(&columns, &options);
     let beside = StreamOptions { event_time: None, partition_by: vec![], feed: None, ..options.clone() };
     let letters = StreamDefinition {
         dead_letters_of: Some(name.clone()),
@@ -82,7 +83,7 @@ async fn create(
         .is_some()
         .then(|| StreamDefinition { gaps_of: Some(name.clone()), ..definition(&host.gap_schema(), &beside) });
     let definitions: Vec<_> = [
-        Some((name.clone(), definition(&columns, &options))),
+        Some((name.clone(), stream)),
         Some((dead_letters_of(&name), letters)),
         gaps.map(|gaps| (gaps_of(&name), gaps)),
     ]

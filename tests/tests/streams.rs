@@ -8,10 +8,16 @@ mod definitions;
 mod full_log;
 #[path = "streams/numbered.rs"]
 mod numbered;
+#[path = "streams/processes.rs"]
+mod processes;
+#[path = "streams/put.rs"]
+mod put;
 #[path = "streams/queries.rs"]
 mod queries;
 #[path = "streams/row_22_feeds.rs"]
 mod row_22_feeds;
+#[path = "streams/row_23_pull.rs"]
+mod row_23_pull;
 #[path = "streams/row_24_no_loss.rs"]
 mod row_24_no_loss;
 #[path = "streams/row_25_freshness.rs"]

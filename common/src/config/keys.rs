@@ -17,7 +17,7 @@ pub(super) enum Shape {
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 22] = [
+const OPTIONAL: [(&str, Shape); 24] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -25,9 +25,11 @@ const OPTIONAL: [(&str, Shape); 22] = [
     ("executor.name", Shape::Text),
     ("executor.slots", Shape::Integer),
     ("executor.work_dir", Shape::Text),
+    ("ingest.certificates", Shape::Text),
     ("ingest.directory", Shape::Text),
     ("ingest.listen", Shape::Text),
     ("ingest.log_directory", Shape::Text),
+    ("ingest.secrets", Shape::Text),
     ("query.memory_limit", Shape::Text),
     ("query.per_query_memory", Shape::Text),
     ("query.spill_dir", Shape::Text),

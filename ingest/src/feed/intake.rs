@@ -61,9 +61,10 @@ impl OnTheWay {
     fn add(&mut self, rows: Appended, dead: Option<Appended>) -> u64 {
         self.taken += 1;
         let group = Group { first: self.taken, last: self.taken, rows, dead };
+        let many = self.groups.len() >= APART;
         match self.groups.back_mut() {
             // They wait for a long time, and for all of them it is over when it is for the last.
-            Some(back) if self.groups.len() >= APART && back.rows.is_followed_by(&rows) => {
+            Some(back) if many && back.rows.is_followed_by(&rows) => {
                 *back = Group { first: back.first, dead: dead.or(back.dead), ..group };
             }
             _ => self.groups.push_back(group),

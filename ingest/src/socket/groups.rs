@@ -31,8 +31,8 @@ impl Groups {
 
     pub fn add(&self, group: Group) {
         let mut state = self.state.lock();
-        match state.waiting.back_mut() {
-            Some(_) if state.waiting.len() < self.limit => state.waiting.push_back(group),
+        let is_full = state.waiting.len() >= self.limit;
+        match state.waiting.back_mut().filter(|_| is_full) {
             Some(back) => {
                 let (rows, bad) = (back.rows.saturating_add(group.rows), back.bad.saturating_add(group.bad));
                 *back = Group { rows, bad, ..group };

@@ -14,7 +14,7 @@ const CEILING: Duration = Duration::from_secs(120);
 /// Segments of logs below a directory.
 fn logs(directory: &Path) -> usize {
     let streams = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let files = streams.flat_map(|stream| std::fs::read_dir(stream.path()).unwrap().flatten());
+    let files = streams.flat_map(|stream| std::fs::read_dir(stream.path()).into_iter().flatten().flatten());
     files.filter(|file| file.path().extension().is_some_and(|extension| extension == "wal")).count()
 }
 
