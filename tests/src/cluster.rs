@@ -229,8 +229,10 @@ impl Cluster {
         arguments.extend(["--role".into(), "ingest".into(), "--ws-listen".into(), ANY_PORT.into()]);
         arguments.extend(["--scheduler".into(), self.front.grpc.to_string()]);
         arguments.extend(["--name".into(), name.clone()]);
-        let sealed = self.dir.path().join(SEALED).display().to_string();
-        arguments.extend(["--set".into(), format!("ingest.directory={sealed}")]);
+        if !self.setup.settings.iter().any(|(key, _)| key == "ingest.directory") {
+            let sealed = self.dir.path().join(SEALED).display().to_string();
+            arguments.extend(["--set".into(), format!("ingest.directory={sealed}")]);
+        }
         let log = self.dir.path().join(format!("{name}.log"));
         Process::start(Launch { name, arguments, env: self.setup.env.clone(), log })
     }

@@ -28,6 +28,8 @@ mod row_26_seals;
 mod row_28_hot_and_cold;
 #[path = "streams/row_29_memory.rs"]
 mod row_29_memory;
+#[path = "streams/sealed.rs"]
+mod sealed;
 #[path = "streams/settings.rs"]
 mod settings;
 #[path = "streams/survival.rs"]

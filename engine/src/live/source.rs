@@ -49,9 +49,11 @@ impl LiveSource {
     }
 }
 
-/// A scan of `slices`, each a partition of its own.
+/// A scan of `slices`, each a partition of its own. Nothing of `store` is read, but every process that runs the scan has to
+/// know it: the one of the stream's sealed rows it does.
 pub fn live_scan(
     source: LiveSource,
+    store: ObjectStoreUrl,
     slices: &[HotSlice],
     projection: Option<Vec<usize>>,
     limit: Option<usize>,
@@ -61,8 +63,7 @@ pub fn live_scan(
         .iter()
         .map(|slice| FileGroup::new(vec![PartitionedFile::new(slice.to_path().to_string(), slice.rows())]))
         .collect();
-    // No store is read; every process knows the one of local files.
-    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+    let config = FileScanConfigBuilder::new(store, Arc::new(source))
         .with_file_groups(groups)
         .with_statistics(statistics)
         .with_projection_indices(projection)?

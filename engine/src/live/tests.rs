@@ -11,6 +11,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, Statistics};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -105,7 +106,14 @@ impl TableProvider for LiveTable {
             .collect();
         let source = LiveSource::new(TableSchema::builder(schema()).build(), Arc::clone(&self.0) as _);
         let statistics = Statistics::new_unknown(&schema());
-        Ok(live_scan(source, &slices, projection.cloned(), limit, statistics)?)
+        Ok(live_scan(
+            source,
+            ObjectStoreUrl::local_filesystem(),
+            &slices,
+            projection.cloned(),
+            limit,
+            statistics,
+        )?)
     }
 }
 
@@ -198,7 +206,15 @@ async fn a_slice_that_is_gone_fails_the_query() {
     let stage = Stage::new();
     let slice = HotSlice { stream: "another".into(), owner: "here:1".into(), from: 0, to: 1 };
     let source = LiveSource::new(TableSchema::builder(schema()).build(), Arc::clone(&stage.owner) as _);
-    let plan = live_scan(source, &[slice], None, None, Statistics::new_unknown(&schema())).unwrap();
+    let plan = live_scan(
+        source,
+        ObjectStoreUrl::local_filesystem(),
+        &[slice],
+        None,
+        None,
+        Statistics::new_unknown(&schema()),
+    )
+    .unwrap();
     let error = collect(plan, stage.session.task_ctx()).await.unwrap_err();
     assert!(error.to_string().contains("there is no rows 0..1 of another"), "{error}");
 }

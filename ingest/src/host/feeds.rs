@@ -68,7 +68,7 @@ impl Host {
         let Some(spec) = definition.options.feed.clone() else { return Ok(None) };
         let feed = PullFeed::new(
             format!("{schema}.{name}"),
-            spec,
+            *spec,
             definition.schema()?,
             Arc::clone(&self.options.feeds),
             PullOptions::default(),

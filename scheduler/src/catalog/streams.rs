@@ -6,13 +6,16 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::stats::Precision;
-use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, project_schema};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -75,17 +78,39 @@ impl StreamTable {
         Statistics { num_rows: Precision::Inexact(rows as usize), ..Statistics::new_unknown(&self.schema) }
     }
 
+    /// Those of `files` that may hold rows for which all `filters` are true.
+    fn pruned(
+        &self,
+        state: &dyn Session,
+        filters: &[Expr],
+        files: Vec<PartitionedFile>,
+    ) -> Result<Vec<PartitionedFile>> {
+        let Some(filter) = conjunction(filters.to_vec()) else { return Ok(files) };
+        let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
+        let filter = state.create_physical_expr(filter, &schema)?;
+        let Ok(predicate) =
+            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter)
+        else {
+            return Ok(files);
+        };
+        let unknown = Arc::new(Statistics::new_unknown(&self.schema));
+        let known =
+            files.iter().map(|file| Arc::clone(file.statistics.as_ref().unwrap_or(&unknown))).collect();
+        let kept = predicate.prune(&PrunableStatistics::new(known, Arc::clone(&self.schema)))?;
+        Ok(files.into_iter().zip(kept).filter_map(|(file, kept)| kept.then_some(file)).collect())
+    }
+
     fn sealed(
         &self,
         view: &StreamView,
+        files: Vec<PartitionedFile>,
         partitions: usize,
         projection: Option<Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<DataSourceExec>> {
-        let files: Vec<_> = view.files.iter().map(|file| self.file(file)).collect();
+        let rows = view.files.iter().map(|file| file.rows).sum();
         let groups: Vec<FileGroup> = FileGroup::new(files).split_files(partitions.max(1));
         let table = TableSchema::builder(Arc::clone(&self.schema)).build();
-        let rows = view.files.iter().map(|file| file.rows).sum();
         let config = FileScanConfigBuilder::new(view.store.clone(), Arc::new(ParquetSource::new(table)))
             .with_file_groups(groups)
             .with_statistics(self.statistics(rows))
@@ -110,24 +135,52 @@ impl TableProvider for StreamTable {
         Some(&self.ddl)
     }
 
+    /// Of times alone, by which files are left out before they are opened.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let time = self.event_time.map(|column| self.schema.field(column).name());
+        let of_time = |filter: &&Expr| {
+            let columns = filter.column_refs();
+            match !columns.is_empty() && columns.iter().all(|column| Some(&column.name) == time) {
+                true => TableProviderFilterPushDown::Inexact,
+                false => TableProviderFilterPushDown::Unsupported,
+            }
+        };
+        Ok(filters.iter().map(of_time).collect())
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let view =
             self.host.view(&self.id).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let mut scans: Vec<Arc<dyn ExecutionPlan>> = vec![];
-        if !view.files.is_empty() {
-            scans.push(self.sealed(&view, state.config().target_partitions(), projection.cloned(), limit)?);
+        let files = view.files.iter().map(|file| self.file(file)).collect();
+        let files = self.pruned(state, filters, files)?;
+        if !files.is_empty() {
+            scans.push(self.sealed(
+                &view,
+                files,
+                state.config().target_partitions(),
+                projection.cloned(),
+                limit,
+            )?);
         }
         if !view.slices.is_empty() {
             let table = TableSchema::builder(Arc::clone(&self.schema)).build();
             let source = LiveSource::new(table, Arc::clone(&view.rows));
             let rows = view.slices.iter().map(polarway_engine::live::HotSlice::rows).sum();
-            scans.push(live_scan(source, &view.slices, projection.cloned(), limit, self.statistics(rows))?);
+            scans.push(live_scan(
+                source,
+                view.store.clone(),
+                &view.slices,
+                projection.cloned(),
+                limit,
+                self.statistics(rows),
+            )?);
         }
         if scans.len() > 1 {
             return UnionExec::try_new(scans);

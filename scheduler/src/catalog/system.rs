@@ -69,12 +69,15 @@ struct Streams {
     schema: SchemaRef,
 }
 
+/// Schema, name and definition.
+type Found<'a> = (&'a str, &'a str, &'a StreamDefinition);
+
 impl Streams {
     async fn rows(&self) -> std::result::Result<RecordBatch, Error> {
         let statuses = self.of.host.status().await?;
         let statuses: HashMap<&str, &StreamStatus> =
             statuses.iter().map(|status| (status.id.as_str(), status)).collect();
-        let mut streams: Vec<(&str, &str, &StreamDefinition)> = vec![];
+        let mut streams: Vec<Found<'_>> = vec![];
         for (schema, tables) in &self.of.snapshot.schemas {
             for (name, entry) in tables {
                 if let Definition::Stream(definition) = &entry.definition {
@@ -84,12 +87,11 @@ impl Streams {
         }
         streams.sort_unstable_by_key(|(schema, name, _)| (*schema, *name));
         let status = |definition: &StreamDefinition| statuses.get(definition.id.as_str()).copied();
-        let text = |of: &dyn Fn(&(&str, &str, &StreamDefinition)) -> Option<String>| -> ArrayRef {
+        let text = |of: &dyn Fn(&Found<'_>) -> Option<String>| -> ArrayRef {
             Arc::new(streams.iter().map(of).collect::<StringArray>())
         };
         let number = |of: fn(&Held) -> u64| -> ArrayRef {
-            let value =
-                |stream: &(&str, &str, &StreamDefinition)| Some(of(status(stream.2)?.held.as_ref()?));
+            let value = |stream: &Found<'_>| Some(of(status(stream.2)?.held.as_ref()?));
             Arc::new(streams.iter().map(value).collect::<UInt64Array>())
         };
         let columns = vec![

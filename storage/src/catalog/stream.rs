@@ -45,7 +45,7 @@ pub struct StreamOptions {
     /// How long sealed rows are kept; without it for ever.
     pub retention: Option<HumanDuration>,
     /// Where the rows are fetched; without it clients send them.
-    pub feed: Option<FeedSpec>,
+    pub feed: Option<Box<FeedSpec>>,
 }
 
 /// What an acknowledgement promises.
@@ -100,7 +100,7 @@ impl StreamOptions {
         let (of_feed, options) = FeedSpec::split(options.clone());
         let mut parsed = Self::default();
         if !of_feed.is_empty() {
-            parsed.feed = Some(FeedSpec::parse(&of_feed, schema)?);
+            parsed.feed = Some(Box::new(FeedSpec::parse(&of_feed, schema)?));
         }
         for (name, value) in &options {
             let fault = |expected: &str| {

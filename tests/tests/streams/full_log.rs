@@ -18,7 +18,7 @@ async fn send_until_closed(sender: &mut Sender, from: u64) -> (String, u16, u64)
     let mut number = from;
     while sender.try_send(frame(1, number + 1, ROWS)).await.is_ok() {
         number += 1;
-        if number % 8 == 0 && sender.try_acknowledged(number).await.is_err() {
+        if number.is_multiple_of(8) && sender.try_acknowledged(number).await.is_err() {
             break;
         }
     }
