@@ -279,9 +279,10 @@ pub struct ConfigArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It makes TPC-H data in a temporary directory, starts one scheduler and some
-executors as processes of their own, runs queries, shows who did what, and
-stops and removes everything.")]
+It makes TPC-H data in a temporary directory, starts one scheduler, some
+executors and one process that takes rows, runs queries, shows who did what,
+fetches a feed of trades and queries it while it runs, and stops and removes
+everything.")]
 pub struct DemoArgs {
     /// Size of the test data; 1 is about 250 MB of files.
     #[arg(long, value_name = "F", default_value = "1", value_parser = scale_factor)]

@@ -21,19 +21,38 @@ const JOIN_POLL: Duration = Duration::from_millis(50);
 pub struct Cluster {
     scheduler: Option<Child>,
     executors: Vec<Child>,
+    /// Takes the rows of streams.
+    ingest: Option<Child>,
+}
+
+/// What the processes may read.
+pub struct Allowed<'a> {
+    pub data: &'a Path,
+    /// Beginning of the URL of the feed that may be fetched.
+    pub feed: String,
 }
 
 impl Cluster {
-    /// Starts everything and waits until all of it listens. `data` is what queries may read.
-    pub async fn start(&mut self, count: usize, base: &Path, data: &Path) -> Result<Listening, Error> {
-        let logs = base.join("logs");
-        std::fs::create_dir_all(&logs)
-            .map_err(|error| Error::internal(format!("cannot create {}: {error}", logs.display())))?;
-        let memory = ByteSize(machine::default_memory_limit().as_u64() / (count as u64 + 1));
+    /// Starts everything and waits until all of it listens.
+    pub async fn start(
+        &mut self,
+        count: usize,
+        base: &Path,
+        allowed: Allowed<'_>,
+    ) -> Result<Listening, Error> {
+        let (logs, sealed) = (base.join("logs"), base.join("streams"));
+        for directory in [&logs, &sealed] {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                Error::internal(format!("cannot create {}: {error}", directory.display()))
+            })?;
+        }
+        let memory = ByteSize(machine::default_memory_limit().as_u64() / (count as u64 + 2));
         let common = |name: &str| -> Vec<OsString> {
             let mut args: Vec<OsString> = vec!["--listen".into(), "127.0.0.1:0".into()];
             args.extend(["--data-dir".into(), base.join(name).into_os_string()]);
-            args.extend(["--allow".into(), data.as_os_str().to_owned()]);
+            for root in [allowed.data, &sealed] {
+                args.extend(["--allow".into(), root.as_os_str().to_owned()]);
+            }
             args
         };
         let set =
@@ -58,7 +77,16 @@ impl Cluster {
             args.extend(set("executor.drain_timeout", DRAIN_TIMEOUT));
             self.executors.push(Child::start(&name, args, &logs)?);
         }
-        for executor in &mut self.executors {
+        let mut args: Vec<OsString> =
+            ["executor", "--role", "ingest", "--ws-listen", "127.0.0.1:0", "--name", "ingest"]
+                .map(OsString::from)
+                .into();
+        args.extend(["--scheduler".into(), scheduler.grpc.to_string().into()]);
+        args.extend(common("ingest"));
+        args.extend(set("ingest.directory", &sealed.display().to_string()));
+        args.extend(set("ingest.feeds", &allowed.feed));
+        self.ingest = Some(Child::start("ingest", args, &logs)?);
+        for executor in self.executors.iter_mut().chain(&mut self.ingest) {
             executor.ready().await?;
         }
         if let Some(http) = scheduler.http {
@@ -69,7 +97,8 @@ impl Cluster {
 
     /// Every process, by name and id.
     pub fn processes(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.scheduler.iter().chain(&self.executors).map(|child| (child.name(), child.id()))
+        let children = self.scheduler.iter().chain(&self.executors).chain(&self.ingest);
+        children.map(|child| (child.name(), child.id()))
     }
 
     /// Names of the executors.
@@ -77,13 +106,13 @@ impl Cluster {
         self.executors.iter().map(|child| child.name().to_owned()).collect()
     }
 
-    /// Ends the scheduler, then the executors, and waits for all of them.
+    /// Ends who takes rows, the scheduler, then the executors, and waits for all of them.
     ///
     /// # Errors
     /// The first process that did not end well; the others are ended all the same.
     pub async fn stop(&mut self) -> Result<(), Error> {
         let mut outcome = Ok(());
-        for child in self.scheduler.iter_mut().chain(&mut self.executors) {
+        for child in self.ingest.iter_mut().chain(&mut self.scheduler).chain(&mut self.executors) {
             outcome = outcome.and(child.stop().await);
         }
         outcome
@@ -91,7 +120,7 @@ impl Cluster {
 
     /// Kills what runs.
     pub fn kill(&mut self) {
-        self.scheduler.iter_mut().chain(&mut self.executors).for_each(Child::kill);
+        self.ingest.iter_mut().chain(&mut self.scheduler).chain(&mut self.executors).for_each(Child::kill);
     }
 }
 

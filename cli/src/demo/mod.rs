@@ -1,7 +1,9 @@
-//! `polarway demo`: a cluster of processes at work on TPC-H data, gone without a trace at the end.
+//! `polarway demo`: a cluster of processes at work on TPC-H data and on a feed, gone without a trace at the end.
 
 mod child;
 mod cluster;
+mod feed;
+mod live;
 mod queries;
 mod report;
 
@@ -20,7 +22,8 @@ use crate::sql::exit;
 use crate::sql::session::human;
 use crate::terminal;
 use crate::tpch::{self, GenerateError, Plan, Table, table_directory};
-use cluster::Cluster;
+use cluster::{Allowed, Cluster};
+use feed::Feed;
 use queries::{DemoQuery, QUERIES};
 use report::Outcome;
 
@@ -105,9 +108,14 @@ async fn make_data(args: &DemoArgs, data: &Path, interrupts: &mut Interrupts) ->
 }
 
 async fn play(args: &DemoArgs, base: &Path, data: &Path, cluster: &mut Cluster) -> Result<(), Stop> {
-    say(&format!("\nStarting one scheduler and {} executors ...\n", args.executors))?;
+    let feed = Feed::start().await?;
+    say(&format!(
+        "\nStarting one scheduler, {} executors and one process that takes rows ...\n",
+        args.executors
+    ))?;
     let started = Instant::now();
-    let listening = cluster.start(usize::from(args.executors), base, data).await?;
+    let allowed = Allowed { data, feed: format!("ws://{}/", feed.address) };
+    let listening = cluster.start(usize::from(args.executors), base, allowed).await?;
     for (name, id) in cluster.processes() {
         say(&format!("{name:<12} process {id}\n"))?;
     }
@@ -129,7 +137,22 @@ async fn play(args: &DemoArgs, base: &Path, data: &Path, cluster: &mut Cluster) 
         say(&report::query(&outcome, &executors).map_err(|error| Error::internal(error.to_string()))?)?;
         outcomes.push(outcome);
     }
-    say(&report::summary(&outcomes))
+    say(&report::summary(&outcomes))?;
+    let mut unwanted = false;
+    let played = live::play(&client, &feed, &mut |text| match say(text) {
+        Ok(()) => Ok(()),
+        Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Unwanted) => {
+            unwanted = true;
+            Err(Error::new(ErrorKind::Cancelled, "nobody reads the demo any more"))
+        }
+    })
+    .await;
+    let stopped = feed.stop().await;
+    if unwanted {
+        return Err(Stop::Unwanted);
+    }
+    Ok(played.and(stopped)?)
 }
 
 fn register(table: Table, data: &Path) -> String {

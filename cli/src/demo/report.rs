@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use polarway_client::QueryProgress;
+use polarway_common::Error;
 
 use crate::sql::session::human;
 use crate::sql::table::TablePrinter;
@@ -25,11 +26,8 @@ pub struct Outcome {
 
 /// One query with its first rows and, for a staged one, who ran how many tasks.
 pub fn query(outcome: &Outcome, executors: &[String]) -> Result<String, ArrowError> {
-    let mut table = vec![];
-    let mut printer = TablePrinter::new(&outcome.head.schema());
-    printer.rows(&outcome.head, &mut table)?;
-    printer.finish(&mut table);
-    let mut text = format!("\n{}: {}\n{}", outcome.name, outcome.title, String::from_utf8_lossy(&table));
+    let head = table_of(&outcome.head)?;
+    let mut text = format!("\n{}: {}\n{head}", outcome.name, outcome.title);
     let shown = outcome.head.num_rows();
     let more = if shown < outcome.rows { format!(", the first {shown} are shown") } else { String::new() };
     let _ = writeln!(
@@ -43,6 +41,19 @@ pub fn query(outcome: &Outcome, executors: &[String]) -> Result<String, ArrowErr
         text.push_str(&stages(progress, executors));
     }
     Ok(text)
+}
+
+fn table_of(rows: &RecordBatch) -> Result<String, ArrowError> {
+    let mut table = vec![];
+    let mut printer = TablePrinter::new(&rows.schema());
+    printer.rows(rows, &mut table)?;
+    printer.finish(&mut table);
+    Ok(String::from_utf8_lossy(&table).into_owned())
+}
+
+/// Rows as a table.
+pub fn table(rows: &RecordBatch) -> Result<String, Error> {
+    table_of(rows).map_err(|error| Error::internal(error.to_string()))
 }
 
 /// One line a stage: its tasks in all and by executor, and its rows.

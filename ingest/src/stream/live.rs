@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arrow::array::RecordBatch;
@@ -121,6 +121,8 @@ pub struct Live {
     standing: watch::Sender<Standing>,
     written: mpsc::Sender<Written>,
     room: Notify,
+    /// Bytes that copies of rows take while these are sealed: as much as the rows twice, in order and as a file.
+    copies: AtomicUsize,
     /// Whether the last failure of the log was for want of room on its disk.
     disk_full: AtomicBool,
     closed: CancellationToken,
@@ -197,6 +199,7 @@ impl Live {
             standing: watch::Sender::new(standing),
             written,
             room: Notify::new(),
+            copies: AtomicUsize::new(0),
             disk_full: AtomicBool::new(false),
             closed: CancellationToken::new(),
         };
@@ -336,7 +339,8 @@ impl Live {
             if self.closed.is_cancelled() {
                 return Err(self.is_closed());
             }
-            if self.inner.lock().state.hot().bytes() < self.options.hot_limit {
+            let held = self.inner.lock().state.hot().bytes();
+            if held.saturating_add(self.copies.load(Ordering::Relaxed)) < self.options.hot_limit {
                 return Ok(());
             }
             tokio::select! {
@@ -479,7 +483,12 @@ impl Live {
         };
         let producers = producers.iter().map(|(producer, last)| (producer.to_owned(), last)).collect();
         let (from, to) = (hot.from, hot.to);
-        let segments = self.put(hot).await?;
+        let bytes: usize = hot.runs.iter().map(|run| run.bytes()).sum();
+        self.copies.store(bytes.saturating_mul(2).min(self.options.hot_limit / 2), Ordering::Relaxed);
+        let segments = self.put(hot).await;
+        self.copies.store(0, Ordering::Relaxed);
+        self.room.notify_waiters();
+        let segments = segments?;
         let next = current.manifest.sealed(segments, to, producers);
         let committed = self.commit(&current, next).await?;
         let position = {
