@@ -1,12 +1,13 @@
 //! Files of sealed rows, as bytes.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use polarway_storage::streams::EventRange;
 use thiserror::Error;
 
@@ -49,10 +50,7 @@ pub fn seal(
 }
 
 fn write(schema: &SchemaRef, share: Share, options: &FileOptions) -> Result<SealedFile, SealError> {
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_max_row_group_row_count(Some(options.group_rows))
-        .build();
+    let properties = properties(schema, options)?;
     let mut content = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut content, schema.clone(), Some(properties))?;
     writer.write(&share.rows)?;
@@ -63,6 +61,26 @@ fn write(schema: &SchemaRef, share: Share, options: &FileOptions) -> Result<Seal
         events: share.events,
         content: content.into(),
     })
+}
+
+/// Times and large integers mostly grow by little from row to row and repeat seldom: their differences take less room than
+/// a dictionary, which would be given up after a while, and less time.
+fn properties(schema: &SchemaRef, options: &FileOptions) -> Result<WriterProperties, SealError> {
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_row_count(Some(options.group_rows));
+    for field in schema.fields() {
+        let column = || ColumnPath::new(vec![field.name().clone()]);
+        match field.data_type() {
+            DataType::Int64 | DataType::UInt64 | DataType::Timestamp(..) => {
+                builder = builder
+                    .set_column_dictionary_enabled(column(), false)
+                    .set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED);
+            }
+            _ => {}
+        }
+    }
+    Ok(builder.build())
 }
 
 #[cfg(test)]
