@@ -73,7 +73,13 @@ async fn create(
         definition.with_schema(columns)
     };
     let stream = definition(&columns, &options);
-    let beside = StreamOptions { event_time: None, partition_by: vec![], feed: None, ..options.clone() };
+    let beside = StreamOptions {
+        event_time: None,
+        partition_by: vec![],
+        dedup: vec![],
+        feed: None,
+        ..options.clone()
+    };
     let letters = StreamDefinition {
         dead_letters_of: Some(name.clone()),
         ..definition(&host.dead_letter_schema(), &beside)

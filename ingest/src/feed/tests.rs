@@ -87,6 +87,7 @@ impl Server {
                 log_limit: 1 << 30,
                 hot_limit: 64 << 20,
                 grace: Duration::ZERO,
+                key: None,
                 retention: None,
                 clock: Arc::new(SystemClock),
             };

@@ -35,7 +35,7 @@ use crate::pull::{FeedPolicy, gap_schema};
 use crate::put;
 use crate::seal::{Layout, ticks_per_second};
 use crate::socket::SocketMetrics;
-use crate::stream::{Live, LiveError, Retention, SealPolicy, StreamOptions};
+use crate::stream::{KeyOptions, Live, LiveError, Retention, SealPolicy, StreamOptions};
 
 /// Which streams a process opens when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +204,8 @@ impl Host {
             |column: &String| columns.index_of(column).map_err(|error| Error::internal(error.to_string()));
         let column = wanted.event_time.as_ref().map(place).transpose()?;
         let partition_by = wanted.partition_by.iter().map(place).collect::<Result<_, Error>>()?;
+        let mut dedup: Vec<usize> = wanted.dedup.iter().map(place).collect::<Result<_, Error>>()?;
+        dedup.sort_unstable();
         let options = StreamOptions {
             id: id.to_owned(),
             name: format!("{schema}.{name}"),
@@ -217,6 +219,10 @@ impl Host {
             log_limit: *log_limit,
             hot_limit: *hot_limit,
             grace: *grace,
+            key: (!dedup.is_empty()).then(|| KeyOptions {
+                columns: dedup,
+                rows: usize::try_from(wanted.dedup_rows).unwrap_or(usize::MAX),
+            }),
             retention: wanted.retention.map(|keep| Retention {
                 keep: keep.get(),
                 ticks: column.map(|column| ticks_per_second(columns.field(column).data_type())),

@@ -18,12 +18,13 @@ use super::cuts::{Cut, Cuts};
 use super::options::{StreamOptions, Unsealed};
 use super::places::Places;
 use super::producers::Producers;
+use super::recent::{Keyer, Recent, only_new};
 use super::record::{Draft, Record, RecordError, Sender};
 use super::replay::Replay;
 use super::retention::micros;
 use super::state::{Fate, FrameRows, Progress, State, Taken};
 use crate::durability::Durability;
-use crate::hot::HotSnapshot;
+use crate::hot::{Hot, HotSnapshot};
 use crate::seal::{FileOptions, SealError, SealedFile, seal};
 use crate::wal::{Position, Ticket, Wal, WalError, WalOptions};
 
@@ -93,6 +94,8 @@ struct Inner {
     sealed: Arc<Committed>,
     places: Places,
     cuts: Cuts,
+    /// Keys of the latest rows, where rows have keys.
+    recent: Option<Recent>,
     /// Up to where the log was cut off last.
     trimmed: Position,
     /// Since when there are rows that are not sealed.
@@ -113,6 +116,7 @@ struct Standing {
 #[derive(Debug)]
 pub struct Live {
     options: StreamOptions,
+    keyer: Option<Keyer>,
     inner: Mutex<Inner>,
     log: Wal,
     ownership: Ownership,
@@ -178,6 +182,12 @@ impl Live {
         let (log, recovered, state, places) = opened.map_err(lost)?.map_err(fault)?;
         let rows = state.hot().end() - sealed.manifest.sealed_to;
         tracing::info!(stream = options.name, rows, torn_bytes = recovered.torn_bytes, "opened");
+        let keyer = options.key.clone().map(|key| Keyer::new(key, &options.schema)).transpose();
+        let keyer = keyer.map_err(DataFusionError::from)?;
+        let recent = match &keyer {
+            Some(keyer) => Some(recent(keyer, &ownership, &sealed.manifest, state.hot()).await?),
+            None => None,
+        };
         let (written, follow) = mpsc::channel(QUEUE);
         let standing = Standing { progress: state.progress().clone(), sealed: sealed.manifest.sealed_to };
         let inner = Inner {
@@ -186,12 +196,14 @@ impl Live {
             sealed: Arc::new(sealed),
             places,
             cuts: Cuts::default(),
+            recent,
             trimmed: Position(0),
             leaving: vec![],
             expired: vec![],
         };
         let live = Self {
             options,
+            keyer,
             inner: Mutex::new(inner),
             log,
             ownership,
@@ -266,26 +278,32 @@ impl Live {
     ) -> Result<Appended, LiveError> {
         let mut rows = RecordBatch::try_new(Arc::clone(&self.options.schema), rows.columns().to_vec())
             .map_err(DataFusionError::from)?;
-        let mut frames = frames;
+        let mut frames = frames.to_vec();
         loop {
             self.wait_for_room().await?;
+            let keys = self.keyer.as_ref().map(|keyer| keyer.keys(&rows)).transpose();
+            let keys = keys.map_err(DataFusionError::from)?;
             let number = frames.last().map_or(0, |frame| frame.number);
             let sender = producer.map(|producer| Sender { producer: Arc::clone(producer), number });
             let draft = Draft::new(&rows, sender.as_ref())?;
             let follow = self.written.reserve().await.map_err(|_| self.is_closed())?;
             let permit = self.log.reserve().await.map_err(|source| self.log_fault(source))?;
             let mut inner = self.inner.lock();
-            let known = producer.map_or(0, |producer| inner.state.known(producer, frames));
+            let known = producer.map_or(0, |producer| inner.state.known(producer, &frames));
             if known > 0 {
-                let (skipped, rest) = frames.split_at_checked(known).unwrap_or((frames, &[]));
-                let count: usize = skipped.iter().map(|frame| frame.rows).sum();
+                let count: usize = frames.drain(..known).map(|frame| frame.rows).sum();
                 rows = rows.slice(count, rows.num_rows() - count);
-                frames = rest;
                 if frames.is_empty() {
                     // What is there may still be on its way to the log.
                     let (generation, to) = inner.state.next();
                     return Ok(Appended { generation, to, rows: 0 });
                 }
+                continue;
+            }
+            if let (Some(recent), Some(keys)) = (&inner.recent, &keys)
+                && let Some(new) = recent.news(keys)
+            {
+                rows = only_new(&rows, &mut frames, &new).map_err(DataFusionError::from)?;
                 continue;
             }
             let (generation, place) = inner.state.next();
@@ -294,6 +312,9 @@ impl Live {
             let ticket = permit.enqueue(record).map_err(|source| self.log_fault(source))?;
             let count = rows.num_rows();
             let taken = inner.state.take(rows, sender)?;
+            if let (Some(recent), Some(keys)) = (&mut inner.recent, &keys) {
+                recent.add(taken.from, keys);
+            }
             inner.unsealed_since.get_or_insert_with(Instant::now);
             let appended = Appended { generation, to: taken.to, rows: count };
             follow.send(Written { ticket, taken, bytes });
@@ -388,6 +409,10 @@ impl Live {
             }
             Err(error) => {
                 if inner.state.failed(&taken) {
+                    let end = inner.state.hot().end();
+                    if let Some(recent) = &mut inner.recent {
+                        recent.truncate(end);
+                    }
                     let full = matches!(&error, WalError::NotWritten { source }
                         if source.kind() == io::ErrorKind::StorageFull);
                     self.disk_full.store(full, Ordering::Relaxed);
@@ -642,6 +667,38 @@ impl Live {
     fn log_fault(&self, source: WalError) -> LiveError {
         LiveError::Log { stream: self.options.name.clone(), source }
     }
+}
+
+/// The keys of the latest rows of a stream that is opened: of those in memory, and as many sealed ones as there is room for.
+async fn recent(
+    keyer: &Keyer,
+    ownership: &Ownership,
+    manifest: &Manifest,
+    hot: &Hot,
+) -> Result<Recent, LiveError> {
+    let in_memory = hot.snapshot(manifest.sealed_to, hot.end());
+    let mut left = keyer.limit() as u64;
+    left = left.saturating_sub(in_memory.rows());
+    let mut files = vec![];
+    for segment in manifest.segments.iter().rev() {
+        if left == 0 {
+            break;
+        }
+        left = left.saturating_sub(segment.rows);
+        let content = ownership.store().read(&segment.path).await.map_err(StreamError::from)?;
+        files.push((segment.from, keyer.of_file(content).map_err(SealError::from)?));
+    }
+    let mut recent = keyer.recent();
+    for (place, keys) in files.iter().rev() {
+        recent.add(*place, keys);
+    }
+    for run in &in_memory.runs {
+        if let Some(rows) = run.part(in_memory.from, in_memory.to) {
+            let keys = keyer.keys(&rows).map_err(DataFusionError::from)?;
+            recent.add(run.from().max(in_memory.from), &keys);
+        }
+    }
+    Ok(recent)
 }
 
 /// The epoch of the owner that wrote a file of rows.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use polarway_common::Clock;
 
+use super::recent::KeyOptions;
 use super::retention::Retention;
 use crate::seal::Layout;
 
@@ -28,6 +29,8 @@ pub struct StreamOptions {
     pub hot_limit: usize,
     /// How long sealed rows stay in memory for queries that were planned before.
     pub grace: Duration,
+    /// By what rows that come again are known; without it none are.
+    pub key: Option<KeyOptions>,
     /// How long sealed rows are kept; without it for ever.
     pub retention: Option<Retention>,
     pub clock: Arc<dyn Clock>,

@@ -30,6 +30,7 @@ struct Stage {
     hot_limit: usize,
     log_limit: u64,
     grace: Duration,
+    key: Option<KeyOptions>,
 }
 
 /// A stream with its work beside.
@@ -49,6 +50,7 @@ impl Stage {
             hot_limit: usize::MAX,
             log_limit: 1 << 30,
             grace: Duration::ZERO,
+            key: None,
             directory,
         }
     }
@@ -64,6 +66,7 @@ impl Stage {
             log_limit: self.log_limit,
             hot_limit: self.hot_limit,
             grace: self.grace,
+            key: self.key.clone(),
             retention: None,
             clock: Arc::new(SystemClock),
         };
@@ -388,4 +391,26 @@ proptest! {
             running.close().await;
         });
     }
+}
+
+#[tokio::test]
+async fn rows_that_come_again_are_known_by_their_key() {
+    let mut stage = Stage::new().await;
+    stage.key = Some(KeyOptions { columns: vec![0], rows: 1000 });
+    let running = stage.open().await;
+    let appended = running.append(0, 10).await;
+    running.live.reached(appended, Durability::Wal).await.unwrap();
+    assert!(running.live.seal().await.unwrap());
+    assert_eq!(running.append(5, 10).await.rows, 5);
+    let again = running.send(1, 0, 15).await;
+    assert_eq!(again.rows, 0);
+    running.live.reached(again, Durability::Wal).await.unwrap();
+    assert_eq!(running.live.last("p"), 1, "the frame counts");
+    running.close().await;
+
+    // What is sealed and what is in the log is known after a restart.
+    let running = stage.open().await;
+    assert_eq!(running.append(0, 20).await.rows, 5);
+    assert_eq!(stage.ids(&running.live).await, (0..20).collect::<Vec<_>>());
+    running.close().await;
 }

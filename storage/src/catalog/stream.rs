@@ -42,11 +42,18 @@ pub struct StreamOptions {
     pub unknown_fields: UnknownFields,
     /// Columns whose values are directories of sealed rows, below those of the days.
     pub partition_by: Vec<String>,
+    /// Columns whose values together name a row: one that comes again is dropped.
+    pub dedup: Vec<String>,
+    /// How many of the latest rows are remembered for it.
+    pub dedup_rows: u64,
     /// How long sealed rows are kept; without it for ever.
     pub retention: Option<HumanDuration>,
     /// Where the rows are fetched; without it clients send them.
     pub feed: Option<Box<FeedSpec>>,
 }
+
+/// Each takes about 60 bytes of memory.
+const MAX_DEDUP_ROWS: u64 = 100_000_000;
 
 /// What an acknowledgement promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,13 +83,15 @@ impl Default for StreamOptions {
             ack: Ack::Wal,
             unknown_fields: UnknownFields::Reject,
             partition_by: vec![],
+            dedup: vec![],
+            dedup_rows: 1_000_000,
             retention: None,
             feed: None,
         }
     }
 }
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 10] = [
     "event_time",
     "seal_rows",
     "seal_bytes",
@@ -90,6 +99,8 @@ const NAMES: [&str; 8] = [
     "ack",
     "unknown_fields",
     "partition_by",
+    "dedup",
+    "dedup_rows",
     "retention",
 ];
 
@@ -146,6 +157,14 @@ impl StreamOptions {
                     };
                 }
                 "partition_by" => parsed.partition_by = partition_by(value, schema)?,
+                "dedup" => parsed.dedup = columns("dedup", value, schema)?,
+                "dedup_rows" => {
+                    parsed.dedup_rows = value
+                        .parse()
+                        .ok()
+                        .filter(|rows| (1..=MAX_DEDUP_ROWS).contains(rows))
+                        .ok_or_else(|| fault("write a number of rows up to 100000000"))?;
+                }
                 "retention" => {
                     parsed.retention = Some(
                         value
@@ -183,9 +202,21 @@ fn field<'a>(option: &str, column: &str, schema: &'a Schema) -> Result<&'a Field
 }
 
 /// Names of columns, separated by commas.
-fn partition_by(text: &str, schema: &Schema) -> Result<Vec<String>, Error> {
+fn columns(option: &str, text: &str, schema: &Schema) -> Result<Vec<String>, Error> {
     let mut columns: Vec<String> = vec![];
     for column in text.split(',').map(str::trim) {
+        field(option, column, schema)?;
+        if columns.iter().any(|known| known == column) {
+            return Err(Error::new(ErrorKind::InvalidSetting, format!("{option} names `{column}` twice")));
+        }
+        columns.push(column.to_owned());
+    }
+    Ok(columns)
+}
+
+fn partition_by(text: &str, schema: &Schema) -> Result<Vec<String>, Error> {
+    let columns = columns("partition_by", text, schema)?;
+    for column in &columns {
         let kind = field("partition_by", column, schema)?.data_type();
         let fits = kind.is_integer()
             || matches!(kind, DataType::Boolean | DataType::Utf8 | DataType::Utf8View | DataType::Date32);
@@ -196,13 +227,6 @@ fn partition_by(text: &str, schema: &Schema) -> Result<Vec<String>, Error> {
             )
             .with_hint("use columns of text, integers, booleans or dates with few different values"));
         }
-        if columns.iter().any(|known| known == column) {
-            return Err(Error::new(
-                ErrorKind::InvalidSetting,
-                format!("partition_by names `{column}` twice"),
-            ));
-        }
-        columns.push(column.to_owned());
     }
     Ok(columns)
 }
@@ -263,12 +287,15 @@ mod tests {
             ("ack", "object_store"),
             ("unknown_fields", "ignore"),
             ("partition_by", "venue, side"),
+            ("dedup", "price,at"),
+            ("dedup_rows", "5000"),
             ("retention", "720h"),
         ];
         let parsed = parse(&all).unwrap();
         assert_eq!((parsed.seal_rows, parsed.seal_bytes), (10, ByteSize::mib(1)));
         assert_eq!((parsed.ack, parsed.unknown_fields), (Ack::ObjectStore, UnknownFields::Ignore));
         assert_eq!(parsed.partition_by, ["venue", "side"]);
+        assert_eq!((parsed.dedup.join("+").as_str(), parsed.dedup_rows), ("price+at", 5000));
         assert_eq!(parsed.retention, Some(HumanDuration::from_secs(720 * 3600)));
         let feed = parse(&[("url", "wss://feed.example/ws"), ("seal_rows", "10")]).unwrap();
         assert_eq!((feed.feed.unwrap().url.as_str(), feed.seal_rows), ("wss://feed.example/ws", 10));
