@@ -11,7 +11,7 @@ use datafusion::common::DataFusionError;
 use parking_lot::Mutex;
 use polarway_storage::streams::{Committed, Manifest, Ownership, Segment, StreamError};
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::cuts::{Cut, Cuts};
@@ -30,6 +30,9 @@ use crate::wal::{Position, Ticket, Wal, WalError, WalOptions};
 
 /// Groups that are on their way to the log at the same time.
 const QUEUE: usize = 1024;
+/// Bytes of records that are on their way, a larger one alone: 16 MiB.
+const QUEUE_UNIT: usize = 1024;
+const QUEUE_UNITS: u32 = 16 << 10;
 const LOG_SEGMENT: u64 = 64 << 20;
 const GROUP_ROWS: usize = 128 << 10;
 /// How often it is looked whether there is something to seal or to forget.
@@ -125,6 +128,8 @@ pub struct Live {
     standing: watch::Sender<Standing>,
     written: mpsc::Sender<Written>,
     room: Notify,
+    /// Records on their way to the log, which are in memory beside their rows; in units of [`QUEUE_UNIT`].
+    queue: Arc<Semaphore>,
     /// Bytes that copies of rows take while these are sealed: as much as the rows twice, in order and as a file.
     copies: AtomicUsize,
     /// Whether the last failure of the log was for want of room on its disk.
@@ -137,7 +142,10 @@ pub struct Live {
 struct Written {
     ticket: Ticket,
     taken: Taken,
-    bytes: usize,
+    /// Bytes of its record.
+    length: usize,
+    /// In the log's queue, until it is written.
+    _room: OwnedSemaphorePermit,
 }
 
 /// The work that goes on beside: [`Live::follow`] and [`Live::keep`] have to run as long as the stream is open.
@@ -211,6 +219,7 @@ impl Live {
             standing: watch::Sender::new(standing),
             written,
             room: Notify::new(),
+            queue: Arc::new(Semaphore::new(QUEUE_UNITS as usize)),
             copies: AtomicUsize::new(0),
             disk_full: AtomicBool::new(false),
             closed: CancellationToken::new(),
@@ -286,6 +295,7 @@ impl Live {
             let number = frames.last().map_or(0, |frame| frame.number);
             let sender = producer.map(|producer| Sender { producer: Arc::clone(producer), number });
             let draft = Draft::new(&rows, sender.as_ref())?;
+            let bytes = self.room_in_queue(draft.size()).await?;
             let follow = self.written.reserve().await.map_err(|_| self.is_closed())?;
             let permit = self.log.reserve().await.map_err(|source| self.log_fault(source))?;
             let mut inner = self.inner.lock();
@@ -308,7 +318,7 @@ impl Live {
             }
             let (generation, place) = inner.state.next();
             let record = draft.placed(generation, place);
-            let bytes = record.len();
+            let length = record.len();
             let ticket = permit.enqueue(record).map_err(|source| self.log_fault(source))?;
             let count = rows.num_rows();
             let taken = inner.state.take(rows, sender)?;
@@ -317,7 +327,7 @@ impl Live {
             }
             inner.unsealed_since.get_or_insert_with(Instant::now);
             let appended = Appended { generation, to: taken.to, rows: count };
-            follow.send(Written { ticket, taken, bytes });
+            follow.send(Written { ticket, taken, length, _room: bytes });
             return Ok(appended);
         }
     }
@@ -352,6 +362,12 @@ impl Live {
                 () = self.closed.cancelled() => return Err(self.is_closed()),
             }
         }
+    }
+
+    /// Waits until the log has written enough for a record of so many bytes.
+    async fn room_in_queue(&self, bytes: usize) -> Result<OwnedSemaphorePermit, LiveError> {
+        let units = u32::try_from(bytes / QUEUE_UNIT + 1).unwrap_or(QUEUE_UNITS).min(QUEUE_UNITS);
+        Arc::clone(&self.queue).acquire_many_owned(units).await.map_err(|_| self.is_closed())
     }
 
     async fn wait_for_room(&self) -> Result<(), LiveError> {
@@ -389,14 +405,14 @@ impl Live {
         }
     }
 
-    async fn settle(&self, Written { ticket, taken, bytes }: Written) {
+    async fn settle(&self, Written { ticket, taken, length, _room }: Written) {
         let outcome = ticket.await;
         let mut inner = self.inner.lock();
         match outcome {
             Ok(position) => {
                 let inner = &mut *inner;
                 if inner.state.written(&taken) {
-                    inner.places.note(taken.to, position.after(bytes));
+                    inner.places.note(taken.to, position.after(length));
                     let from = inner.cuts.last().unwrap_or(inner.sealed.manifest.sealed_to);
                     if inner.state.hot().bytes_from(from) >= self.options.portion() {
                         inner.cuts.add(Cut {

@@ -87,6 +87,11 @@ impl Draft {
         Ok(Self(bytes))
     }
 
+    /// Bytes of the record.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn placed(mut self, generation: u64, place: u64) -> Bytes {
         if let Some(bytes) = self.0.get_mut(GENERATION) {
             bytes.copy_from_slice(&generation.to_le_bytes());

@@ -156,3 +156,25 @@ async fn row_28_days_that_are_over_are_gone() {
     .await;
     assert_eq!(session.value("SELECT count(*) FROM t").await, "30");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_come_again_are_dropped_over_restarts() {
+    let setup = Setup::up().set("ingest.listen", "127.0.0.1:0").set("ingest.grace", "0s");
+    let mut cluster = setup.start().await;
+    let session = cluster.session().await;
+    session.ok(&TICKS.replace("seal_rows = 500", "seal_rows = 100, dedup = 'symbol, id'")).await;
+    send(&cluster, "ticks", &(0..150).map(row).collect::<Vec<_>>()).await;
+    until_sealed(&session, "ticks", 150).await;
+    send(&cluster, "ticks", &(100..180).map(row).collect::<Vec<_>>()).await;
+    assert_eq!(session.value("SELECT count(*) FROM ticks").await, "180");
+    cluster.restart_front().await;
+    let session = cluster.session().await;
+    let mut sender = Sender::connect(cluster.front.ws(), "ticks?producer=p").await;
+    sender.send((0..200).map(row).collect::<Vec<_>>().join("\n")).await;
+    sender.acknowledged(1).await;
+    assert_eq!((sender.rows, sender.bad), (20, 0));
+    let all = "SELECT count(*), count(DISTINCT id), sum(id) FROM ticks";
+    assert_eq!(session.ok(all).await.cells(), [["200", "200", "19900"]]);
+    let error = session.error("CREATE STREAM t (a INT) WITH (dedup = 'b')").await;
+    assert_eq!(error.to_string().lines().next(), Some("ColumnNotFound: dedup names `b`, which is no column"));
+}
