@@ -152,8 +152,9 @@ impl Heart {
         };
         match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(Ok(_)) => {}
-            Ok(Err(cause)) => tracing::warn!(%cause, "could not tell the scheduler about leaving"),
-            Err(_) => tracing::warn!("the scheduler did not answer the farewell in time"),
+            // It may have left before, as that of the same process has.
+            Ok(Err(cause)) => tracing::info!(%cause, "could not tell the scheduler about leaving"),
+            Err(_) => tracing::info!("the scheduler did not answer the farewell in time"),
         }
     }
 }

@@ -28,7 +28,7 @@ fn processes(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_query_runs_on_both_executors_and_all_is_removed() {
+fn every_query_runs_on_both_executors_a_feed_is_fetched_and_all_is_removed() {
     let temporary = directory();
     let output = demo(temporary.path()).output().unwrap();
     let text = stdout(&output);
@@ -42,7 +42,8 @@ fn every_query_runs_on_both_executors_and_all_is_removed() {
     }
     assert_eq!(text.lines().filter(|line| line.contains("tasks in all:")).count(), 4, "{text}");
     let processes = processes(&text);
-    assert_eq!(processes.len(), 3, "{text}");
+    assert_eq!(processes.len(), 4, "{text}");
+    assert!(text.contains("CREATE STREAM trades") && text.contains("| BTCUSDT |"), "{text}");
     assert!(!processes.iter().any(|id| is_running(id)));
     assert!(is_empty(temporary.path()));
 }

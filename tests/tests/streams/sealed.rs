@@ -176,5 +176,5 @@ async fn rows_that_come_again_are_dropped_over_restarts() {
     let all = "SELECT count(*), count(DISTINCT id), sum(id) FROM ticks";
     assert_eq!(session.ok(all).await.cells(), [["200", "200", "19900"]]);
     let error = session.error("CREATE STREAM t (a INT) WITH (dedup = 'b')").await;
-    assert_eq!(error.to_string().lines().next(), Some("ColumnNotFound: dedup names `b`, which is no column"));
+    assert_eq!(error.to_string().lines().next(), Some("dedup names `b`, which is no column"));
 }
