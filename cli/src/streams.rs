@@ -1,6 +1,7 @@
 //! The streams of a process: their host, and the doors that senders come through.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,15 +136,15 @@ impl Streams {
         let (door, work, servers) = (Supervisor::new(), Supervisor::new(), Supervisor::new());
         let host = Host::open(options, work.clone()).await?;
         let (streams, stop) = (Arc::clone(&host), door.token());
+        let limits = limits(&config.ingest);
         door.spawn("streams", TaskKind::Critical, async move {
-            serve(ws, streams, Options::default(), socket, stop)
-                .await
-                .map_err(|error| Error::internal(error.to_string()))
+            serve(ws, streams, limits, socket, stop).await.map_err(|error| Error::internal(error.to_string()))
         });
         let listed = grpc.is_some();
         if let Some(listener) = grpc {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            let serving = node::serve(incoming, Arc::clone(&host), servers.token());
+            let max_frame = config.ingest.max_frame.as_usize();
+            let serving = node::serve(incoming, Arc::clone(&host), max_frame, servers.token());
             servers.spawn("streams by gRPC", TaskKind::Critical, serving);
         }
         if let Some(listener) = http {
@@ -209,6 +210,20 @@ impl Streams {
         self.host.close().await;
         let work = self.work.shutdown(GRACE).await;
         work.and(self.grpc.shutdown(GRACE).await)
+    }
+}
+
+/// What senders may do.
+fn limits(config: &IngestConfig) -> Options {
+    let idle_timeout = config.idle_timeout.get();
+    Options {
+        max_connections: config.max_connections,
+        max_frame_bytes: config.max_frame.as_usize(),
+        max_bytes_per_second: config.connection_rate.and_then(|rate| NonZeroU64::new(rate.0)),
+        // Two pings may be lost.
+        ping_interval: idle_timeout / 3,
+        idle_timeout,
+        ..Options::default()
     }
 }
 

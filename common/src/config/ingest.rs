@@ -22,6 +22,14 @@ pub struct IngestConfig {
     pub hot_limit: ByteSize,
     /// How long sealed rows stay in memory for queries that were planned before. Default: `30s`.
     pub grace: HumanDuration,
+    /// WebSocket connections at once. Default: 1024.
+    pub max_connections: usize,
+    /// Largest frame of rows, in bytes. Default: `16MiB`.
+    pub max_frame: ByteSize,
+    /// Bytes a second that one WebSocket connection may send; above it the socket is not read for a while. Default: no bound.
+    pub connection_rate: Option<ByteSize>,
+    /// A sender from which nothing came for so long, pings unanswered, is given up. Default: `60s`.
+    pub idle_timeout: HumanDuration,
     /// Beginnings of the URLs that streams may be fetched from, such as `wss://stream.example.com:9443/ws`: scheme, host and
     /// port have to be the same, and the path's first segments. Default: none.
     pub feeds: Vec<String>,
@@ -52,6 +60,10 @@ impl Default for IngestConfig {
             log_limit: ByteSize::gib(1),
             hot_limit: ByteSize::mib(256),
             grace: HumanDuration::from_secs(30),
+            max_connections: 1024,
+            max_frame: ByteSize::mib(16),
+            connection_rate: None,
+            idle_timeout: HumanDuration::from_secs(60),
             feeds: vec![],
             secrets: None,
             certificates: None,

@@ -17,7 +17,7 @@ pub(super) enum Shape {
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 24] = [
+const OPTIONAL: [(&str, Shape); 25] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -26,6 +26,7 @@ const OPTIONAL: [(&str, Shape); 24] = [
     ("executor.slots", Shape::Integer),
     ("executor.work_dir", Shape::Text),
     ("ingest.certificates", Shape::Text),
+    ("ingest.connection_rate", Shape::Text),
     ("ingest.directory", Shape::Text),
     ("ingest.listen", Shape::Text),
     ("ingest.log_directory", Shape::Text),

@@ -88,6 +88,15 @@ fn ingest(ingest: &IngestConfig, faults: &mut Faults) {
             faults.add(format!("`{name}` ({limit}) must be {MIN_STREAM} or more"));
         }
     }
+    let zeros = [
+        ("ingest.max_connections", ingest.max_connections == 0),
+        ("ingest.max_frame", ingest.max_frame.0 == 0),
+        ("ingest.connection_rate", ingest.connection_rate.is_some_and(|rate| rate.0 == 0)),
+        ("ingest.idle_timeout", ingest.idle_timeout.is_zero()),
+    ];
+    for (name, _) in zeros.into_iter().filter(|(_, zero)| *zero) {
+        faults.add(format!("`{name}` must be above zero"));
+    }
 }
 
 fn storage(storage: &StorageConfig, faults: &mut Faults) {

@@ -17,21 +17,26 @@ pub use http::serve_http;
 
 use crate::host::Host;
 
-/// As over WebSocket, with room for what gRPC adds.
-const MAX_FRAME: usize = 17 << 20;
+/// What gRPC adds to a frame.
+const AROUND_FRAME: usize = 1 << 20;
 const MAX_ANSWER: usize = 64 << 20;
 const WINDOW_BYTES: u32 = 4 << 20;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How long open calls may last once everything else has ended.
 const CUT_OFF: Duration = Duration::from_secs(3);
 
-/// Serves the streams of `host` until `stop`.
+/// Serves the streams of `host` until `stop`. A batch of rows has at most `max_frame` bytes.
 ///
 /// # Errors
 /// When the server fails.
-pub async fn serve(incoming: TcpIncoming, host: Arc<Host>, stop: CancellationToken) -> Result<(), Error> {
+pub async fn serve(
+    incoming: TcpIncoming,
+    host: Arc<Host>,
+    max_frame: usize,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let flight = FlightServiceServer::new(NodeFlight(host))
-        .max_decoding_message_size(MAX_FRAME)
+        .max_decoding_message_size(max_frame.saturating_add(AROUND_FRAME))
         .max_encoding_message_size(MAX_ANSWER);
     let overdue = stop.clone();
     let serving = Server::builder()

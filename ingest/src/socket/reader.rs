@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, poll};
 use tokio::select;
 use tokio::sync::mpsc::Sender;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,8 @@ impl Reader<'_> {
             if let Some(end) = self.gather.take_end() {
                 return end;
             }
+            // The acknowledger is of the same task: while there is always more to read it would not get its turn.
+            yield_now().await;
             let wait =
                 self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(self.gather.bytes(), now()));
             self.gather.clear();

@@ -15,7 +15,7 @@ fn binance_trade(id: u32, price: &str) -> String {
 }
 
 #[tokio::test]
-async fn binance_with_headers_secrets_a_clean_close_and_gaps() {
+async fn row_23_binance_with_headers_secrets_a_clean_close_and_gaps() {
     let server = Server::start(|number, stream, heard| async move {
         let mut peer = upgrade(stream, &heard).await;
         let subscription = peer.text().await.unwrap();
@@ -93,7 +93,7 @@ async fn binance_with_headers_secrets_a_clean_close_and_gaps() {
 }
 
 #[tokio::test]
-async fn coinbase_with_heartbeats_and_a_null() {
+async fn row_23_coinbase_with_heartbeats_and_a_null() {
     let server = Server::start(|_, stream, heard| async move {
         let mut peer = upgrade(stream, &heard).await;
         peer.text().await.unwrap();

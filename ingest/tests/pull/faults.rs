@@ -16,7 +16,7 @@ fn detail(feed: &Running, kind: GapKind) -> String {
 }
 
 #[tokio::test]
-async fn an_abort_is_a_gap() {
+async fn row_23_an_abort_is_a_gap() {
     let server = Server::start(|number, stream, heard| async move {
         if number == 0 {
             stream.set_zero_linger().unwrap();
@@ -41,7 +41,7 @@ async fn an_abort_is_a_gap() {
 }
 
 #[tokio::test]
-async fn refused_handshakes_are_told_and_redirections_not_followed() {
+async fn row_23_refused_handshakes_are_told_and_redirections_not_followed() {
     let server = Server::start(|number, mut stream, heard| async move {
         let answer = match number {
             0 => "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
@@ -74,7 +74,7 @@ async fn refused_handshakes_are_told_and_redirections_not_followed() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_closed_is_dialled_again_until_it_opens() {
+async fn row_23_a_port_that_is_closed_is_dialled_again_until_it_opens() {
     let port = {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap().port()
@@ -105,7 +105,7 @@ async fn a_port_that_is_closed_is_dialled_again_until_it_opens() {
 }
 
 #[tokio::test]
-async fn a_stalled_peer_is_dead() {
+async fn row_23_a_stalled_peer_is_dead() {
     let server = Server::start(|number, stream, heard| async move {
         let mut peer = upgrade(stream, &heard).await;
         peer.send(format!(r#"{{"n":{number}}}"#)).await;
@@ -174,7 +174,7 @@ async fn a_feed_that_only_answers_pings_is_silent() {
 }
 
 #[tokio::test]
-async fn bad_json_is_told_and_the_connection_stays() {
+async fn row_23_bad_json_is_told_and_the_connection_stays() {
     let server = Server::start(|_, stream, heard| async move {
         let mut peer = upgrade(stream, &heard).await;
         for text in [r#"{"n":1}"#, "{broken", r#"{"n":"2"}"#, "", r#"{"n":null}"#, r#"{"other":3}"#] {

@@ -101,3 +101,30 @@ async fn sealed_rows_stay_in_memory_for_the_grace() {
     let error = surely_late_query("1ms").await.unwrap_err();
     assert!(error.to_string().contains("have left memory"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_22_limits_of_senders_are_those_of_the_configuration() {
+    let setup = Setup::up()
+        .set("ingest.listen", "127.0.0.1:0")
+        .set("ingest.max_frame", "1KiB")
+        .set("ingest.max_connections", 1)
+        .set("ingest.connection_rate", "4KiB");
+    let cluster = setup.start().await;
+    let session = cluster.session().await;
+    session.ok("CREATE STREAM t (id BIGINT)").await;
+    let mut sender = Sender::connect(cluster.front.ws(), "t").await;
+    let refused = Sender::try_connect(cluster.front.ws(), "t").await.err().unwrap();
+    assert!(refused.to_string().contains("503"), "{refused}");
+    // Twenty frames of 900 bytes are more than four seconds may bring, of which one is given; who brings them waits after.
+    let started = std::time::Instant::now();
+    let frame = format!("{{\"id\": 1}}{}", " ".repeat(890));
+    for _ in 0..20 {
+        sender.send(frame.clone()).await;
+    }
+    sender.acknowledged(20).await;
+    sender.send(frame).await;
+    sender.acknowledged(21).await;
+    assert!(started.elapsed() > Duration::from_secs(2), "{:?}", started.elapsed());
+    sender.send(" ".repeat(1025)).await;
+    assert_eq!(sender.closed().await.1, 1009);
+}
