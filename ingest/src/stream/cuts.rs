@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::producers::Producers;
+use crate::wal::Position;
 
 /// A place before which all rows are in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Cut {
     pub place: u64,
     /// As they were at the place.
     pub producers: Producers,
+    /// Up to where the log is told by the place and the producers.
+    pub position: Option<Position>,
     /// When it was made; later rows are younger.
     pub at: Instant,
 }
@@ -47,7 +50,7 @@ mod tests {
     #[test]
     fn cuts_come_in_their_order_and_go_when_sealed() {
         let mut cuts = Cuts::default();
-        let cut = |place| Cut { place, producers: Producers::default(), at: Instant::now() };
+        let cut = |place| Cut { place, producers: Producers::default(), position: None, at: Instant::now() };
         assert_eq!((cuts.last(), cuts.first_after(0)), (None, None));
         [10, 20, 30].map(cut).into_iter().for_each(|cut| cuts.add(cut));
         assert_eq!(cuts.first_after(10).map(|cut| cut.place), Some(20));

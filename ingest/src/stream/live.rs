@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::cuts::{Cut, Cuts};
 use super::options::{StreamOptions, Unsealed};
-use super::places::Places;
 use super::producers::Producers;
 use super::recent::{Keyer, Recent, only_new};
 use super::record::{Draft, Record, RecordError, Sender};
@@ -67,6 +66,7 @@ pub enum LiveError {
 pub struct Appended {
     generation: u64,
     to: u64,
+    record: u64,
     /// Rows that are new.
     pub rows: usize,
 }
@@ -95,7 +95,8 @@ impl View {
 struct Inner {
     state: State,
     sealed: Arc<Committed>,
-    places: Places,
+    /// Where the last record ends that the log has.
+    written_to: Option<Position>,
     cuts: Cuts,
     /// Keys of the latest rows, where rows have keys.
     recent: Option<Recent>,
@@ -169,17 +170,16 @@ impl Live {
         let (from, producers) = (sealed.manifest.sealed_to, producers(&sealed.manifest));
         let opened = tokio::task::spawn_blocking(move || {
             let mut replay = Replay::new(Arc::clone(&schema), from, producers);
-            let mut places = Places::default();
+            let mut written = None;
             let taken = Wal::open(log, |position, bytes| {
                 let record = Record::read(bytes, &schema).map_err(WalError::replay)?;
-                let to = record.place + record.rows.num_rows() as u64;
                 if replay.take(record).map_err(WalError::replay)? {
-                    places.note(to, position.after(bytes.len()));
+                    written = Some(position.after(bytes.len()));
                 }
                 Ok(())
             });
-            let (log, recovered) = taken?;
-            Ok::<_, WalError>((log, recovered, replay.finish().map_err(WalError::replay)?, places))
+            let ((log, recovered), written_to) = (taken?, written);
+            Ok::<_, WalError>((log, recovered, replay.finish().map_err(WalError::replay)?, written_to))
         })
         .await;
         let lost = |cause: tokio::task::JoinError| LiveError::Lost {
@@ -187,7 +187,7 @@ impl Live {
             cause: cause.to_string(),
         };
         let fault = |source| LiveError::Log { stream: name.clone(), source };
-        let (log, recovered, state, places) = opened.map_err(lost)?.map_err(fault)?;
+        let (log, recovered, state, written_to) = opened.map_err(lost)?.map_err(fault)?;
         let rows = state.hot().end() - sealed.manifest.sealed_to;
         tracing::info!(stream = options.name, rows, torn_bytes = recovered.torn_bytes, "opened");
         let keyer = options.key.clone().map(|key| Keyer::new(key, &options.schema)).transpose();
@@ -202,7 +202,7 @@ impl Live {
             unsealed_since: (rows > 0).then(Instant::now),
             state,
             sealed: Arc::new(sealed),
-            places,
+            written_to,
             cuts: Cuts::default(),
             recent,
             trimmed: Position(0),
@@ -306,7 +306,7 @@ impl Live {
                 if frames.is_empty() {
                     // What is there may still be on its way to the log.
                     let (generation, to) = inner.state.next();
-                    return Ok(Appended { generation, to, rows: 0 });
+                    return Ok(Appended { generation, to, record: inner.state.records(), rows: 0 });
                 }
                 continue;
             }
@@ -326,7 +326,7 @@ impl Live {
                 recent.add(taken.from, keys);
             }
             inner.unsealed_since.get_or_insert_with(Instant::now);
-            let appended = Appended { generation, to: taken.to, rows: count };
+            let appended = Appended { generation, to: taken.to, record: taken.record, rows: count };
             follow.send(Written { ticket, taken, length, _room: bytes });
             return Ok(appended);
         }
@@ -344,7 +344,7 @@ impl Live {
         loop {
             {
                 let now = standing.borrow_and_update();
-                match now.progress.fate(appended.generation, appended.to) {
+                match now.progress.fate(appended.generation, appended.to, appended.record) {
                     Fate::TakenBack => {
                         return Err(LiveError::TakenBack {
                             stream: self.options.name.clone(),
@@ -412,12 +412,13 @@ impl Live {
             Ok(position) => {
                 let inner = &mut *inner;
                 if inner.state.written(&taken) {
-                    inner.places.note(taken.to, position.after(length));
+                    inner.written_to = Some(position.after(length));
                     let from = inner.cuts.last().unwrap_or(inner.sealed.manifest.sealed_to);
                     if inner.state.hot().bytes_from(from) >= self.options.portion() {
                         inner.cuts.add(Cut {
                             place: taken.to,
                             producers: inner.state.durable_producers().clone(),
+                            position: Some(position.after(length)),
                             at: Instant::now(),
                         });
                     }
@@ -507,20 +508,22 @@ impl Live {
     /// Seals the first portion of the rows that the log has; whether there were any.
     pub async fn seal(&self) -> Result<bool, LiveError> {
         let _alone = self.sealing.lock().await;
-        let (current, hot, producers, at) = {
+        let (current, hot, producers, position, at) = {
             let mut inner = self.inner.lock();
             let (from, durable) = (inner.sealed.manifest.sealed_to, inner.state.progress().durable);
             // Records without rows fill the log too: frames whose rows were all refused.
             if from >= durable && !self.log_is_filling(&inner) {
                 return Ok(false);
             }
-            let Cut { place, producers, at } = inner.cuts.first_after(from).unwrap_or_else(|| Cut {
-                place: durable,
-                producers: inner.state.durable_producers().clone(),
-                at: Instant::now(),
-            });
+            let Cut { place, producers, position, at } =
+                inner.cuts.first_after(from).unwrap_or_else(|| Cut {
+                    place: durable,
+                    producers: inner.state.durable_producers().clone(),
+                    position: inner.written_to,
+                    at: Instant::now(),
+                });
             inner.state.hot_mut().mark(place);
-            (Arc::clone(&inner.sealed), inner.state.snapshot(from, place), producers, at)
+            (Arc::clone(&inner.sealed), inner.state.snapshot(from, place), producers, position, at)
         };
         let producers = producers.iter().map(|(producer, last)| (producer.to_owned(), last)).collect();
         let (from, to) = (hot.from, hot.to);
@@ -532,7 +535,7 @@ impl Live {
         let segments = segments?;
         let next = current.manifest.sealed(segments, to, producers);
         let committed = self.commit(&current, next).await?;
-        let position = {
+        {
             let mut inner = self.inner.lock();
             let inner = &mut *inner;
             let now = Instant::now();
@@ -542,10 +545,10 @@ impl Live {
             inner.unsealed_since = (inner.state.hot().end() > to).then_some(at);
             inner.cuts.up_to(to);
             self.publish(inner);
-            let position = inner.places.up_to(to);
+            // Not what has come since: a record without rows may stand at the same place, and its sender's number is not in
+            // this manifest.
             inner.trimmed = position.unwrap_or(inner.trimmed);
-            position
-        };
+        }
         self.forget(Instant::now());
         tracing::debug!(stream = self.options.name, from, to, "sealed");
         if let Some(position) = position {

@@ -3,7 +3,6 @@
 mod cuts;
 mod live;
 mod options;
-mod places;
 mod producers;
 mod recent;
 mod record;

@@ -29,6 +29,8 @@ pub struct Taken {
     pub generation: u64,
     pub from: u64,
     pub to: u64,
+    /// The record's number among all that this process has taken: one without rows has no place of its own.
+    pub record: u64,
     pub sender: Option<Sender>,
 }
 
@@ -38,6 +40,8 @@ pub struct Progress {
     pub generation: u64,
     /// Rows before it are in the log.
     pub durable: u64,
+    /// Records up to this number are in the log, or were taken back.
+    settled: u64,
     /// Where the latest generations began.
     beginnings: VecDeque<u64>,
 }
@@ -52,13 +56,14 @@ pub enum Fate {
 
 impl Progress {
     fn new(generation: u64, durable: u64) -> Self {
-        Self { generation, durable, beginnings: VecDeque::new() }
+        Self { generation, durable, settled: 0, beginnings: VecDeque::new() }
     }
 
-    /// What became of all rows before `place`, taken in `generation`.
-    pub fn fate(&self, generation: u64, place: u64) -> Fate {
+    /// What became of all rows before `place` and of all records up to `record`, taken in `generation`.
+    pub fn fate(&self, generation: u64, place: u64, record: u64) -> Fate {
         if generation >= self.generation {
-            return if place <= self.durable { Fate::Durable } else { Fate::Open };
+            let durable = place <= self.durable && record <= self.settled;
+            return if durable { Fate::Durable } else { Fate::Open };
         }
         // The generation after theirs began where theirs ended.
         let back = (self.generation - generation) as usize;
@@ -76,13 +81,15 @@ pub struct State {
     seen: Producers,
     durable: Producers,
     progress: Progress,
+    /// Records taken so far.
+    records: u64,
 }
 
 impl State {
     /// A stream whose rows in `hot`, and those before, are in the log.
     pub fn new(hot: Hot, producers: Producers, generation: u64) -> Self {
         let progress = Progress::new(generation, hot.end());
-        Self { hot, seen: producers.clone(), durable: producers, progress }
+        Self { hot, seen: producers.clone(), durable: producers, progress, records: 0 }
     }
 
     pub fn progress(&self) -> &Progress {
@@ -117,6 +124,11 @@ impl State {
         (self.progress.generation, self.hot.end())
     }
 
+    /// Records taken so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
     /// Adds rows; they can be queried from now on.
     ///
     /// # Errors
@@ -127,11 +139,13 @@ impl State {
         if let Some(Sender { producer, number }) = &sender {
             self.seen.advance(producer, *number);
         }
-        Ok(Taken { generation, from, to: self.hot.end(), sender })
+        self.records += 1;
+        Ok(Taken { generation, from, to: self.hot.end(), record: self.records, sender })
     }
 
     /// The log has these rows and all that were taken before. False when they had been taken back meanwhile.
     pub fn written(&mut self, taken: &Taken) -> bool {
+        self.progress.settled = self.progress.settled.max(taken.record);
         if taken.generation != self.progress.generation {
             return false;
         }
@@ -145,6 +159,7 @@ impl State {
     /// The log does not have these rows: they go, and with them all that came after the last durable one. False when they
     /// had gone before.
     pub fn failed(&mut self, taken: &Taken) -> bool {
+        self.progress.settled = self.progress.settled.max(taken.record);
         if taken.generation != self.progress.generation {
             return false;
         }
@@ -182,12 +197,12 @@ mod tests {
         let mut state = state();
         let taken = state.take(rows(0, 10), sender(1)).unwrap();
         assert_eq!((state.hot().end(), state.progress().durable), (10, 0));
-        assert_eq!(state.progress().fate(taken.generation, taken.to), Fate::Open);
+        assert_eq!(state.progress().fate(taken.generation, taken.to, taken.record), Fate::Open);
         let frame = |number| FrameRows { number, rows: 1 };
         assert_eq!(state.known("p", &[frame(1), frame(2)]), 1);
         assert_eq!(state.last_durable("p"), 0);
         assert!(state.written(&taken));
-        assert_eq!(state.progress().fate(taken.generation, taken.to), Fate::Durable);
+        assert_eq!(state.progress().fate(taken.generation, taken.to, taken.record), Fate::Durable);
         assert_eq!(state.last_durable("p"), 1);
     }
 
@@ -205,7 +220,7 @@ mod tests {
 
         let again = state.take(rows(10, 30), sender(3)).unwrap();
         state.written(&again);
-        let fate = |taken: &Taken| state.progress().fate(taken.generation, taken.to);
+        let fate = |taken: &Taken| state.progress().fate(taken.generation, taken.to, taken.record);
         assert_eq!(fate(&kept), Fate::Durable);
         assert_eq!((fate(&lost), fate(&after)), (Fate::TakenBack, Fate::TakenBack));
         assert_eq!(fate(&again), Fate::Durable);
@@ -222,10 +237,10 @@ mod tests {
             let taken = state.take(rows(1, 1), None).unwrap();
             state.failed(&taken);
         }
-        assert_eq!(state.progress().fate(0, 1), Fate::Durable);
+        assert_eq!(state.progress().fate(0, 1, 1), Fate::Durable);
         let taken = state.take(rows(1, 1), None).unwrap();
         state.failed(&taken);
         // Too long ago to tell: not acknowledged, though it is there.
-        assert_eq!(state.progress().fate(0, 1), Fate::TakenBack);
+        assert_eq!(state.progress().fate(0, 1, 1), Fate::TakenBack);
     }
 }
