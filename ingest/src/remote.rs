@@ -28,7 +28,7 @@ use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::feed::{accepts, dead_letter_schema};
-use crate::host::{find_stream, slices, split_name};
+use crate::host::{slices, split_name, the_stream};
 use crate::pull::gap_schema;
 
 /// What one call may take; opening a stream replays its log.
@@ -65,12 +65,7 @@ impl RemoteStreams {
 
     async fn owner_by_name(&self, stream: &str) -> Result<String, Error> {
         let (schema, name) = split_name(stream);
-        let Some(definition) = find_stream(self.meta.as_ref(), schema, name).await? else {
-            return Err(Error::new(
-                ErrorKind::TableNotFound,
-                format!("there is no stream `{schema}.{name}`"),
-            ));
-        };
+        let definition = the_stream(self.meta.as_ref(), schema, name).await?;
         self.owner(&definition.id).await?.ok_or_else(|| {
             Error::new(ErrorKind::StoreUnavailable, format!("nobody has taken `{schema}.{name}` yet"))
         })
@@ -219,9 +214,7 @@ impl StreamHost for RemoteStreams {
     }
 
     async fn made(&self, schema: &str, name: &str) -> Result<(), Error> {
-        let definition = find_stream(self.meta.as_ref(), schema, name).await?.ok_or_else(|| {
-            Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`"))
-        })?;
+        let definition = the_stream(self.meta.as_ref(), schema, name).await?;
         let Some(of) = definition.companion_of() else {
             return self.open(&definition.id, schema, name).await;
         };

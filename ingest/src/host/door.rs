@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use polarway_common::Error;
+use polarway_common::{Error, ErrorKind};
 use polarway_metastore::{Key, MetaStore};
 use polarway_storage::catalog::{Ack, Definition, StreamDefinition, UnknownFields};
 use polarway_storage::streams::{Node, Owner};
@@ -97,6 +97,16 @@ pub async fn find_stream(
         Some(Definition::Stream(definition)) => Some(definition),
         _ => None,
     })
+}
+
+/// The definition of a stream that has to be there.
+///
+/// # Errors
+/// `TableNotFound` when there is none of this name.
+pub async fn the_stream(meta: &dyn MetaStore, schema: &str, name: &str) -> Result<StreamDefinition, Error> {
+    find_stream(meta, schema, name)
+        .await?
+        .ok_or_else(|| Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`")))
 }
 
 /// The process that has a stream, as far as it is known.

@@ -28,7 +28,7 @@ pub use identity::node_name;
 pub use root::SealedRoot;
 pub use views::{Seen, slices};
 
-pub(crate) use door::{find_stream, split_name};
+pub(crate) use door::{split_name, the_stream};
 
 use crate::feed::{accepts, dead_letter_schema};
 use crate::pull::{FeedPolicy, gap_schema};
@@ -301,20 +301,14 @@ impl StreamHost for Host {
     }
 
     async fn made(&self, schema: &str, name: &str) -> Result<(), Error> {
-        match find_stream(self.options.meta.as_ref(), schema, name).await? {
-            Some(definition) => {
-                // A feed that cannot be is told before there is anything.
-                if definition.options.feed.is_some() {
-                    self.pull_feed(schema, name, &definition)?;
-                }
-                let of = definition.companion_of().unwrap_or(name).to_owned();
-                self.start(schema.to_owned(), name.to_owned(), definition).await?;
-                self.by_name(schema, &of).map_or(Ok(()), |stream| self.start_feed(&stream))
-            }
-            None => {
-                Err(Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`")))
-            }
+        let definition = the_stream(self.options.meta.as_ref(), schema, name).await?;
+        // A feed that cannot be is told before there is anything.
+        if definition.options.feed.is_some() {
+            self.pull_feed(schema, name, &definition)?;
         }
+        let of = definition.companion_of().unwrap_or(name).to_owned();
+        self.start(schema.to_owned(), name.to_owned(), definition).await?;
+        self.by_name(schema, &of).map_or(Ok(()), |stream| self.start_feed(&stream))
     }
 
     async fn dropped(&self, id: &str) -> Result<(), Error> {

@@ -63,8 +63,6 @@ impl Reader<'_> {
             if let Some(end) = self.gather.take_end() {
                 return end;
             }
-            // The acknowledger is of the same task: while there is always more to read it would not get its turn.
-            yield_now().await;
             let wait =
                 self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(self.gather.bytes(), now()));
             self.gather.clear();
@@ -102,6 +100,8 @@ pub async fn store(
         add(&metrics.bad_rows, written.bad);
         let group = Group { upto: last.number, place: written.place, rows: written.rows, bad: written.bad };
         groups.add(group);
+        // The acknowledger is of the same task: while there is always more to read it would not get its turn.
+        yield_now().await;
         rest = left;
     }
     Ok(())

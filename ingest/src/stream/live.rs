@@ -178,8 +178,8 @@ impl Live {
                 }
                 Ok(())
             });
-            let ((log, recovered), written_to) = (taken?, written);
-            Ok::<_, WalError>((log, recovered, replay.finish().map_err(WalError::replay)?, written_to))
+            let (log, recovered) = taken?;
+            Ok::<_, WalError>((log, recovered, replay.finish().map_err(WalError::replay)?, written))
         })
         .await;
         let lost = |cause: tokio::task::JoinError| LiveError::Lost {
