@@ -32,10 +32,10 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let mut flags = door_settings(&args.door);
     flags.extend(setting("ingest.listen", args.ws_listen.as_ref()));
     let config = load(global, of_command, flags, &args.door.data)?;
-    allocator::suit(config.query.resolved_memory_limit());
+    let streams = config.ingest.listen.is_some();
+    allocator::suit(config.query.resolved_memory_limit(), streams);
     let executors = share_machine(&config, usize::from(args.executors));
     let memory = MemoryBudget::new(config.query.resolved_memory_limit().as_usize());
-    let streams = config.ingest.listen.is_some();
     let plan =
         Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory), streams, ingest: None };
     run(plan).await
@@ -43,13 +43,13 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
 
 pub async fn scheduler(args: SchedulerArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let config = load(global, vec![], door_settings(&args.door), &args.door.data)?;
-    allocator::suit(config.query.resolved_memory_limit());
+    allocator::suit(config.query.resolved_memory_limit(), false);
     run(Plan { role: "scheduler", scheduler: Some(config), ..Plan::default() }).await
 }
 
 pub async fn executor(args: ExecutorArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let mut config = load(global, vec![], executor_settings(&args), &args.data)?;
-    allocator::suit(config.executor_memory_limit());
+    allocator::suit(config.executor_memory_limit(), matches!(args.role, ExecutorRole::Ingest));
     let plan = Plan { role: "executor", ..Plan::default() };
     run(match args.role {
         ExecutorRole::Query => Plan { executors: vec![config], ..plan },

@@ -15,6 +15,7 @@ use polarway_common::config::{QueryConfig, ResultDelivery, Route, SchedulerConfi
 use polarway_common::{ByteSize, Error, ErrorKind, HumanDuration};
 use polarway_proto::ticket::Setting;
 
+use crate::live::ReadTokens;
 use crate::memory::SMALL;
 
 /// Name of the one catalog and of its first schema.
@@ -56,6 +57,8 @@ pub struct PolarwayOptions {
     pub stall_timeout: String,
     /// Result partitions of one staged query that are read at the same time.
     pub result_parallelism: String,
+    /// Tokens of acknowledgements, separated by commas, whose rows a query has to see.
+    pub read_after: String,
 }
 
 impl Default for PolarwayOptions {
@@ -70,6 +73,7 @@ impl Default for PolarwayOptions {
             executor_wait: String::new(),
             stall_timeout: String::new(),
             result_parallelism: String::new(),
+            read_after: String::new(),
         }
     }
 }
@@ -86,6 +90,7 @@ impl PolarwayOptions {
             "executor_wait" => Some(&mut self.executor_wait),
             "stall_timeout" => Some(&mut self.stall_timeout),
             "result_parallelism" => Some(&mut self.result_parallelism),
+            "read_after" => Some(&mut self.read_after),
             _ => None,
         }
     }
@@ -141,6 +146,11 @@ impl ExtensionOptions for PolarwayOptions {
                 &self.result_parallelism,
                 "Result partitions of one staged query that are read at the same time",
             ),
+            (
+                "read_after",
+                &self.read_after,
+                "Tokens of acknowledgements whose rows a query of their stream sees, or fails",
+            ),
         ]
         .into_iter()
         .map(|(name, value, description)| ConfigEntry {
@@ -168,11 +178,14 @@ pub struct QuerySettings {
     pub executor_wait: Option<Duration>,
     pub stall_timeout: Option<Duration>,
     pub result_parallelism: Option<usize>,
+    pub read_after: ReadTokens,
 }
 
 const UNITS: &str = "write a duration as '30s' or '5m', a size as '512MiB'; '' means no limit";
 const DELIVERIES: &str = "use 'proxy' or 'direct'";
 const A_NUMBER: &str = "write a whole number; RESET returns to the server's own";
+const TOKENS: &str =
+    "write the `token` of an acknowledgement, or several separated by commas; '' asks for none";
 const A_DURATION: &str = "write a duration as '30s' or '5m'; RESET returns to the server's own";
 
 impl QuerySettings {
@@ -193,6 +206,7 @@ impl QuerySettings {
             executor_wait: duration("executor_wait", &options.executor_wait, A_DURATION)?,
             stall_timeout: duration("stall_timeout", &options.stall_timeout, A_DURATION)?,
             result_parallelism: parse("result_parallelism", &options.result_parallelism, A_NUMBER)?,
+            read_after: parse("read_after", &options.read_after, TOKENS)?.unwrap_or_default(),
         })
     }
 }

@@ -40,6 +40,10 @@ impl Feed for Nothing {
         0
     }
 
+    fn token(&self) -> String {
+        String::new()
+    }
+
     async fn write(&self, frames: &[Frame]) -> Result<Written, Fault> {
         let upto = frames.last().map_or(0, |frame| frame.number);
         Ok(Written { place: upto, rows: frames.len() as u64, bad: 0, upto })

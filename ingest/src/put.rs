@@ -5,22 +5,25 @@
 //! [`Hello`], then cumulative [`Ack`]s. An error ends the call with a status; what came before it is stored, and
 //! acknowledged if that is possible.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_flight::{FlightData, PutResult};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::future::try_join;
+use futures::future::{Either, select};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
 use polarway_proto::status::status_from_error;
 use tokio::sync::mpsc::{self, Sender};
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::durability::Durability;
 use crate::socket::{
     Ack, Fault, FaultKind, Feed, Frame, Groups, Hello, Numbering, OpenError, SocketMetrics, Streams,
-    acknowledge, json, producer_id, store,
+    acknowledge, json, now, producer_id, store,
 };
 
 /// Acknowledgements that wait for a client that does not read them.
@@ -28,6 +31,8 @@ const ANSWERS: usize = 16;
 const GROUPS: usize = 64;
 const GROUP_BYTES: usize = 1 << 20;
 const GROUP_FRAMES: usize = 1024;
+/// How long a call that failed waits for the acknowledgements of what came before.
+const LAST_ACKS: Duration = Duration::from_secs(5);
 /// What begins a message in a stream of Arrow IPC.
 const CONTINUATION: u32 = u32::MAX;
 
@@ -93,7 +98,18 @@ async fn talk(
         groups.close();
         read
     };
-    try_join(reading, acknowledging).await.map(drop)
+    match select(pin!(reading), pin!(acknowledging)).await {
+        Either::Left((Ok(()), acknowledging)) => acknowledging.await,
+        Either::Left((Err(error), acknowledging)) => {
+            // The error that the client is told is the first; a second would be of the same rows or of later ones.
+            let _ = timeout(LAST_ACKS, acknowledging).await;
+            Err(error)
+        }
+        Either::Right((acknowledged, reading)) => match acknowledged {
+            Ok(()) => reading.await,
+            Err(error) => Err(error),
+        },
+    }
 }
 
 /// Reads until the client has no more; what is there already goes on together.
@@ -111,17 +127,28 @@ async fn read(
     };
     let schema = message(&schema);
     let mut group = vec![];
-    let mut bytes = 0;
+    let (mut bytes, mut arrived) = (0, now());
     while let Some(next) = frames.next().await {
-        let data = next.map_err(of_client)?;
-        let frame = numbering.number(frame(&schema, &data), true).map_err(told)?;
+        if group.is_empty() {
+            arrived = now();
+        }
+        let numbered = next
+            .map_err(of_client)
+            .and_then(|data| numbering.number(frame(&schema, &data), true).map_err(told));
+        let frame = match numbered {
+            Ok(frame) => frame,
+            Err(error) => {
+                write(feed, &mut group, arrived, groups, metrics).await?;
+                return Err(error);
+            }
+        };
         bytes += frame.payload.len();
         group.push(frame);
         let more = group.len() < GROUP_FRAMES && bytes < GROUP_BYTES;
         if more && std::pin::Pin::new(&mut frames).peek().now_or_never().is_some_and(|next| next.is_some()) {
             continue;
         }
-        write(feed, &mut group, groups, metrics).await?;
+        write(feed, &mut group, arrived, groups, metrics).await?;
         bytes = 0;
     }
     Ok(())
@@ -130,10 +157,11 @@ async fn read(
 async fn write(
     feed: &dyn Feed,
     group: &mut Vec<Frame>,
+    arrived: Instant,
     groups: &Groups,
     metrics: &SocketMetrics,
 ) -> Result<(), Error> {
-    store(feed, group, groups, metrics).await.map_err(told)?;
+    store(feed, group, arrived, groups, metrics).await.map_err(told)?;
     group.clear();
     Ok(())
 }

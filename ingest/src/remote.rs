@@ -209,6 +209,7 @@ impl StreamHost for RemoteStreams {
             store: ObjectStoreUrl::parse(&view.store).map_err(|error| damaged(&error))?,
             files: view.files.into_iter().map(file).collect::<Result<_, Error>>()?,
             slices: slices(view.hot_from..view.hot_to, id, &owner),
+            end: view.hot_to,
             rows: Arc::clone(&self.rows) as _,
         })
     }

@@ -22,6 +22,8 @@ pub struct Sender {
     pub acknowledged: u64,
     pub rows: u64,
     pub bad: u64,
+    /// Of the last acknowledgement that had one.
+    pub token: Option<String>,
     /// What the server said before it closed the connection: `{"kind": …, "message": …, "hint": …}`.
     pub error: Option<Value>,
     /// With which code it did.
@@ -38,8 +40,16 @@ impl Sender {
         let work = async {
             let tcp = TcpStream::connect(server).await?;
             let (socket, _) = client_async(format!("ws://{server}/v1/streams/{stream}"), tcp).await?;
-            let mut sender =
-                Self { socket, last: 0, acknowledged: 0, rows: 0, bad: 0, error: None, code: None };
+            let mut sender = Self {
+                socket,
+                last: 0,
+                acknowledged: 0,
+                rows: 0,
+                bad: 0,
+                token: None,
+                error: None,
+                code: None,
+            };
             let hello = sender.message().await?;
             sender.last = hello["last"].as_u64().unwrap();
             Ok(sender)
@@ -96,6 +106,9 @@ impl Sender {
             self.acknowledged = acknowledged;
             self.rows += message["rows"].as_u64().unwrap();
             self.bad += message["bad"].as_u64().unwrap();
+            if let Some(token) = message["token"].as_str() {
+                self.token = Some(token.to_owned());
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod slice;
 mod source;
 #[cfg(test)]
 mod tests;
+mod token;
 mod views;
 
 pub use access::{HotQuery, HotRows, LiveAccess};
@@ -25,4 +26,5 @@ pub use remote::{RemoteRows, query_of};
 pub use select::select;
 pub use slice::HotSlice;
 pub use source::{LiveSource, live_scan};
+pub use token::{ReadToken, ReadTokens, TokenError};
 pub use views::{Held, SealedFile, StreamHost, StreamStatus, StreamView};

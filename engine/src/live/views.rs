@@ -20,6 +20,8 @@ pub struct StreamView {
     pub store: ObjectStoreUrl,
     pub files: Vec<SealedFile>,
     pub slices: Vec<HotSlice>,
+    /// The place after the last row.
+    pub end: u64,
     /// Reads `slices` in this process, whatever leaves memory meanwhile.
     pub rows: Arc<dyn HotRows>,
 }

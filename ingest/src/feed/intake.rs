@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use polarway_common::Clock;
+use polarway_engine::live::ReadToken;
 
 use super::dead::DeadLetters;
 use super::group::{Decoded, GroupDecoder};
@@ -128,6 +129,11 @@ impl Feed for Intake {
 
     fn last(&self) -> u64 {
         self.producer.as_ref().map_or(0, |producer| self.stream.last(producer))
+    }
+
+    fn token(&self) -> String {
+        let stream = self.stream.options().id.clone();
+        ReadToken { stream, place: self.stream.durable() }.to_string()
     }
 
     async fn write(&self, frames: &[Frame]) -> Result<Written, Fault> {

@@ -3,6 +3,9 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::registry::{Registry, Unit};
+
 use super::{Host, Open};
 use crate::pull::StatusSnapshot;
 use crate::socket::Closed;
@@ -68,6 +71,15 @@ impl Host {
             text.head(name, help, "counter");
             text.value(name, "", counter.load(Relaxed));
         }
+        let mut visible = Registry::default();
+        visible.register_with_unit(
+            "polarway_ingest_arrival_to_visible",
+            "Time from a group of frames being read until queries see its rows",
+            Unit::Seconds,
+            socket.visible.clone(),
+        );
+        // Writing into a text does not fail.
+        let _ = encode_registry(&mut text.0, &visible);
         text.head("polarway_ingest_closed_total", "Connections that ended, by reason.", "counter");
         for reason in Closed::ALL {
             let label = format!("{{reason=\"{}\"}}", reason.name());

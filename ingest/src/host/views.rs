@@ -34,8 +34,14 @@ impl Seen {
 
     /// For queries of this process.
     pub fn into_view(self, store: &ObjectStoreUrl, stream: &str, owner: &str) -> StreamView {
-        let slices = slices(self.hot(), stream, owner);
-        StreamView { store: store.clone(), files: self.files, slices, rows: Arc::new(Pinned(self.hot)) }
+        let hot = self.hot();
+        StreamView {
+            store: store.clone(),
+            files: self.files,
+            slices: slices(hot.clone(), stream, owner),
+            end: hot.end,
+            rows: Arc::new(Pinned(self.hot)),
+        }
     }
 }
 

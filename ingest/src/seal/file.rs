@@ -11,7 +11,7 @@ use parquet::schema::types::ColumnPath;
 use polarway_storage::streams::EventRange;
 use thiserror::Error;
 
-use super::split::{Layout, Share};
+use super::split::{Layout, Share, Split};
 
 /// Why rows cannot be made into files.
 #[derive(Debug, Error)]
@@ -40,24 +40,33 @@ pub struct SealedFile {
     pub content: Bytes,
 }
 
-/// The files of the rows in `batches`. Takes processor time in proportion to them, and memory for a copy and for the files.
+/// The files of the rows in `batches`. Takes processor time in proportion to them, and memory for the files and what
+/// decides on the order.
 pub fn seal(
     schema: &SchemaRef,
     batches: &[RecordBatch],
     options: &FileOptions,
 ) -> Result<Vec<SealedFile>, SealError> {
-    options.layout.split(schema, batches)?.into_iter().map(|share| write(schema, share, options)).collect()
+    let split = options.layout.split(schema, batches)?;
+    split.shares.iter().map(|share| write(schema, &split, share, options)).collect()
 }
 
-fn write(schema: &SchemaRef, share: Share, options: &FileOptions) -> Result<SealedFile, SealError> {
+fn write(
+    schema: &SchemaRef,
+    split: &Split<'_>,
+    share: &Share,
+    options: &FileOptions,
+) -> Result<SealedFile, SealError> {
     let properties = properties(schema, options)?;
     let mut content = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut content, schema.clone(), Some(properties))?;
-    writer.write(&share.rows)?;
+    for rows in split.rows(share) {
+        writer.write(&rows?)?;
+    }
     writer.close()?;
     Ok(SealedFile {
-        directory: share.directory,
-        rows: share.rows.num_rows() as u64,
+        directory: share.directory.clone(),
+        rows: share.rows.len() as u64,
         events: share.events,
         content: content.into(),
     })

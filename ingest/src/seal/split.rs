@@ -1,10 +1,12 @@
 //! Which rows of a seal go into which file, and in which order.
 
+use std::iter;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{
-    SortColumn, SortOptions, concat_batches, lexsort_to_indices, partition, take_record_batch,
+    SortColumn, SortOptions, concat, interleave_record_batch, lexsort_to_indices, partition, take,
 };
 use arrow::datatypes::{
     DataType, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
@@ -47,112 +49,213 @@ pub struct Layout {
     pub partition_by: Vec<usize>,
 }
 
-/// The rows of one file.
-#[derive(Debug, Clone, PartialEq)]
+/// Rows that are read or put in order at once.
+const CHUNK_ROWS: usize = 8192;
+
+/// Rows in the order in which files hold them, and which of them go into which.
+#[derive(Debug)]
+pub struct Split<'a> {
+    batches: &'a [RecordBatch],
+    /// The place of each batch's first row among all.
+    starts: Vec<usize>,
+    /// Places of the rows in the files' order; none when it is that of arrival.
+    order: Option<Vec<u32>>,
+    pub shares: Vec<Share>,
+}
+
+/// What one file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
     /// Below the directory of data: empty, or `day=2026-11-25/symbol=BTC`.
     pub directory: String,
-    pub rows: RecordBatch,
+    /// Places in the files' order.
+    pub rows: Range<usize>,
     pub events: Option<EventRange>,
 }
 
+/// What files are sorted by and cut at, for all rows in the order of arrival.
+struct Keys {
+    ticks: Option<Int64Array>,
+    days: Option<Int64Array>,
+    partitions: Vec<ArrayRef>,
+}
+
 impl Layout {
-    /// The rows of `batches` by files. Every row is in exactly one of them.
-    pub fn split(&self, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Share>, ArrowError> {
-        let rows = concat_batches(schema, batches)?;
-        let mut keys = vec![];
-        let mut time = None;
-        if let Some(column) = self.event_time {
-            let (ticks, unit) = ticks(rows.column(column))?;
-            let per_day = ticks_of(unit) * SECONDS_A_DAY;
-            if self.partition_by.is_empty() {
-                // The day grows with the time.
-                keys.push(Arc::clone(&ticks));
-            } else {
-                let days =
-                    ticks.as_primitive::<Int64Type>().unary::<_, Int64Type>(|tick| tick.div_euclid(per_day));
-                keys.push(Arc::new(days) as ArrayRef);
-            }
-            time = Some((column, per_day, ticks));
+    /// The rows of `batches` by files; every row is in exactly one of them. Only what decides on the order is copied.
+    pub fn split<'a>(&self, schema: &SchemaRef, batches: &'a [RecordBatch]) -> Result<Split<'a>, ArrowError> {
+        let mut starts = Vec::with_capacity(batches.len());
+        let mut rows = 0;
+        for batch in batches {
+            starts.push(rows);
+            rows += batch.num_rows();
         }
-        keys.extend(self.partition_by.iter().map(|column| Arc::clone(rows.column(*column))));
-        if let Some((_, _, ticks)) = time.as_ref().filter(|_| !self.partition_by.is_empty()) {
-            keys.push(Arc::clone(ticks));
+        let split = |order, shares| Split { batches, starts, order, shares };
+        if rows == 0 {
+            return Ok(split(None, vec![]));
         }
-        if keys.is_empty() {
-            return Ok(vec![Share { directory: String::new(), rows, events: None }]);
+        let keys = self.keys(batches)?;
+        if keys.ticks.is_none() && keys.partitions.is_empty() {
+            return Ok(split(None, vec![Share { directory: String::new(), rows: 0..rows, events: None }]));
         }
-        let sorted = if is_sorted(&keys) { rows } else { sort(rows, keys)? };
-        self.cut(&sorted, time.map(|(column, per_day, _)| (column, per_day)))
+        let order = keys.order()?;
+        let shares = match &order {
+            None => self.cut(schema, &keys)?,
+            Some(order) => self.cut(schema, &keys.taken(order)?)?,
+        };
+        Ok(split(order, shares))
     }
 
-    /// Cuts sorted rows where the directory changes.
-    fn cut(&self, sorted: &RecordBatch, time: Option<(usize, i64)>) -> Result<Vec<Share>, ArrowError> {
-        let mut days: Option<(Int64Array, ArrayRef)> = None;
-        if let Some((column, per_day)) = time {
-            let (ticks, _) = ticks(sorted.column(column))?;
-            let of_ticks = ticks.as_primitive::<Int64Type>().unary(|tick| tick.div_euclid(per_day));
-            days = Some((of_ticks, ticks));
+    fn keys(&self, batches: &[RecordBatch]) -> Result<Keys, ArrowError> {
+        let column = |of: &dyn Fn(&RecordBatch) -> Result<ArrayRef, ArrowError>| {
+            let parts = batches.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+            concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+        };
+        let (mut all, mut days) = (None, None);
+        if let (Some(place), Some(first)) = (self.event_time, batches.first()) {
+            let per_day = ticks_per_second(first.column(place).data_type()) * SECONDS_A_DAY;
+            let of_rows = column(&|batch| ticks(batch.column(place)))?.as_primitive::<Int64Type>().clone();
+            days = Some(of_rows.unary(|tick| tick.div_euclid(per_day)));
+            all = Some(of_rows);
         }
+        let partitions =
+            self.partition_by.iter().map(|place| column(&|batch| Ok(Arc::clone(batch.column(*place)))));
+        Ok(Keys { ticks: all, days, partitions: partitions.collect::<Result<_, _>>()? })
+    }
+
+    /// Cuts where the directory changes. The keys are in the files' order.
+    fn cut(&self, schema: &SchemaRef, keys: &Keys) -> Result<Vec<Share>, ArrowError> {
         let mut bounds: Vec<ArrayRef> = vec![];
-        bounds.extend(days.iter().map(|(days, _)| Arc::new(days.clone()) as ArrayRef));
-        bounds.extend(self.partition_by.iter().map(|column| Arc::clone(sorted.column(*column))));
+        bounds.extend(keys.days.iter().map(|days| Arc::new(days.clone()) as ArrayRef));
+        bounds.extend(keys.partitions.iter().cloned());
         let format = FormatOptions::default();
         let mut shares = vec![];
-        for range in partition(&bounds)?.ranges() {
-            let at = range.start;
+        for rows in partition(&bounds)?.ranges() {
+            let at = rows.start;
             let mut parts = vec![];
-            if let Some((days, _)) = &days {
-                parts.push(format!(
-                    "day={}",
-                    if days.is_valid(at) { date(days.value(at)) } else { NO_VALUE.into() }
-                ));
+            if let Some(days) = &keys.days {
+                let day = if days.is_valid(at) { date(days.value(at)) } else { NO_VALUE.into() };
+                parts.push(format!("day={day}"));
             }
-            for column in &self.partition_by {
-                let (values, field) = (sorted.column(*column), sorted.schema_ref().field(*column));
+            for (place, values) in self.partition_by.iter().zip(&keys.partitions) {
                 let value = match values.is_valid(at) {
                     true => ArrayFormatter::try_new(values, &format)?.value(at).to_string(),
                     false => NO_VALUE.to_owned(),
                 };
                 parts.push(format!(
                     "{}={}",
-                    escaped(field.name()),
+                    escaped(schema.field(*place).name()),
                     if value.is_empty() { NO_VALUE.into() } else { escaped(&value) }
                 ));
             }
-            let events = days.as_ref().and_then(|(_, ticks)| {
-                let ticks = ticks.as_primitive::<Int64Type>();
-                ticks
-                    .is_valid(at)
-                    .then(|| EventRange { first: ticks.value(at), last: ticks.value(range.end - 1) })
-            });
-            let rows = sorted.slice(at, range.len());
+            let events = keys
+                .ticks
+                .as_ref()
+                .filter(|ticks| ticks.is_valid(at))
+                .map(|ticks| EventRange { first: ticks.value(at), last: ticks.value(rows.end - 1) });
             shares.push(Share { directory: parts.join("/"), rows, events });
         }
         Ok(shares)
     }
 }
 
-fn escaped(text: &str) -> String {
-    utf8_percent_encode(text, ESCAPED).to_string()
-}
-
-/// Whether rows come in order already, as they mostly do.
-fn is_sorted(keys: &[ArrayRef]) -> bool {
-    match keys {
-        [ticks] if ticks.null_count() == 0 => {
-            ticks.as_primitive_opt::<Int64Type>().is_some_and(|ticks| ticks.values().is_sorted())
+impl Keys {
+    /// Places of the rows in the files' order; none when they are in it already, as they mostly are.
+    fn order(&self) -> Result<Option<Vec<u32>>, ArrowError> {
+        if let (Some(ticks), []) = (&self.ticks, self.partitions.as_slice())
+            && ticks.null_count() == 0
+        {
+            // The day grows with the time.
+            let ticks = ticks.values();
+            if ticks.is_sorted() {
+                return Ok(None);
+            }
+            let count = u32::try_from(ticks.len())
+                .map_err(|_| ArrowError::ComputeError("more than 2^32 rows in one seal".into()))?;
+            let mut order: Vec<u32> = (0..count).collect();
+            // Stable, and quick where long parts are in order, which is how feeds come.
+            order.sort_by_key(|place| ticks.get(*place as usize));
+            return Ok(Some(order));
         }
-        _ => false,
+        let options = Some(SortOptions { descending: false, nulls_first: false });
+        let column = |values| SortColumn { values, options };
+        let mut columns = vec![];
+        columns.extend(self.days.iter().map(|days| column(Arc::new(days.clone()) as ArrayRef)));
+        columns.extend(self.partitions.iter().map(|values| column(Arc::clone(values))));
+        columns.extend(self.ticks.iter().map(|ticks| column(Arc::new(ticks.clone()) as ArrayRef)));
+        Ok(Some(lexsort_to_indices(&columns, None)?.values().to_vec()))
+    }
+
+    fn taken(&self, order: &[u32]) -> Result<Self, ArrowError> {
+        let order = UInt32Array::from(order.to_vec());
+        let numbers = |values: &Option<Int64Array>| -> Result<Option<Int64Array>, ArrowError> {
+            let Some(values) = values else { return Ok(None) };
+            Ok(Some(take(values, &order, None)?.as_primitive::<Int64Type>().clone()))
+        };
+        Ok(Self {
+            ticks: numbers(&self.ticks)?,
+            days: numbers(&self.days)?,
+            partitions: self
+                .partitions
+                .iter()
+                .map(|values| take(values, &order, None))
+                .collect::<Result<_, _>>()?,
+        })
     }
 }
 
-/// Rows that are alike stay in the order of their arrival as far as the sort keeps it.
-fn sort(rows: RecordBatch, keys: Vec<ArrayRef>) -> Result<RecordBatch, ArrowError> {
-    let options = Some(SortOptions { descending: false, nulls_first: false });
-    let columns: Vec<_> = keys.into_iter().map(|values| SortColumn { values, options }).collect();
-    let order = lexsort_to_indices(&columns, None)?;
-    take_record_batch(&rows, &order)
+impl Split<'_> {
+    /// The rows of a share in order, some thousands at a time.
+    pub fn rows(&self, share: &Share) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
+        let (mut at, end) = (share.rows.start, share.rows.end);
+        iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let rows = self.some(at, end);
+            at += rows.as_ref().map_or(end - at, RecordBatch::num_rows);
+            Some(rows)
+        })
+    }
+
+    /// Some of the rows `from..to` of the files' order, beginning with the first.
+    fn some(&self, from: usize, to: usize) -> Result<RecordBatch, ArrowError> {
+        let chunk = to.min(from + CHUNK_ROWS);
+        let Some(order) = &self.order else {
+            let (batch, row) = self.find(from);
+            let rows = self.batches.get(batch).ok_or_else(no_such_row)?;
+            return Ok(rows.slice(row, (rows.num_rows() - row).min(to - from)));
+        };
+        let places: Vec<(usize, usize)> = order
+            .get(from..chunk)
+            .ok_or_else(no_such_row)?
+            .iter()
+            .map(|place| self.find(*place as usize))
+            .collect();
+        // Only the batches that these rows come from: all of them would be looked at for each column.
+        let mut used: Vec<usize> = places.iter().map(|(batch, _)| *batch).collect();
+        used.sort_unstable();
+        used.dedup();
+        let batches: Vec<&RecordBatch> = used.iter().filter_map(|batch| self.batches.get(*batch)).collect();
+        let places: Vec<(usize, usize)> = places
+            .into_iter()
+            .map(|(batch, row)| (used.partition_point(|other| *other < batch), row))
+            .collect();
+        interleave_record_batch(&batches, &places)
+    }
+
+    /// Batch of a row, and its place in it.
+    fn find(&self, place: usize) -> (usize, usize) {
+        let batch = self.starts.partition_point(|start| *start <= place).saturating_sub(1);
+        (batch, place - self.starts.get(batch).copied().unwrap_or(place))
+    }
+}
+
+fn no_such_row() -> ArrowError {
+    ArrowError::ComputeError("a row to be sealed is not there".into())
+}
+
+fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// Ticks a second of a column of times.
@@ -164,7 +267,7 @@ pub fn ticks_per_second(kind: &DataType) -> i64 {
 }
 
 /// A column of times as numbers of its unit.
-fn ticks(column: &ArrayRef) -> Result<(ArrayRef, TimeUnit), ArrowError> {
+fn ticks(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let DataType::Timestamp(unit, _) = column.data_type() else {
         return Err(ArrowError::SchemaError(format!("{} is not a time", column.data_type())));
     };
@@ -182,7 +285,7 @@ fn ticks(column: &ArrayRef) -> Result<(ArrayRef, TimeUnit), ArrowError> {
             Arc::new(column.as_primitive::<TimestampNanosecondType>().reinterpret_cast::<Int64Type>())
         }
     };
-    Ok((ticks, *unit))
+    Ok(ticks)
 }
 
 fn ticks_of(unit: TimeUnit) -> i64 {
@@ -218,8 +321,9 @@ mod tests {
         RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), vec![ids, times]).unwrap()
     }
 
-    fn ids(share: &Share) -> Vec<i64> {
-        share.rows.column(0).as_primitive::<Int64Type>().values().to_vec()
+    fn ids(split: &Split<'_>, share: &Share) -> Vec<i64> {
+        let rows = split.rows(share).map(Result::unwrap);
+        rows.flat_map(|rows| rows.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
     }
 
     #[test]
@@ -228,18 +332,18 @@ mod tests {
         let times = [Some(day + 5), None, Some(-1), Some(day), Some(day + 5), Some(0)];
         let batch = batch(Arc::new(TimestampSecondArray::from(times.to_vec())));
         let halves = [batch.slice(0, 3), batch.slice(3, 3)];
-        let shares =
-            Layout { event_time: Some(1), ..Layout::default() }.split(&batch.schema(), &halves).unwrap();
-        let told: Vec<_> =
-            shares.iter().map(|share| (share.directory.as_str(), ids(share), share.events)).collect();
+        let layout = Layout { event_time: Some(1), ..Layout::default() };
+        let split = layout.split(&batch.schema(), &halves).unwrap();
+        let told = |share: &Share| (share.directory.clone(), ids(&split, share), share.events);
+        let told: Vec<_> = split.shares.iter().map(told).collect();
         let range = |first, last| Some(EventRange { first, last });
         assert_eq!(
             told,
             [
-                ("day=1969-12-31", vec![2], range(-1, -1)),
-                ("day=1970-01-01", vec![5], range(0, 0)),
-                ("day=1970-01-02", vec![3, 0, 4], range(day, day + 5)),
-                ("day=__HIVE_DEFAULT_PARTITION__", vec![1], None),
+                ("day=1969-12-31".into(), vec![2], range(-1, -1)),
+                ("day=1970-01-01".into(), vec![5], range(0, 0)),
+                ("day=1970-01-02".into(), vec![3, 0, 4], range(day, day + 5)),
+                ("day=__HIVE_DEFAULT_PARTITION__".into(), vec![1], None),
             ]
         );
     }
@@ -247,8 +351,10 @@ mod tests {
     #[test]
     fn without_an_event_time_the_order_is_that_of_arrival() {
         let batch = batch(Arc::new(TimestampSecondArray::from(vec![3, 1, 2])));
-        let shares = Layout::default().split(&batch.schema(), std::slice::from_ref(&batch)).unwrap();
-        assert_eq!((shares.len(), ids(&shares[0]), shares[0].events), (1, vec![0, 1, 2], None));
+        let halves = [batch.slice(0, 1), batch.slice(1, 2)];
+        let split = Layout::default().split(&batch.schema(), &halves).unwrap();
+        let [share] = split.shares.as_slice() else { panic!("{} shares", split.shares.len()) };
+        assert_eq!((ids(&split, share), share.events), (vec![0, 1, 2], None));
     }
 
     #[test]
@@ -261,8 +367,8 @@ mod tests {
             [Field::new("at", times.data_type().clone(), true), Field::new("symbol", DataType::Utf8, true)];
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), vec![times, names]).unwrap();
         let told = |layout: &Layout| -> Vec<(String, usize, Option<EventRange>)> {
-            let shares = layout.split(&batch.schema(), std::slice::from_ref(&batch)).unwrap();
-            shares.into_iter().map(|share| (share.directory, share.rows.num_rows(), share.events)).collect()
+            let split = layout.split(&batch.schema(), std::slice::from_ref(&batch)).unwrap();
+            split.shares.into_iter().map(|share| (share.directory, share.rows.len(), share.events)).collect()
         };
         let range = |first, last| Some(EventRange { first, last });
         assert_eq!(
@@ -281,19 +387,43 @@ mod tests {
         assert_eq!(directories.len(), 4);
     }
 
+    /// Rows of the same time stay as they came, whatever came between.
+    #[test]
+    fn rows_of_one_time_keep_their_order() {
+        let times: Vec<i64> = (0..20_000).map(|row| (row % 5_000) / 100).collect();
+        let batch = batch(Arc::new(TimestampSecondArray::from(times.clone())));
+        let parts: Vec<RecordBatch> = (0..20).map(|part| batch.slice(part * 1_000, 1_000)).collect();
+        let layout = Layout { event_time: Some(1), ..Layout::default() };
+        let split = layout.split(&batch.schema(), &parts).unwrap();
+        let mut expected: Vec<i64> = (0..20_000).collect();
+        expected.sort_by_key(|row| times[*row as usize]);
+        assert_eq!(ids(&split, &split.shares[0]), expected);
+    }
+
     proptest! {
         #[test]
-        fn every_row_is_in_one_file(times in prop::collection::vec(any::<Option<i64>>(), 1..200)) {
-            let count = times.len() as i64;
-            let batch = batch(Arc::new(TimestampMicrosecondArray::from(times)));
-            let shares = Layout { event_time: Some(1), ..Layout::default() }.split(&batch.schema(), &[batch]).unwrap();
-            let mut all: Vec<i64> = shares.iter().flat_map(ids).collect();
+        fn every_row_is_in_one_file(
+            times in prop::collection::vec(any::<Option<i64>>(), 1..200),
+            cut in 0.0f64..1.0,
+        ) {
+            let count = times.len();
+            let batch = batch(Arc::new(TimestampMicrosecondArray::from(times.clone())));
+            let cut = (count as f64 * cut) as usize;
+            let parts = [batch.slice(0, cut), batch.slice(cut, count - cut)];
+            let layout = Layout { event_time: Some(1), ..Layout::default() };
+            let split = layout.split(&batch.schema(), &parts).unwrap();
+            let mut all = vec![];
+            for share in &split.shares {
+                let ids = ids(&split, share);
+                prop_assert!(ids.is_sorted_by_key(|id| times[*id as usize]));
+                all.extend(ids);
+            }
             all.sort_unstable();
-            prop_assert_eq!(all, (0..count).collect::<Vec<_>>());
-            let mut directories: Vec<_> = shares.iter().map(|share| share.directory.clone()).collect();
+            prop_assert_eq!(all, (0..count as i64).collect::<Vec<_>>());
+            let mut directories: Vec<_> = split.shares.iter().map(|share| &share.directory).collect();
             directories.sort();
             directories.dedup();
-            prop_assert_eq!(directories.len(), shares.len());
+            prop_assert_eq!(directories.len(), split.shares.len());
         }
     }
 }

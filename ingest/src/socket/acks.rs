@@ -80,7 +80,9 @@ pub async fn acknowledge<T: From<Ack>>(
             }
         };
         if let Some(Reached { upto, rows, bad }) = acks.take() {
-            hand_over(out, Ack { ack: upto, durability, rows, bad }.into()).await;
+            // What may be taken back yet cannot be asked for.
+            let token = (durability != Durability::Received).then(|| feed.token());
+            hand_over(out, Ack { ack: upto, durability, rows, bad, token }.into()).await;
             add(count, 1);
         }
         outcome?;

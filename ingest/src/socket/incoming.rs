@@ -103,6 +103,6 @@ impl AsyncWrite for Incoming {
 }
 
 /// The runtime's clock, which tests can stop.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -16,7 +16,7 @@ pub struct Hello {
 }
 
 /// A cumulative acknowledgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// All frames up to this number have reached `durability`.
     pub ack: u64,
@@ -25,6 +25,9 @@ pub struct Ack {
     pub rows: u64,
     /// Rows refused in them.
     pub bad: u64,
+    /// For `polarway.read_after` of a query that has to see these rows; none for rows that are in memory alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// What is told before a connection is closed or refused.
@@ -68,8 +71,10 @@ mod tests {
         assert_eq!(json(&hello), r#"{"stream":"public.ticks","producer":"p1","last":16}"#);
         let hello = Hello { producer: None, last: 0, ..hello };
         assert_eq!(json(&hello), r#"{"stream":"public.ticks","producer":null,"last":0}"#);
-        let ack = Ack { ack: 17, durability: Durability::Wal, rows: 1234, bad: 2 };
-        assert_eq!(json(&ack), r#"{"ack":17,"durability":"wal","rows":1234,"bad":2}"#);
+        let ack = Ack { ack: 17, durability: Durability::Received, rows: 1234, bad: 2, token: None };
+        assert_eq!(json(&ack), r#"{"ack":17,"durability":"received","rows":1234,"bad":2}"#);
+        let ack = Ack { durability: Durability::Wal, token: Some("s:9".into()), ..ack };
+        assert_eq!(json(&ack), r#"{"ack":17,"durability":"wal","rows":1234,"bad":2,"token":"s:9"}"#);
         let told = fault(&Fault::new(FaultKind::LogFull, "the \"log\" is full").with_hint("wait"));
         assert_eq!(told, r#"{"error":{"kind":"log_full","message":"the \"log\" is full","hint":"wait"}}"#);
     }

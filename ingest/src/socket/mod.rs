@@ -58,6 +58,7 @@ pub(crate) use groups::Groups;
 pub(crate) use handshake::producer_id;
 pub use handshake::{Opening, decide};
 pub use head::Head;
+pub(crate) use incoming::now;
 pub use listener::serve;
 pub(crate) use message::json;
 pub use message::{Ack, Hello};

@@ -4,7 +4,7 @@ use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::atomic::AtomicU64;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt, poll};
 use tokio::select;
@@ -47,6 +47,7 @@ impl Reader<'_> {
                 () = &mut stopped => return End::draining(),
                 first = socket.next() => first,
             };
+            let arrived = now();
             self.gather.add(first);
             // What is there already joins; nothing is waited for.
             while self.gather.has_room() {
@@ -57,7 +58,8 @@ impl Reader<'_> {
             if let Some(payload) = self.gather.take_ping() {
                 hand_over(&self.out, Outgoing::Pong(payload)).await;
             }
-            if let Err(fault) = store(self.feed, self.gather.frames(), self.groups, self.metrics).await {
+            let frames = self.gather.frames();
+            if let Err(fault) = store(self.feed, frames, arrived, self.groups, self.metrics).await {
                 return End::Fault(fault);
             }
             if let Some(end) = self.gather.take_end() {
@@ -78,10 +80,11 @@ impl Reader<'_> {
     }
 }
 
-/// Writes a group to the feed, which may take it in parts.
+/// Writes a group, whose first frame has been there since `arrived`, to the feed, which may take it in parts.
 pub async fn store(
     feed: &dyn Feed,
     frames: &[Frame],
+    arrived: Instant,
     groups: &Groups,
     metrics: &SocketMetrics,
 ) -> Result<(), Fault> {
@@ -89,6 +92,7 @@ pub async fn store(
     let mut rest = frames;
     while !rest.is_empty() {
         let written = timed(blocked, feed.write(rest)).await?;
+        metrics.visible.observe((now() - arrived).as_secs_f64());
         let taken = rest.partition_point(|frame| frame.number <= written.upto);
         let (part, left) = rest.split_at(taken);
         let Some(last) = part.last() else {

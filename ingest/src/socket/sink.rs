@@ -60,6 +60,9 @@ pub trait Feed: Send + Sync {
     /// them meanwhile, so only the feed can know) and counts their rows neither as stored nor as bad.
     async fn write(&self, frames: &[Frame]) -> Result<Written, Fault>;
 
+    /// A token of all rows that are durable now; see [`ReadToken`](polarway_engine::live::ReadToken).
+    fn token(&self) -> String;
+
     /// Waits until everything before `place` has reached `durability`; at once if it has.
     async fn reached(&self, place: u64, durability: Durability) -> Result<(), Fault>;
 }

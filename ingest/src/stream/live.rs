@@ -131,7 +131,7 @@ pub struct Live {
     room: Notify,
     /// Records on their way to the log, which are in memory beside their rows; in units of [`QUEUE_UNIT`].
     queue: Arc<Semaphore>,
-    /// Bytes that copies of rows take while these are sealed: as much as the rows twice, in order and as a file.
+    /// Bytes that rows take beside themselves while these are sealed, as a file: at most about as much again.
     copies: AtomicUsize,
     /// Whether the last failure of the log was for want of room on its disk.
     disk_full: AtomicBool,
@@ -234,6 +234,11 @@ impl Live {
     /// The last number of a producer whose rows are in the log.
     pub fn last(&self, producer: &str) -> u64 {
         self.inner.lock().state.last_durable(producer)
+    }
+
+    /// The place after the last row that cannot be taken back any more.
+    pub fn durable(&self) -> u64 {
+        self.standing.borrow().progress.durable
     }
 
     /// Bytes of rows in memory.
@@ -528,7 +533,7 @@ impl Live {
         let producers = producers.iter().map(|(producer, last)| (producer.to_owned(), last)).collect();
         let (from, to) = (hot.from, hot.to);
         let bytes: usize = hot.runs.iter().map(|run| run.bytes()).sum();
-        self.copies.store(bytes.saturating_mul(2).min(self.options.hot_limit / 2), Ordering::Relaxed);
+        self.copies.store(bytes.min(self.options.hot_limit / 2), Ordering::Relaxed);
         let segments = self.put(hot).await;
         self.copies.store(0, Ordering::Relaxed);
         self.room.notify_waiters();

@@ -31,7 +31,10 @@ async fn the_hello_says_where_the_producer_stands() {
     let mut client = Client::connect(&server, "ticks").await;
     assert_eq!(client.hello, json!({"stream": "public.ticks", "producer": null, "last": 0}));
     client.send("{}").await;
-    assert_eq!(client.message().await, json!({"ack": 1, "durability": "wal", "rows": 1, "bad": 0}));
+    assert_eq!(
+        client.message().await,
+        json!({"ack": 1, "durability": "wal", "rows": 1, "bad": 0, "token": "memory:1"})
+    );
     server.memory.stored.lock().last.insert("p+1".into(), 16);
     let client = Client::connect(&server, "public%2Eticks?producer=p%2B1&ack=received").await;
     assert_eq!(client.hello, json!({"stream": "public.ticks", "producer": "p+1", "last": 16}));

@@ -56,7 +56,10 @@ async fn known_frames_alone_are_acknowledged_too() {
     server.memory.stored.lock().last.insert("p".into(), 16);
     let mut client = Client::connect(&server, "ticks?producer=p").await;
     client.send("#3\nx").await;
-    assert_eq!(client.message().await, json!({"ack": 3, "durability": "wal", "rows": 0, "bad": 0}));
+    assert_eq!(
+        client.message().await,
+        json!({"ack": 3, "durability": "wal", "rows": 0, "bad": 0, "token": "memory:1"})
+    );
     assert!(server.memory.numbers().is_empty());
 }
 
@@ -77,7 +80,10 @@ async fn acknowledgements_wait_for_durability_and_come_together() {
     assert_eq!(client.acked(20).await, (1, 18, 2));
     server.memory.set(|gates| gates.durable = u64::MAX);
     let rest = client.message().await;
-    assert_eq!(rest, json!({"ack": 50, "durability": "object_store", "rows": 27, "bad": 3}));
+    assert_eq!(
+        rest,
+        json!({"ack": 50, "durability": "object_store", "rows": 27, "bad": 3, "token": "memory:1"})
+    );
     assert_eq!(server.count(|metrics| &metrics.frames), 51);
     assert_eq!(server.count(|metrics| &metrics.rows), 46);
     assert_eq!(server.count(|metrics| &metrics.bad_rows), 5);

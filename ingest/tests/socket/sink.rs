@@ -110,6 +110,10 @@ impl Feed for MemoryFeed {
         self.last
     }
 
+    fn token(&self) -> String {
+        "memory:1".into()
+    }
+
     /// One row a frame. Payloads with meaning: `bad` is refused, `panic` panics, `fault <kind>` fails, `partly` is
     /// the last of its call that is taken.
     async fn write(&self, frames: &[Frame]) -> Result<Written, Fault> {

@@ -1,6 +1,7 @@
 //! DataFusion's catalog traits over one snapshot, for the planning of one statement. Tables are built when they are
 //! looked up; what a statement looked up is remembered, so that its cached plan can be checked later.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use polarway_engine::live::StreamHost;
 use polarway_engine::settings::{CATALOG, SCHEMA};
 use polarway_storage::catalog::{Definition, Snapshot, TableDefinition, ViewDefinition};
 
-use super::streams::StreamTable;
+use super::streams::{Moment, StreamTable};
 use super::system::{SYSTEM, SystemSchema};
 use super::tables::{ColumnTypes, TableBuilder, expect_present};
 
@@ -58,6 +59,8 @@ struct Shared {
     types: ColumnTypes,
     dependencies: Mutex<Vec<Dependency>>,
     streams: Option<Arc<dyn StreamHost>>,
+    /// What is seen of each stream, by its identity.
+    moments: Mutex<HashMap<String, Moment>>,
     /// Whether a stream was looked up, whose rows are others the next moment.
     moves: AtomicBool,
 }
@@ -77,8 +80,9 @@ impl PlanScope {
         types: ColumnTypes,
         streams: Option<Arc<dyn StreamHost>>,
     ) -> Self {
-        let (dependencies, moves) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Shared { snapshot, tables, cache, template, types, dependencies, streams, moves };
+        let (dependencies, moments, moves) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        let shared =
+            Shared { snapshot, tables, cache, template, types, dependencies, streams, moments, moves };
         Self { shared: Arc::new(shared), view_depth: 0 }
     }
 
@@ -134,7 +138,8 @@ impl PlanScope {
             Definition::Stream(stream) => {
                 let host = self.shared.streams.as_ref().ok_or_else(no_streams)?;
                 self.shared.moves.store(true, Ordering::Relaxed);
-                Ok(Some(Arc::new(StreamTable::new(stream, Arc::clone(host))?)))
+                let moment = Arc::clone(self.shared.moments.lock().entry(stream.id.clone()).or_default());
+                Ok(Some(Arc::new(StreamTable::new(stream, Arc::clone(host), moment)?)))
             }
         }
     }

@@ -20,10 +20,16 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use object_store::ObjectMeta;
+use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::{LiveSource, SealedFile, StreamHost, StreamView, live_scan};
+use polarway_engine::settings::QuerySettings;
 use polarway_storage::catalog::StreamDefinition;
+use tokio::sync::OnceCell;
 
-/// The rows of a stream: those in files and those in memory, as they are when a scan of it is planned.
+/// What a statement sees of a stream: all its scans see the same.
+pub type Moment = Arc<OnceCell<StreamView>>;
+
+/// The rows of a stream: those in files and those in memory, as they are when the first scan of it is planned.
 #[derive(Debug)]
 pub struct StreamTable {
     id: String,
@@ -32,13 +38,15 @@ pub struct StreamTable {
     /// Column of the event time.
     event_time: Option<usize>,
     host: Arc<dyn StreamHost>,
+    moment: Moment,
 }
 
 impl StreamTable {
     pub fn new(
         definition: &StreamDefinition,
         host: Arc<dyn StreamHost>,
-    ) -> std::result::Result<Self, polarway_common::Error> {
+        moment: Moment,
+    ) -> std::result::Result<Self, Error> {
         let schema = definition.schema()?;
         let event_time = definition.options.event_time.as_ref();
         Ok(Self {
@@ -47,7 +55,26 @@ impl StreamTable {
             event_time: event_time.and_then(|column| schema.index_of(column).ok()),
             schema,
             host,
+            moment,
         })
+    }
+
+    /// The rows that the statement sees.
+    async fn view(&self, state: &dyn Session) -> std::result::Result<&StreamView, Error> {
+        let view = self.moment.get_or_try_init(|| self.host.view(&self.id)).await?;
+        match QuerySettings::of(state.config())?.read_after.place(&self.id) {
+            Some(place) if place > view.end => Err(Error::new(
+                ErrorKind::StoreUnavailable,
+                format!(
+                    "the stream holds {} rows, and `polarway.read_after` asks for the first {place}",
+                    view.end
+                ),
+            )
+            .with_hint(
+                "its owner has lost acknowledged rows, or is another server than the one that took them",
+            )),
+            _ => Ok(view),
+        }
     }
 
     /// A file with what is known of its rows, so that a scan that wants other times does not open it.
@@ -155,14 +182,13 @@ impl TableProvider for StreamTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let view =
-            self.host.view(&self.id).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let view = self.view(state).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let mut scans: Vec<Arc<dyn ExecutionPlan>> = vec![];
         let files = view.files.iter().map(|file| self.file(file)).collect();
         let files = self.pruned(state, filters, files)?;
         if !files.is_empty() {
             scans.push(self.sealed(
-                &view,
+                view,
                 files,
                 state.config().target_partitions(),
                 projection.cloned(),

@@ -85,6 +85,15 @@ async fn conforms(server: SocketAddr, session: &Session) {
     assert_eq!(answers[0]["last"], 4);
     assert_eq!(totals(session).await, [["2010", "2010", "1809"]]);
 
+    // What came before a number that cannot be is there when the error is.
+    let batches = vec![(Some(6), batch(2010, 10)), (Some(6), batch(2020, 10))];
+    let error = put(server, &["readings"], Some("p"), batches).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InvalidSetting, "{error}");
+    assert_eq!(totals(session).await, [["2020", "2020", "1818"]]);
+    let again = vec![(Some(6), batch(2010, 10))];
+    let answers = put(server, &["readings"], Some("p"), again).await.unwrap();
+    assert_eq!(answers[0]["last"], 6);
+
     let wrong = batch(0, 3).project(&[1]).unwrap();
     let answers = put(server, &["readings"], Some("q"), vec![(None, wrong)]).await.unwrap();
     assert_eq!(answers.last().unwrap()["bad"], 1);

@@ -1,5 +1,6 @@
 //! SQL over rows in memory and rows in files.
 
+use polarway_common::ErrorKind;
 use polarway_tests::{Cluster, Sender, Session, Setup, until};
 use std::time::Duration;
 
@@ -115,4 +116,62 @@ async fn a_query_across_seals_misses_and_doubles_nothing() {
     sending.await.unwrap();
     until("rows are sealed", Duration::from_secs(60), || async { sealed(&session).await.then_some(()) })
         .await;
+}
+
+/// However often a statement names a stream, it sees one moment of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_parts_of_a_query_see_the_same_rows() {
+    let (cluster, session) = start().await;
+    session.ok("CREATE VIEW latest AS SELECT max(id) AS id FROM ticks").await;
+    let address = cluster.front.ws();
+    let sending = tokio::spawn(async move {
+        let mut sender = Sender::connect(address, "ticks").await;
+        for frame in 0..3000u64 {
+            sender.send(row(frame)).await;
+            if frame % 10 == 9 {
+                sender.acknowledged(frame + 1).await;
+            }
+        }
+    });
+    let query = "SELECT a.n, b.n, coalesce(latest.id + 1, 0) FROM (SELECT count(*) AS n FROM ticks) a,
+        (SELECT count(DISTINCT id) AS n FROM ticks) b, latest";
+    let mut seen = 0;
+    while seen < 3000 {
+        let numbers: Vec<u64> =
+            session.ok(query).await.cells()[0].iter().map(|cell| cell.parse().unwrap()).collect();
+        assert!(numbers.iter().all(|number| *number == numbers[0]), "{numbers:?}");
+        seen = numbers[0];
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_asks_for_the_rows_that_were_acknowledged_with_it() {
+    let (cluster, session) = start().await;
+    let mut sender = Sender::connect(cluster.front.ws(), "ticks?ack=received").await;
+    sender.send(row(1)).await;
+    sender.acknowledged(1).await;
+    assert_eq!(sender.token, None, "it may be taken back yet");
+    let mut sender = Sender::connect(cluster.front.ws(), "ticks").await;
+    sender.send(row(2)).await;
+    sender.acknowledged(1).await;
+    let token = sender.token.unwrap();
+    session.ok(&format!("SET polarway.read_after = '{token}'")).await;
+    for route in ["direct", "staged"] {
+        session.set_route(route).await;
+        assert_eq!(session.value("SELECT count(*) FROM ticks").await, "2");
+    }
+    // One of rows that are not there, as after a log that was lost.
+    let (stream, place) = token.split_once(':').unwrap();
+    assert_eq!(place, "2");
+    session.ok(&format!("SET polarway.read_after = '{token}, {stream}:3'")).await;
+    let error = session.error("SELECT count(*) FROM ticks").await;
+    assert_eq!(error.kind, ErrorKind::StoreUnavailable);
+    assert!(error.message.contains("holds 2 rows") && error.message.contains("first 3"), "{error}");
+    // What does not read the stream is not concerned.
+    assert_eq!(session.value("SELECT 1").await, "1");
+    session.ok("RESET polarway.read_after").await;
+    assert_eq!(session.value("SELECT count(*) FROM ticks").await, "2");
+    let error = session.error("SET polarway.read_after = 'yesterday'").await;
+    assert_eq!(error.kind, ErrorKind::InvalidSetting);
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::task::block_in_place;
 
 use super::server::Ours;
+use super::visible::Visible;
 use super::{Stop, WARMUP, add, cores, failures, rows, spread, tell, used};
 use crate::compare::{Aim, Comparison, Unit};
 use crate::engines::OURS;
@@ -31,6 +32,9 @@ const BEYOND_MS: f64 = 1.0;
 const FRESH: &str = "row sent to row returned";
 const OWN: &str = "the same query of an old row";
 const DIFFERENCE: &str = "difference";
+/// From a frame being read to its rows being visible.
+const VISIBLE_P50_MS: f64 = 0.1;
+const VISIBLE_P99_MS: f64 = 1.0;
 const MEANWHILE: &str = "rows of the other connection";
 
 /// Runs it.
@@ -40,8 +44,8 @@ const MEANWHILE: &str = "rows of the other connection";
 pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
     let mut ours = Ours::start(bench, &[], "", None).await?;
     let mut measurements = [FRESH, OWN, DIFFERENCE, MEANWHILE].map(|case| Measurement::new(OURS, case));
-    let again = match measure(bench, &mut ours, &mut measurements).await {
-        Ok(again) => Some(again),
+    let seen = match measure(bench, &mut ours, &mut measurements).await {
+        Ok(seen) => Some(seen),
         Err(failure) => {
             measurements[0].fail(&failure.to_string(), 1);
             None
@@ -57,7 +61,10 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
              answer with the row is read whole. In turn, the same query asks for a row that has long been there: its \
              own time. The difference is of each such pair. {} pairs after {UNMEASURED} unmeasured ones, both orders \
              in turn; the next begins when the row is acknowledged. At the end all acknowledged rows are counted by \
-             SQL.",
+             SQL. From arrival to visible is the server's own histogram (`polarway_ingest_arrival_to_visible_seconds`) \
+             over the pairs: from a frame being read from its socket until any query planned from then on sees its \
+             rows, for all frames of both connections; given is the upper bound of the bucket, which is 1.4 times the \
+             one before.",
             rows::STREAM,
             bench.args.requests,
         ),
@@ -71,12 +78,18 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
     }
     used(&mut record.engines, OURS, peak);
     record.measurements = measurements.to_vec();
-    record.comparisons = vec![line(&record, again)];
+    let failed = record.measurements.iter().map(Measurement::failed).sum();
+    record.comparisons = vec![line(&record, seen.as_ref().map(|(again, _)| *again), failed)];
+    record.comparisons.extend(seen.iter().flat_map(|(_, visible)| inside(visible, failed)));
     Ok(record)
 }
 
-/// How many rows the first query did not return.
-async fn measure(bench: &Bench, ours: &mut Ours, measured: &mut [Measurement; 4]) -> Result<usize> {
+/// How many rows the first query did not return, and how soon they were visible.
+async fn measure(
+    bench: &Bench,
+    ours: &mut Ours,
+    measured: &mut [Measurement; 4],
+) -> Result<(usize, Visible)> {
     let [fresh, own, difference, meanwhile] = measured;
     let (senders, stop) = (ours.server.senders, Stop::default());
     let flag = stop.flag();
@@ -90,7 +103,11 @@ async fn measure(bench: &Bench, ours: &mut Ours, measured: &mut [Measurement; 4]
     probe.send()?;
     probe.acknowledged()?;
     let (begin, mut again) = (Instant::now(), 0);
+    let mut before = Visible::of(ours.http)?;
     for pair in 0..UNMEASURED + bench.args.requests as u64 {
+        if pair == UNMEASURED {
+            before = Visible::of(ours.http)?;
+        }
         let old_first = if pair % 2 == 0 { Some(probe.old(ours).await?) } else { None };
         let (new, asked) = probe.new_row(ours).await?;
         probe.acknowledged()?;
@@ -105,6 +122,7 @@ async fn measure(bench: &Bench, ours: &mut Ours, measured: &mut [Measurement; 4]
             difference.samples_ms.push(new - old);
         }
     }
+    let visible = Visible::of(ours.http)?.since(&before);
     let seconds = begin.elapsed().as_secs_f64();
     for measurement in [fresh, own, difference] {
         let completed = measurement.samples_ms.len() as u64;
@@ -114,7 +132,7 @@ async fn measure(bench: &Bench, ours: &mut Ours, measured: &mut [Measurement; 4]
     let background = background.await.unwrap_or_else(|_| Err(Failure::new("the sender died")))?;
     ours.holds(background.rows + probe.sent).await?;
     add(meanwhile, background);
-    Ok(again)
+    Ok((again, visible))
 }
 
 /// The connection whose rows are looked for.
@@ -165,9 +183,23 @@ fn query(id: u64) -> String {
     format!("SELECT id, price FROM {} WHERE id = {id}", rows::STREAM)
 }
 
-fn line(record: &SuiteRecord, again: Option<usize>) -> Comparison {
+/// Lines of how soon rows were visible inside the process.
+fn inside(visible: &Visible, failed: u64) -> [Comparison; 2] {
+    [(50.0, VISIBLE_P50_MS), (99.0, VISIBLE_P99_MS)].map(|(percent, aim)| {
+        Comparison::new(
+            format!("Frame read to rows visible, inside the process, p{percent}"),
+            Unit::Milliseconds,
+            (visible.within_ms(percent), None),
+            "",
+            Some(Aim::Below(aim)),
+            failed,
+        )
+        .with_notes(vec![format!("{} groups of frames.", visible.count())])
+    })
+}
+
+fn line(record: &SuiteRecord, again: Option<usize>, failed: u64) -> Comparison {
     let p50 = |case| record.measurement(OURS, case).and_then(|measured| measured.summary.p50_ms);
-    let failed = record.measurements.iter().map(Measurement::failed).sum();
     let mut notes: Vec<String> = record.measurements.iter().flat_map(failures).collect();
     for measured in &record.measurements {
         notes.push(format!("Freshness, {}: {}.", measured.case, spread(&measured.samples_ms)));

@@ -12,6 +12,7 @@ pub mod rows;
 mod server;
 mod throughput;
 mod usage;
+mod visible;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

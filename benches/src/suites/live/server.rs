@@ -34,6 +34,8 @@ pub struct Server {
 pub struct Ours {
     pub server: Server,
     pub door: Door,
+    /// Where it shows its metrics.
+    pub http: SocketAddr,
 }
 
 impl Server {
@@ -94,12 +96,13 @@ impl Ours {
         let arguments = fixed.into_iter().chain(place).chain(settings).map(str::to_owned).collect();
         let launch = launch(bench, "up", &bench.launcher.polarway, arguments, state.path(), core);
         let mut process = Process::start(&launch)?;
-        let [sql, senders] = process.line_where(START, |line| addresses(line, ["grpc=", "ws="])).await?;
+        let ready = |line: &str| addresses(line, ["grpc=", "http=", "ws="]);
+        let [sql, http, senders] = process.line_where(START, ready).await?;
         process.discard_output();
         let mut door = Door::connect(&sql.to_string()).await?;
         door.open_session();
         door.run(&rows::create(options)).await.context(|| "making the stream")?;
-        Ok(Self { server: Server { process, senders, state }, door })
+        Ok(Self { server: Server { process, senders, state }, door, http })
     }
 
     /// Checks that the stream holds `expected` rows.
