@@ -219,6 +219,14 @@ fn frames(rows: &[Row]) -> Vec<String> {
     ]
 }
 
+/// Without the white space of JSON, which is not all that ASCII has.
+fn trimmed(line: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let from = line.iter().position(|byte| !is_space(byte)).unwrap_or(line.len());
+    let to = line.iter().rposition(|byte| !is_space(byte)).map_or(from, |last| last + 1);
+    &line[from..to]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -261,7 +269,7 @@ proptest! {
         prop_assert_eq!(found.num_rows() + bad.len(), rows.len());
         prop_assert!(bad.len() <= 1);
         if let [(_, bytes)] = &bad[..] {
-            prop_assert_eq!(bytes, lines[damaged].trim_ascii());
+            prop_assert_eq!(bytes, trimmed(&lines[damaged]));
             let mut others = rows.clone();
             others.remove(damaged);
             prop_assert_eq!(&found, &batch(&others));

@@ -1,6 +1,8 @@
 //! Rows that lie together in memory.
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use std::ptr::NonNull;
+
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{concat_batches, max, min};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
@@ -26,7 +28,7 @@ impl Run {
     /// When a range cannot be told, which would be a defect.
     pub fn new(from: u64, batch: RecordBatch) -> Result<Self> {
         let ranges = batch.columns().iter().map(range).collect::<Result<_>>()?;
-        Ok(Self { from, bytes: batch.get_array_memory_size(), batch, ranges })
+        Ok(Self { from, bytes: memory(&batch), batch, ranges })
     }
 
     /// `runs` put together; they follow each other.
@@ -81,6 +83,24 @@ impl Run {
     }
 }
 
+/// Bytes that a batch keeps from being freed. Columns that were read from one message share its memory, which Arrow's own
+/// sum over the columns counts once for each of their buffers.
+fn memory(batch: &RecordBatch) -> usize {
+    fn add(data: &ArrayData, seen: &mut Vec<NonNull<u8>>) -> usize {
+        let nulls = data.nulls().map(|nulls| nulls.buffer());
+        let mut bytes = 0;
+        for buffer in data.buffers().iter().chain(nulls) {
+            if !seen.contains(&buffer.data_ptr()) {
+                seen.push(buffer.data_ptr());
+                bytes += buffer.capacity();
+            }
+        }
+        bytes + data.child_data().iter().map(|child| add(child, seen)).sum::<usize>()
+    }
+    let mut seen = vec![];
+    batch.columns().iter().map(|column| add(&column.to_data(), &mut seen)).sum()
+}
+
 /// Smallest and largest value of a column.
 fn range(column: &ArrayRef) -> Result<Option<(ScalarValue, ScalarValue)>> {
     fn of<T: ArrowPrimitiveType>(column: &ArrayRef) -> Result<Option<(ScalarValue, ScalarValue)>> {
@@ -104,5 +124,23 @@ fn range(column: &ArrayRef) -> Result<Option<(ScalarValue, ScalarValue)>> {
         DataType::Timestamp(TimeUnit::Microsecond, _) => of::<TimestampMicrosecondType>(column),
         DataType::Timestamp(TimeUnit::Nanosecond, _) => of::<TimestampNanosecondType>(column),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{rows, schema};
+    use super::*;
+    use crate::stream::{Draft, Record};
+
+    /// As the log gives rows back: one message, whose memory all columns share.
+    #[test]
+    fn shared_memory_is_counted_once() {
+        let apart = memory(&rows(0, 10_000));
+        let record = Draft::new(&rows(0, 10_000), None).unwrap().placed(0, 0);
+        let read = Record::read(&record, &schema()).unwrap().rows;
+        let together = memory(&read);
+        assert!(together <= record.len() && together * 2 > apart, "{together} of {apart}");
+        assert!(read.get_array_memory_size() > 3 * together, "else Arrow's own sum would do");
     }
 }
