@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn shared_memory_is_counted_once() {
         let apart = memory(&rows(0, 10_000));
-        let record = Draft::new(&rows(0, 10_000), None).unwrap().placed(0, 0);
+        let record = Draft::new(&rows(0, 10_000), None).unwrap().placed(0, 0).to_vec();
         let read = Record::read(&record, &schema()).unwrap().rows;
         let together = memory(&read);
         assert!(together <= record.len() && together * 2 > apart, "{together} of {apart}");

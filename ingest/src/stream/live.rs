@@ -29,9 +29,9 @@ use crate::wal::{Position, Ticket, Wal, WalError, WalOptions};
 
 /// Groups that are on their way to the log at the same time.
 const QUEUE: usize = 1024;
-/// Bytes of records that are on their way, a larger one alone: 16 MiB.
+/// Bytes of records that are on their way, a larger one alone: 8 MiB.
 const QUEUE_UNIT: usize = 1024;
-const QUEUE_UNITS: u32 = 16 << 10;
+const QUEUE_UNITS: u32 = 8 << 10;
 const LOG_SEGMENT: u64 = 64 << 20;
 const GROUP_ROWS: usize = 128 << 10;
 /// How often it is looked whether there is something to seal or to forget.

@@ -16,8 +16,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::root_as_message;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
-use bytes::Bytes;
 use thiserror::Error;
+
+use crate::wal::Payload;
 
 const VERSION: u8 = 1;
 /// Where the generation and the place stand, which are known last.
@@ -60,7 +61,11 @@ pub struct Record {
 
 /// A record whose place is not known yet, so that its rows are encoded before anybody waits for it.
 #[derive(Debug)]
-pub struct Draft(Vec<u8>);
+pub struct Draft {
+    /// All before the body.
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
 
 impl Draft {
     pub fn new(rows: &RecordBatch, sender: Option<&Sender>) -> Result<Self, RecordError> {
@@ -74,32 +79,30 @@ impl Draft {
         )?;
         let message = u32::try_from(encoded.ipc_message.len())
             .map_err(|_| RecordError::Malformed("a message beyond 4 GiB"))?;
-        let mut bytes =
-            Vec::with_capacity(30 + producer.len() + encoded.ipc_message.len() + encoded.arrow_data.len());
-        bytes.push(VERSION);
-        bytes.extend([0; 16]);
-        bytes.extend(sender.map_or(0, |sender| sender.number).to_le_bytes());
-        bytes.push(length);
-        bytes.extend(producer.as_bytes());
-        bytes.extend(message.to_le_bytes());
-        bytes.extend(encoded.ipc_message);
-        bytes.extend(encoded.arrow_data);
-        Ok(Self(bytes))
+        let mut head = Vec::with_capacity(30 + producer.len() + encoded.ipc_message.len());
+        head.push(VERSION);
+        head.extend([0; 16]);
+        head.extend(sender.map_or(0, |sender| sender.number).to_le_bytes());
+        head.push(length);
+        head.extend(producer.as_bytes());
+        head.extend(message.to_le_bytes());
+        head.extend(encoded.ipc_message);
+        Ok(Self { head, body: encoded.arrow_data })
     }
 
     /// Bytes of the record.
     pub fn size(&self) -> usize {
-        self.0.len()
+        self.head.len() + self.body.len()
     }
 
-    pub fn placed(mut self, generation: u64, place: u64) -> Bytes {
-        if let Some(bytes) = self.0.get_mut(GENERATION) {
+    pub fn placed(mut self, generation: u64, place: u64) -> Payload {
+        if let Some(bytes) = self.head.get_mut(GENERATION) {
             bytes.copy_from_slice(&generation.to_le_bytes());
         }
-        if let Some(bytes) = self.0.get_mut(PLACE) {
+        if let Some(bytes) = self.head.get_mut(PLACE) {
             bytes.copy_from_slice(&place.to_le_bytes());
         }
-        self.0.into()
+        Payload { head: self.head.into(), body: self.body.into() }
     }
 }
 
@@ -164,7 +167,7 @@ mod tests {
     fn a_record_reads_back() {
         for (sender, count) in [(None, 3), (Some(sender()), 1000), (Some(sender()), 0)] {
             let rows = rows(10, count);
-            let bytes = Draft::new(&rows, sender.as_ref()).unwrap().placed(7, 1 << 40);
+            let bytes = Draft::new(&rows, sender.as_ref()).unwrap().placed(7, 1 << 40).to_vec();
             let record = Record::read(&bytes, &schema()).unwrap();
             assert_eq!(record, Record { generation: 7, place: 1 << 40, sender, rows });
         }
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn only_the_groups_own_rows_are_written() {
         let slice = rows(0, 100_000).slice(50_000, 10);
-        let bytes = Draft::new(&slice, None).unwrap().placed(0, 0);
+        let bytes = Draft::new(&slice, None).unwrap().placed(0, 0).to_vec();
         assert!(bytes.len() < 2000, "{} bytes", bytes.len());
         assert_eq!(Record::read(&bytes, &schema()).unwrap().rows, slice);
     }

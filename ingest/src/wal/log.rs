@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,7 +12,7 @@ use super::disk::{Disk, RealDisk};
 use super::ticket::Ticket;
 use super::usage::Usage;
 use super::writer::{Append, Command, Writer};
-use super::{Position, Recovered, WalError, WalOptions, directory, record, recovery};
+use super::{Payload, Position, Recovered, WalError, WalOptions, directory, record, recovery};
 
 /// An open log: shared by reference or in an `Arc`, written by one thread of its own.
 ///
@@ -86,7 +85,8 @@ impl Wal {
     /// # Errors
     ///
     /// Those of [`Permit::enqueue`] and of [`Ticket`].
-    pub async fn append(&self, payload: Bytes) -> Result<Position, WalError> {
+    pub async fn append(&self, payload: impl Into<Payload>) -> Result<Position, WalError> {
+        let payload = payload.into();
         self.check_size(&payload)?;
         self.reserve().await?.enqueue(payload)?.await
     }
@@ -111,7 +111,7 @@ impl Wal {
     /// # Errors
     ///
     /// [`WalError::Busy`] if the queue has no room, and those of [`Permit::enqueue`].
-    pub fn enqueue(&self, payload: Bytes) -> Result<Ticket, WalError> {
+    pub fn enqueue(&self, payload: impl Into<Payload>) -> Result<Ticket, WalError> {
         let room = self.sender()?.try_reserve_owned().map_err(|refused| match refused {
             TrySendError::Full(_) => WalError::Busy,
             TrySendError::Closed(_) => WalError::Stopped,
@@ -173,7 +173,7 @@ impl Wal {
         self.queue.lock().clone().ok_or(WalError::Closed)
     }
 
-    fn check_size(&self, payload: &Bytes) -> Result<(), WalError> {
+    fn check_size(&self, payload: &Payload) -> Result<(), WalError> {
         if payload.len() > self.max_payload {
             return Err(WalError::TooLarge { bytes: payload.len(), limit: self.max_payload });
         }
@@ -213,7 +213,8 @@ impl Permit<'_> {
     ///
     /// [`WalError::TooLarge`] or [`WalError::Full`]. The record is then not in the log, and the room in
     /// the queue is given back.
-    pub fn enqueue(self, payload: Bytes) -> Result<Ticket, WalError> {
+    pub fn enqueue(self, payload: impl Into<Payload>) -> Result<Ticket, WalError> {
+        let payload = payload.into();
         self.wal.check_size(&payload)?;
         self.wal.usage.admit(record::framed(payload.len()))?;
         let (answer, ticket) = Ticket::new();

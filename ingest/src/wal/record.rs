@@ -1,6 +1,6 @@
 //! How one record lies in a segment.
 
-use super::Position;
+use super::{Payload, Position};
 
 /// The largest payload of one record, in bytes.
 pub const MAX_PAYLOAD: usize = 64 << 20;
@@ -49,15 +49,17 @@ impl Fault {
 }
 
 /// Adds one record to `out`. The payload must not be over [`MAX_PAYLOAD`], nor `group` far behind.
-pub(super) fn encode(out: &mut Vec<u8>, frame: Frame, group: Position, payload: &[u8]) {
+pub(super) fn encode(out: &mut Vec<u8>, frame: Frame, group: Position, payload: &Payload) {
     let length = payload.len() as u32;
     let back = frame.at.since(group) as u32;
     let head = head_checksum(frame, length, back);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&back.to_le_bytes());
     out.extend_from_slice(&head.to_le_bytes());
-    out.extend_from_slice(&crc32c::crc32c_append(head, payload).to_le_bytes());
-    out.extend_from_slice(payload);
+    let sum = crc32c::crc32c_append(crc32c::crc32c_append(head, &payload.head), &payload.body);
+    out.extend_from_slice(&sum.to_le_bytes());
+    out.extend_from_slice(&payload.head);
+    out.extend_from_slice(&payload.body);
 }
 
 /// Reads the record at the start of `bytes`.
@@ -99,7 +101,8 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let mut out = Vec::new();
-        encode(&mut out, HERE, Position(900), b"payload");
+        let payload = Payload { head: b"pay"[..].into(), body: b"load"[..].into() };
+        encode(&mut out, HERE, Position(900), &payload);
         out
     }
 
@@ -138,7 +141,7 @@ mod tests {
     #[test]
     fn an_empty_payload_is_a_record_but_zeros_are_not() {
         let mut out = Vec::new();
-        encode(&mut out, HERE, HERE.at, b"");
+        encode(&mut out, HERE, HERE.at, &Payload::default());
         assert!(decode(&out, HERE).unwrap().payload.is_empty());
         assert_eq!(decode(&[0; 64], HERE).unwrap_err(), Fault::Head);
     }

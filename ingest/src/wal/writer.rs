@@ -4,18 +4,17 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::record::Frame;
 use super::store::{Refused, Store};
 use super::ticket::Answer;
 use super::usage::Usage;
-use super::{Position, WalError, record};
+use super::{Payload, Position, WalError, record};
 
 /// A group is not extended beyond this. It bounds the memory for it, and how long its first record waits
 /// for its last one.
-pub(super) const GROUP_BYTES: u64 = 8 << 20;
+pub(super) const GROUP_BYTES: u64 = 2 << 20;
 
 pub(super) enum Command {
     Append(Append),
@@ -23,7 +22,7 @@ pub(super) enum Command {
 }
 
 pub(super) struct Append {
-    pub payload: Bytes,
+    pub payload: Payload,
     pub answer: Answer,
 }
 
