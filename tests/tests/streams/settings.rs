@@ -128,3 +128,18 @@ async fn row_22_limits_of_senders_are_those_of_the_configuration() {
     sender.send(" ".repeat(1025)).await;
     assert_eq!(sender.closed().await.1, 1009);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_answers_no_ping_is_given_up() {
+    let setup = Setup::up().set("ingest.listen", "127.0.0.1:0").set("ingest.idle_timeout", "1s");
+    let cluster = setup.start().await;
+    let session = cluster.session().await;
+    session.ok(&table("seal_rows = 10")).await;
+    // Pings are answered by who reads.
+    let mut silent = Sender::connect(cluster.front.ws(), "numbered").await;
+    until("it is given up", CEILING, || async {
+        (cluster.metric("polarway_ingest_closed_total").await == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(silent.closed().await.1, 1008);
+}
