@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::suites::live::{PARTS, Part};
+
 /// Benchmarks of Polarway beside its peers, on one machine, on the same files.
 #[derive(Debug, Parser)]
 #[command(name = "polarway-bench", version)]
@@ -87,6 +89,9 @@ pub struct RunArgs {
     /// What to measure.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
     pub suite: Vec<Suite>,
+    /// Which parts of `live`.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = PARTS)]
+    pub part: Vec<Part>,
     /// TPC-H scale factors of the suites `tpch` and `staged`; millions of rows in the memory part of `live`.
     #[arg(long, value_delimiter = ',', default_value = "1,10")]
     pub scale: Vec<f64>,

@@ -82,7 +82,7 @@ fn steps(args: &RunArgs) -> Vec<Step> {
     let rest = [(Suite::Fetch, Step::Fetch), (Suite::Memory, Step::Memory), (Suite::Files, Step::Files)];
     steps.extend(rest.into_iter().filter(|(suite, _)| args.wants(*suite)).map(|(_, step)| step));
     if args.wants(Suite::Live) {
-        steps.extend(live::PARTS.map(Step::Live));
+        steps.extend(live::PARTS.into_iter().filter(|part| args.part.contains(part)).map(Step::Live));
     }
     steps
 }
@@ -206,6 +206,7 @@ mod tests {
         );
         assert_eq!(names(&["--suite", "staged", "--scale", "0.1"]), ["staged-sf0.1", "staged-small"]);
         assert_eq!(names(&["--suite", "files,fetch"]), ["fetch", "files"]);
+        assert_eq!(names(&["--suite", "live", "--part", "memory,acks"]), ["live-acks", "live-memory"]);
     }
 
     #[test]

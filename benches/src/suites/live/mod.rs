@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::ARROW_VERSION;
+use clap::ValueEnum;
 
 use crate::compare::digits;
 use crate::engines::OURS;
@@ -32,7 +33,7 @@ use crate::suites::{Bench, note};
 const WARMUP: Duration = Duration::from_millis(500);
 
 /// One subject; each makes one record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     Freshness,
     Acks,
