@@ -16,7 +16,7 @@ pub use run::Run;
 
 /// A run of so many rows is not merged with others any more: larger ones would make a query of one row read more, smaller
 /// ones cost more each than their rows do.
-const FULL_RUN: usize = 8192;
+const FULL_RUN: usize = 4096;
 /// Nor is one of so many bytes: merging is done while others wait.
 const FULL_RUN_BYTES: usize = 2 << 20;
 /// So many runs of like size become one, so that a row is copied as often as its run grows by this factor.

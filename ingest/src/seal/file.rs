@@ -48,17 +48,25 @@ pub fn seal(
     options: &FileOptions,
 ) -> Result<Vec<SealedFile>, SealError> {
     let split = options.layout.split(schema, batches)?;
-    split.shares.iter().map(|share| write(schema, &split, share, options)).collect()
+    let sizes = batches.iter().flat_map(|batch| batch.columns());
+    let bytes = sizes.map(|column| column.to_data().get_slice_memory_size()).sum::<Result<usize, _>>()?;
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let shares = split.shares.iter();
+    shares
+        .map(|share| write(schema, &split, share, bytes / rows.max(1) * share.rows.len(), options))
+        .collect()
 }
 
 fn write(
     schema: &SchemaRef,
     split: &Split<'_>,
     share: &Share,
+    bytes: usize,
     options: &FileOptions,
 ) -> Result<SealedFile, SealError> {
     let properties = properties(schema, options)?;
-    let mut content = Vec::new();
+    // Room that is not used costs nothing; growing would copy, and hold both for a while.
+    let mut content = Vec::with_capacity(bytes);
     let mut writer = ArrowWriter::try_new(&mut content, schema.clone(), Some(properties))?;
     for rows in split.rows(share) {
         writer.write(&rows?)?;

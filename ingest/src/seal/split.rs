@@ -75,8 +75,8 @@ pub struct Share {
 
 /// What files are sorted by and cut at, for all rows in the order of arrival.
 struct Keys {
-    ticks: Option<Int64Array>,
-    days: Option<Int64Array>,
+    /// The event times, and how many ticks a day has.
+    times: Option<(Int64Array, i64)>,
     partitions: Vec<ArrayRef>,
 }
 
@@ -94,14 +94,11 @@ impl Layout {
             return Ok(split(None, vec![]));
         }
         let keys = self.keys(batches)?;
-        if keys.ticks.is_none() && keys.partitions.is_empty() {
+        if keys.times.is_none() && keys.partitions.is_empty() {
             return Ok(split(None, vec![Share { directory: String::new(), rows: 0..rows, events: None }]));
         }
         let order = keys.order()?;
-        let shares = match &order {
-            None => self.cut(schema, &keys)?,
-            Some(order) => self.cut(schema, &keys.taken(order)?)?,
-        };
+        let shares = self.shares(schema, &keys, rows, order.as_deref())?;
         Ok(split(order, shares))
     }
 
@@ -110,48 +107,53 @@ impl Layout {
             let parts = batches.iter().map(of).collect::<Result<Vec<_>, _>>()?;
             concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())
         };
-        let (mut all, mut days) = (None, None);
+        let mut times = None;
         if let (Some(place), Some(first)) = (self.event_time, batches.first()) {
             let per_day = ticks_per_second(first.column(place).data_type()) * SECONDS_A_DAY;
-            let of_rows = column(&|batch| ticks(batch.column(place)))?.as_primitive::<Int64Type>().clone();
-            days = Some(of_rows.unary(|tick| tick.div_euclid(per_day)));
-            all = Some(of_rows);
+            let ticks = column(&|batch| ticks(batch.column(place)))?.as_primitive::<Int64Type>().clone();
+            times = Some((ticks, per_day));
         }
         let partitions =
             self.partition_by.iter().map(|place| column(&|batch| Ok(Arc::clone(batch.column(*place)))));
-        Ok(Keys { ticks: all, days, partitions: partitions.collect::<Result<_, _>>()? })
+        Ok(Keys { times, partitions: partitions.collect::<Result<_, _>>()? })
     }
 
-    /// Cuts where the directory changes. The keys are in the files' order.
-    fn cut(&self, schema: &SchemaRef, keys: &Keys) -> Result<Vec<Share>, ArrowError> {
-        let mut bounds: Vec<ArrayRef> = vec![];
-        bounds.extend(keys.days.iter().map(|days| Arc::new(days.clone()) as ArrayRef));
-        bounds.extend(keys.partitions.iter().cloned());
+    /// The files of so many rows in `order`, or in the order of arrival.
+    fn shares(
+        &self,
+        schema: &SchemaRef,
+        keys: &Keys,
+        rows: usize,
+        order: Option<&[u32]>,
+    ) -> Result<Vec<Share>, ArrowError> {
+        let place = |at: usize| order.map_or(at, |order| order.get(at).map_or(at, |place| *place as usize));
+        let ranges = match keys.lone_times() {
+            Some((ticks, per_day)) => ranges(rows, |at| ticks.value(place(at)).div_euclid(per_day)),
+            None => keys.ranges(order)?,
+        };
         let format = FormatOptions::default();
         let mut shares = vec![];
-        for rows in partition(&bounds)?.ranges() {
-            let at = rows.start;
-            let mut parts = vec![];
-            if let Some(days) = &keys.days {
-                let day = if days.is_valid(at) { date(days.value(at)) } else { NO_VALUE.into() };
+        for rows in ranges {
+            let (first, last) = (place(rows.start), place(rows.end - 1));
+            let (mut parts, mut events) = (vec![], None);
+            if let Some((ticks, per_day)) = &keys.times {
+                if ticks.is_valid(first) {
+                    events = Some(EventRange { first: ticks.value(first), last: ticks.value(last) });
+                }
+                let day = events.map_or(NO_VALUE.into(), |events| date(events.first.div_euclid(*per_day)));
                 parts.push(format!("day={day}"));
             }
-            for (place, values) in self.partition_by.iter().zip(&keys.partitions) {
-                let value = match values.is_valid(at) {
-                    true => ArrayFormatter::try_new(values, &format)?.value(at).to_string(),
+            for (column, values) in self.partition_by.iter().zip(&keys.partitions) {
+                let value = match values.is_valid(first) {
+                    true => ArrayFormatter::try_new(values, &format)?.value(first).to_string(),
                     false => NO_VALUE.to_owned(),
                 };
                 parts.push(format!(
                     "{}={}",
-                    escaped(schema.field(*place).name()),
+                    escaped(schema.field(*column).name()),
                     if value.is_empty() { NO_VALUE.into() } else { escaped(&value) }
                 ));
             }
-            let events = keys
-                .ticks
-                .as_ref()
-                .filter(|ticks| ticks.is_valid(at))
-                .map(|ticks| EventRange { first: ticks.value(at), last: ticks.value(rows.end - 1) });
             shares.push(Share { directory: parts.join("/"), rows, events });
         }
         Ok(shares)
@@ -159,11 +161,20 @@ impl Layout {
 }
 
 impl Keys {
+    /// The event times if they are all there is, and each row has one.
+    fn lone_times(&self) -> Option<(&Int64Array, i64)> {
+        let (ticks, per_day) = self.times.as_ref()?;
+        (self.partitions.is_empty() && ticks.null_count() == 0).then_some((ticks, *per_day))
+    }
+
+    fn days(&self) -> Option<ArrayRef> {
+        let (ticks, per_day) = self.times.as_ref()?;
+        Some(Arc::new(ticks.unary::<_, Int64Type>(|tick| tick.div_euclid(*per_day))))
+    }
+
     /// Places of the rows in the files' order; none when they are in it already, as they mostly are.
     fn order(&self) -> Result<Option<Vec<u32>>, ArrowError> {
-        if let (Some(ticks), []) = (&self.ticks, self.partitions.as_slice())
-            && ticks.null_count() == 0
-        {
+        if let Some((ticks, _)) = self.lone_times() {
             // The day grows with the time.
             let ticks = ticks.values();
             if ticks.is_sorted() {
@@ -177,30 +188,42 @@ impl Keys {
             return Ok(Some(order));
         }
         let options = Some(SortOptions { descending: false, nulls_first: false });
-        let column = |values| SortColumn { values, options };
-        let mut columns = vec![];
-        columns.extend(self.days.iter().map(|days| column(Arc::new(days.clone()) as ArrayRef)));
-        columns.extend(self.partitions.iter().map(|values| column(Arc::clone(values))));
-        columns.extend(self.ticks.iter().map(|ticks| column(Arc::new(ticks.clone()) as ArrayRef)));
+        let mut columns: Vec<ArrayRef> = vec![];
+        columns.extend(self.days());
+        columns.extend(self.partitions.iter().cloned());
+        columns.extend(self.times.iter().map(|(ticks, _)| Arc::new(ticks.clone()) as ArrayRef));
+        let columns: Vec<SortColumn> =
+            columns.into_iter().map(|values| SortColumn { values, options }).collect();
         Ok(Some(lexsort_to_indices(&columns, None)?.values().to_vec()))
     }
 
-    fn taken(&self, order: &[u32]) -> Result<Self, ArrowError> {
-        let order = UInt32Array::from(order.to_vec());
-        let numbers = |values: &Option<Int64Array>| -> Result<Option<Int64Array>, ArrowError> {
-            let Some(values) = values else { return Ok(None) };
-            Ok(Some(take(values, &order, None)?.as_primitive::<Int64Type>().clone()))
-        };
-        Ok(Self {
-            ticks: numbers(&self.ticks)?,
-            days: numbers(&self.days)?,
-            partitions: self
-                .partitions
-                .iter()
-                .map(|values| take(values, &order, None))
-                .collect::<Result<_, _>>()?,
-        })
+    /// Where day or partition changes in `order`.
+    fn ranges(&self, order: Option<&[u32]>) -> Result<Vec<Range<usize>>, ArrowError> {
+        let mut bounds: Vec<ArrayRef> = self.days().into_iter().collect();
+        bounds.extend(self.partitions.iter().cloned());
+        if let Some(order) = order {
+            let order = UInt32Array::from(order.to_vec());
+            bounds = bounds.iter().map(|values| take(values, &order, None)).collect::<Result<_, _>>()?;
+        }
+        Ok(partition(&bounds)?.ranges())
     }
+}
+
+/// Where the value at places `0..count`, in which it grows, is the same.
+fn ranges(count: usize, value: impl Fn(usize) -> i64) -> Vec<Range<usize>> {
+    let mut ranges = vec![];
+    let mut from = 0;
+    while from < count {
+        let this = value(from);
+        let (mut same, mut other) = (from, count);
+        while same + 1 < other {
+            let middle = same + (other - same) / 2;
+            if value(middle) == this { same = middle } else { other = middle }
+        }
+        ranges.push(from..other);
+        from = other;
+    }
+    ranges
 }
 
 impl Split<'_> {
