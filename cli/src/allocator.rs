@@ -17,7 +17,7 @@ use polarway_engine::memory::SMALL;
 const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 const AT_ONCE: &str = "0";
 /// Buffers that are used again and again come back sooner than this; those of a seal do not.
-const OF_STREAMS: &str = "50";
+const OF_STREAMS: &str = "20";
 
 /// Replaces this process by itself (the process id stays) with memory given back sooner, if `limit` is small or the
 /// process takes rows of streams. To be called before anything is opened.

@@ -146,7 +146,7 @@ struct Written {
     /// Bytes of its record.
     length: usize,
     /// In the log's queue, until it is written.
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 /// The work that goes on beside: [`Live::follow`] and [`Live::keep`] have to run as long as the stream is open.
@@ -332,7 +332,7 @@ impl Live {
             }
             inner.unsealed_since.get_or_insert_with(Instant::now);
             let appended = Appended { generation, to: taken.to, record: taken.record, rows: count };
-            follow.send(Written { ticket, taken, length, _room: bytes });
+            follow.send(Written { ticket, taken, length, room: bytes });
             return Ok(appended);
         }
     }
@@ -382,7 +382,10 @@ impl Live {
                 return Err(self.is_closed());
             }
             let held = self.inner.lock().state.hot().bytes();
-            if held.saturating_add(self.copies.load(Ordering::Relaxed)) < self.options.hot_limit {
+            // Records on their way to the log are rows in memory too.
+            let queued = (QUEUE_UNITS as usize - self.queue.available_permits()) * QUEUE_UNIT;
+            let copies = self.copies.load(Ordering::Relaxed).saturating_add(queued);
+            if held.saturating_add(copies) < self.options.hot_limit {
                 return Ok(());
             }
             tokio::select! {
@@ -410,8 +413,10 @@ impl Live {
         }
     }
 
-    async fn settle(&self, Written { ticket, taken, length, _room }: Written) {
+    async fn settle(&self, Written { ticket, taken, length, room }: Written) {
         let outcome = ticket.await;
+        drop(room);
+        self.room.notify_waiters();
         let mut inner = self.inner.lock();
         match outcome {
             Ok(position) => {
