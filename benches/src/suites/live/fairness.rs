@@ -24,6 +24,8 @@ const GOOD: u64 = 48;
 /// Rows a second of each.
 const PER_SECOND: f64 = 100.0;
 const RATIO: f64 = 1.2;
+/// Windows of each kind to a repeat: a single one in which the machine was busy would decide otherwise.
+const WINDOWS: usize = 3;
 
 const ALONE: &str = "48 connections";
 const BESIDE: &str = "the same beside a slow and a hostile one";
@@ -38,7 +40,7 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
     let mut measurements = [ALONE, BESIDE].map(|case| Measurement::new(OURS, case));
     let (mut expected, mut done) = (0, Vec::new());
     let mut p99s = [Vec::new(), Vec::new()];
-    for repeat in 0..bench.args.repeats {
+    for repeat in 0..bench.args.repeats * WINDOWS {
         for (measured, beside) in measurements.iter_mut().zip([false, true]) {
             let name = format!("{repeat}-{}", u8::from(beside));
             match window(bench, &ours, &name, beside).await {
@@ -67,19 +69,20 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
         method: format!(
             "{GOOD} WebSocket connections, each with a producer, send {PER_SECOND} JSON rows a second each, one a \
              frame, acknowledged in the log (`wal`), spread evenly over time; the time runs from before a frame is \
-             written to the socket until the acknowledgement that covers it is read. Windows of {} s, {} times alone \
-             and beside two more in turn, on one `polarway up` with its defaults: a slow one that sends a byte each 10 \
+             written to the socket until the acknowledgement that covers it is read. The figure is the median of the \
+             windows' 99th percentiles: windows of {} s, {} times alone and beside two more in turn, on one `polarway up` with its defaults: a slow one that sends a byte each 10 \
              ms and reads nothing, and a hostile one that comes anew 5 ms after each attack: no HTTP, an unknown \
              stream, a frame of a terabyte, frames of unknown kind, without mask, of broken JSON, of broken Arrow, and \
              half frames. Server, senders and attacker share the machine's cores. At the end all acknowledged rows of \
              the {GOOD} are counted by SQL.",
-            bench.args.seconds, bench.args.repeats,
+            bench.args.seconds,
+            bench.args.repeats * WINDOWS,
         ),
         ..SuiteRecord::default()
     };
     used(&mut record.engines, OURS, peak.clone());
     record.measurements = measurements.to_vec();
-    let mut line = line(&record, &done).with_rss(vec![peak], Vec::new());
+    let mut line = line(&record, &done, &p99s).with_rss(vec![peak], Vec::new());
     let windows = p99s.map(|p99s| p99s.into_iter().map(digits).collect::<Vec<_>>().join(", "));
     line.notes.push(format!("p99 of the windows, ms: alone {}; beside the two {}.", windows[0], windows[1]));
     line.notes.push(disk);
@@ -133,8 +136,7 @@ fn join(measured: &mut Measurement, good: Vec<Paced>) -> Option<f64> {
     stats::percentile(measured.samples_ms.get(begin..)?, 99.0)
 }
 
-fn line(record: &SuiteRecord, done: &[Done]) -> Comparison {
-    let p99 = |case| record.measurement(OURS, case).and_then(|measured| measured.summary.p99_ms);
+fn line(record: &SuiteRecord, done: &[Done], [alone, beside]: &[Vec<f64>; 2]) -> Comparison {
     let mut notes: Vec<String> = record.measurements.iter().flat_map(failures).collect();
     for measured in &record.measurements {
         notes.push(format!("Acknowledgements, {}: {}.", measured.case, spread(&measured.samples_ms)));
@@ -150,7 +152,7 @@ fn line(record: &SuiteRecord, done: &[Done]) -> Comparison {
     Comparison::new(
         "Acknowledgement of 48 connections beside a slow and a hostile one, p99",
         Unit::Milliseconds,
-        (p99(BESIDE), p99(ALONE)),
+        (stats::median(beside), stats::median(alone)),
         "without the two",
         Some(Aim::RatioAtMost(RATIO)),
         failed,
