@@ -3,13 +3,14 @@
 //!
 //! [`MetaStore`] is the contract, with etcd's semantics: one revision that grows with every transaction that
 //! changes something, transactions with preconditions, watches that miss nothing, and leases. [`EmbeddedMetaStore`]
-//! keeps it within one process; [`remote`] reaches it from other processes.
+//! keeps it within one process; [`remote`] reaches it from other processes; [`EtcdMetaStore`] is etcd itself.
 //! [`conformance`] is the contract as tests, for every implementation. [`keys`] lists all that is ever stored, and
 //! [`LeaseKeeper`] holds a lease.
 
 pub mod conformance;
 pub mod embedded;
 pub mod error;
+pub mod etcd;
 pub mod keeper;
 pub mod keys;
 pub mod lease;
@@ -22,6 +23,7 @@ pub mod txn;
 
 pub use embedded::EmbeddedMetaStore;
 pub use error::{MetaStoreError, Result};
+pub use etcd::{EtcdConfig, EtcdMetaStore};
 pub use keeper::{LeaseKeeper, Lost};
 pub use keys::{Key, KeyPrefix};
 pub use lease::{Lease, LeaseId};

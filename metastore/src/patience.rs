@@ -37,7 +37,19 @@ impl Patience {
         }
     }
 
-    /// Attempts something that must not take place twice, once.
+    /// Attempts something that must not take place twice: again only as long as the error says that nothing took
+    /// place.
+    pub(crate) async fn persist_once<T, F>(self, place: &str, attempt: impl Fn() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        match timeout(self.deadline, self.repeat(attempt)).await {
+            Ok(result) => result,
+            Err(_) => Err(MetaStoreError::OutcomeUnknown { place: place.to_owned(), detail: self.overdue() }),
+        }
+    }
+
+    /// The same, and only once.
     pub(crate) async fn once<T>(
         self,
         place: &str,
