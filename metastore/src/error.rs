@@ -5,6 +5,8 @@ use std::io;
 use polarway_common::error::{Error, ErrorKind};
 use thiserror::Error as ThisError;
 
+use crate::lease::LeaseId;
+
 /// A failure of a [`crate::MetaStore`]. A precondition that does not hold is no failure: see
 /// [`crate::TxnOutcome::Conflict`].
 #[derive(Debug, ThisError)]
@@ -48,6 +50,15 @@ pub enum MetaStoreError {
     /// A request or its answer is larger than what is sent between processes.
     #[error("a message of {bytes} bytes is more than the {limit} that the metadata store sends or takes")]
     TooLarge { bytes: u64, limit: u64 },
+    /// A transaction has more preconditions or more writes than the store takes; nothing took place.
+    #[error("a transaction of {count} preconditions or writes is more than the {limit} that the store takes")]
+    TooManyOperations { count: u64, limit: u64 },
+    /// A lease has ended, or never was; nothing took place. Its keys are gone, and whoever holds it holds nothing.
+    #[error("the lease {lease} has ended")]
+    LeaseNotFound { lease: LeaseId },
+    /// The settings of a store contradict each other, or name what cannot be read.
+    #[error("the settings of the metadata store are not valid: {detail}")]
+    InvalidConfig { detail: String },
 }
 
 pub type Result<T, E = MetaStoreError> = std::result::Result<T, E>;
@@ -70,7 +81,10 @@ impl MetaStoreError {
             | Self::DuplicateKey { .. }
             | Self::OutcomeUnknown { .. }
             | Self::NotAllowed { .. }
-            | Self::TooLarge { .. } => false,
+            | Self::TooLarge { .. }
+            | Self::TooManyOperations { .. }
+            | Self::LeaseNotFound { .. }
+            | Self::InvalidConfig { .. } => false,
         }
     }
 
@@ -92,9 +106,12 @@ impl From<MetaStoreError> for Error {
             }
             MetaStoreError::Corrupt { .. } => ErrorKind::CorruptFile,
             MetaStoreError::Closed { .. } => ErrorKind::Draining,
+            MetaStoreError::InvalidConfig { .. } => ErrorKind::Configuration,
             // Not `StoreUnavailable`, which invites to send the same again.
             MetaStoreError::OutcomeUnknown { .. }
             | MetaStoreError::TooLarge { .. }
+            | MetaStoreError::TooManyOperations { .. }
+            | MetaStoreError::LeaseNotFound { .. }
             | MetaStoreError::Engine { .. }
             | MetaStoreError::Compacted { .. }
             | MetaStoreError::Lagged { .. }
@@ -107,7 +124,7 @@ impl From<MetaStoreError> for Error {
                 converted.with_hint("Stop the other process, or give this one another `data_dir`.")
             }
             MetaStoreError::Unavailable { .. } => {
-                converted.with_hint("Retry; check that the scheduler runs and can be reached.")
+                converted.with_hint("Retry; check that whatever holds the metadata (the scheduler, or etcd) runs and can be reached.")
             }
             MetaStoreError::OutcomeUnknown { .. } => {
                 converted.with_hint("Check whether the change took place before it is made again.")

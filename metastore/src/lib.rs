@@ -2,22 +2,32 @@
 //! live in.
 //!
 //! [`MetaStore`] is the contract, with etcd's semantics: one revision that grows with every transaction that
-//! changes something, transactions with preconditions, and watches that miss nothing. [`EmbeddedMetaStore`] keeps
-//! it within one process; [`remote`] reaches it from other processes. [`conformance`] is the contract as tests, for
-//! every implementation. [`keys`] lists all that is ever stored.
+//! changes something, transactions with preconditions, watches that miss nothing, and leases. [`EmbeddedMetaStore`]
+//! keeps it within one process; [`remote`] reaches it from other processes; [`EtcdMetaStore`] is etcd itself.
+//! [`conformance`] is the contract as tests, for every implementation. [`keys`] lists all that is ever stored, and
+//! [`LeaseKeeper`] holds a lease.
 
 pub mod conformance;
 pub mod embedded;
 pub mod error;
+pub mod etcd;
+pub mod keeper;
 pub mod keys;
+pub mod lease;
+mod patience;
 mod percent;
 pub mod remote;
+mod status;
 pub mod store;
 pub mod txn;
 
 pub use embedded::EmbeddedMetaStore;
 pub use error::{MetaStoreError, Result};
+pub use etcd::{EtcdConfig, EtcdMetaStore};
+pub use keeper::{LeaseKeeper, Lost};
 pub use keys::{Key, KeyPrefix};
+pub use lease::{Lease, LeaseId};
+pub use patience::Patience;
 pub use remote::{MetaDoor, RemoteMetaStore, Rights};
 pub use store::{Event, EventKind, MetaStore, Snapshot, Versioned, WatchStream};
 pub use txn::{Expect, Precondition, Txn, TxnOutcome, Write};

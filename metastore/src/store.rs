@@ -1,12 +1,14 @@
 //! The contract of a metadata store.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::error::Result;
+use crate::lease::{Lease, LeaseId};
 use crate::txn::{Txn, TxnOutcome};
 
 /// A key's value and the revision of the transaction that wrote it.
@@ -47,9 +49,15 @@ pub type WatchStream = BoxStream<'static, Result<Event>>;
 
 /// A key-value store whose transactions are totally ordered.
 ///
-/// Every transaction that changes something takes effect at once and as a whole, and gets the next revision; an
-/// empty store has revision zero. A call that returns has seen, and is seen by, every call that returned before
-/// it started.
+/// Every transaction that changes something takes effect at once and as a whole, and gets a revision above all
+/// before. Revisions may skip numbers and need not begin at zero: who shares the server moves them too. A call that
+/// returns has seen, and is seen by, every call that returned before it started.
+///
+/// A key may be written under a lease, and is then deleted with it: when the lease is revoked, or when it has not
+/// been kept alive for its time to live. All keys of a lease go in one revision, as if by a transaction that deletes
+/// them in the order of their bytes. A key belongs to the lease of its last write, or to none. Time is counted by the
+/// server; how a holder counts it is [`crate::LeaseKeeper`]'s matter, and who must not act on a lease that has ended
+/// makes a key of the lease a precondition of the transaction.
 #[async_trait]
 pub trait MetaStore: Send + Sync + Debug {
     /// The value of `key`, if it has one.
@@ -63,8 +71,10 @@ pub trait MetaStore: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`crate::MetaStoreError::EmptyKey`] and [`crate::MetaStoreError::DuplicateKey`] for a transaction that has
-    /// no meaning; [`crate::MetaStoreError::OutcomeUnknown`] if it may have taken place all the same; anything else
-    /// if the store fails.
+    /// no meaning; [`crate::MetaStoreError::LeaseNotFound`] if the preconditions hold and a write is under a lease that
+    /// has ended; [`crate::MetaStoreError::TooManyOperations`] and [`crate::MetaStoreError::TooLarge`]
+    /// for one that the store does not take; [`crate::MetaStoreError::OutcomeUnknown`] if it may have taken place all
+    /// the same; anything else if the store fails.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome>;
 
     /// The changes after the revision `after_revision` to keys that start with `prefix`: past ones first, then
@@ -80,4 +90,18 @@ pub trait MetaStore: Send + Sync + Debug {
 
     /// The revision of the last transaction that changed something.
     async fn revision(&self) -> Result<u64>;
+
+    /// A lease that ends unless it is kept alive within its time to live, counted from a moment after this was
+    /// called. The store may round `ttl` up to what it can count, and cuts it to [`crate::lease::LONGEST_TTL`]. If it
+    /// fails a lease may have been granted that nobody knows: it ends by itself.
+    async fn grant(&self, ttl: Duration) -> Result<Lease>;
+
+    /// Begins a lease's time to live anew, from a moment after this was called.
+    ///
+    /// # Errors
+    /// [`crate::MetaStoreError::LeaseNotFound`] if it has ended, which is for good.
+    async fn keep_alive(&self, lease: LeaseId) -> Result<()>;
+
+    /// Ends a lease and deletes its keys. One that has ended already is left as it is.
+    async fn revoke(&self, lease: LeaseId) -> Result<()>;
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use crate::error::{MetaStoreError, Result};
+use crate::lease::LeaseId;
 
 /// Writes that take place together if all preconditions hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,14 +46,34 @@ impl Expect {
 /// One change. To delete a key that has no value changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    Put { key: String, value: Bytes },
-    Delete { key: String },
+    /// Under no lease, also if the key has one so far.
+    Put {
+        key: String,
+        value: Bytes,
+    },
+    /// The key is deleted when the lease ends.
+    PutLeased {
+        key: String,
+        value: Bytes,
+        lease: LeaseId,
+    },
+    Delete {
+        key: String,
+    },
 }
 
 impl Write {
     pub fn key(&self) -> &str {
         match self {
-            Write::Put { key, .. } | Write::Delete { key } => key,
+            Write::Put { key, .. } | Write::PutLeased { key, .. } | Write::Delete { key } => key,
+        }
+    }
+
+    /// The lease that the key is to belong to.
+    pub fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Write::PutLeased { lease, .. } => Some(*lease),
+            Write::Put { .. } | Write::Delete { .. } => None,
         }
     }
 }
@@ -90,6 +111,13 @@ impl Txn {
     #[must_use]
     pub fn put(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.writes.push(Write::Put { key: key.into(), value: value.into() });
+        self
+    }
+
+    /// A write that lasts as long as the lease.
+    #[must_use]
+    pub fn put_leased(mut self, key: impl Into<String>, value: impl Into<Bytes>, lease: LeaseId) -> Self {
+        self.writes.push(Write::PutLeased { key: key.into(), value: value.into(), lease });
         self
     }
 

@@ -13,46 +13,48 @@ const ROUNDS: usize = 25;
 pub async fn a_watch_from_now_sees_what_follows(store: Arc<dyn MetaStore>) -> Outcome {
     put(&*store, "before", "1").await?;
     let mut events = store.watch("", store.revision().await?).await?;
-    put(&*store, "a", "1").await?;
-    put(&*store, "a", "2").await?;
-    commit(&*store, Txn::new().delete("a")).await?;
-    assert_eq!(next(&mut events).await?, put_event(2, "a", "1"));
-    assert_eq!(next(&mut events).await?, put_event(3, "a", "2"));
-    assert_eq!(next(&mut events).await?, delete_event(4, "a"));
+    let first = put(&*store, "a", "1").await?;
+    let second = put(&*store, "a", "2").await?;
+    let third = commit(&*store, Txn::new().delete("a")).await?;
+    assert_eq!(next(&mut events).await?, put_event(first, "a", "1"));
+    assert_eq!(next(&mut events).await?, put_event(second, "a", "2"));
+    assert_eq!(next(&mut events).await?, delete_event(third, "a"));
     Ok(())
 }
 
 pub async fn a_watch_resumes_where_it_stopped(store: Arc<dyn MetaStore>) -> Outcome {
-    let mut events = store.watch("", 0).await?;
+    let mut events = store.watch("", store.revision().await?).await?;
     put(&*store, "a", "1").await?;
     let seen = next(&mut events).await?.revision;
     drop(events);
-    put(&*store, "b", "2").await?;
-    commit(&*store, Txn::new().put("c", "3").delete("a")).await?;
+    let second = put(&*store, "b", "2").await?;
+    let third = commit(&*store, Txn::new().put("c", "3").delete("a")).await?;
     let mut events = store.watch("", seen).await?;
-    assert_eq!(next(&mut events).await?, put_event(2, "b", "2"));
-    assert_eq!(next(&mut events).await?, put_event(3, "c", "3"));
-    assert_eq!(next(&mut events).await?, delete_event(3, "a"));
-    put(&*store, "d", "4").await?;
-    assert_eq!(next(&mut events).await?, put_event(4, "d", "4"));
+    assert_eq!(next(&mut events).await?, put_event(second, "b", "2"));
+    assert_eq!(next(&mut events).await?, put_event(third, "c", "3"));
+    assert_eq!(next(&mut events).await?, delete_event(third, "a"));
+    let fourth = put(&*store, "d", "4").await?;
+    assert_eq!(next(&mut events).await?, put_event(fourth, "d", "4"));
     Ok(())
 }
 
 pub async fn a_watch_sees_its_prefix_only(store: Arc<dyn MetaStore>) -> Outcome {
-    let mut events = store.watch("a/", 0).await?;
+    let mut events = store.watch("a/", store.revision().await?).await?;
+    let mut last = 0;
     for key in ["a", "a0", "b", "a/"] {
-        put(&*store, key, "1").await?;
+        last = put(&*store, key, "1").await?;
     }
-    commit(&*store, Txn::new().put("z", "2").put("a/x", "2").delete("a")).await?;
-    assert_eq!(next(&mut events).await?, put_event(4, "a/", "1"));
-    assert_eq!(next(&mut events).await?, put_event(5, "a/x", "2"));
-    put(&*store, "a/y", "3").await?;
-    assert_eq!(next(&mut events).await?, put_event(6, "a/y", "3"));
+    let second = commit(&*store, Txn::new().put("z", "2").put("a/x", "2").delete("a")).await?;
+    assert_eq!(next(&mut events).await?, put_event(last, "a/", "1"));
+    assert_eq!(next(&mut events).await?, put_event(second, "a/x", "2"));
+    let third = put(&*store, "a/y", "3").await?;
+    assert_eq!(next(&mut events).await?, put_event(third, "a/y", "3"));
     Ok(())
 }
 
 pub async fn events_come_in_order_without_gaps(store: Arc<dyn MetaStore>) -> Outcome {
-    let mut events = store.watch("", 0).await?;
+    let mut last = store.revision().await?;
+    let mut events = store.watch("", last).await?;
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let store = Arc::clone(&store);
@@ -69,15 +71,17 @@ pub async fn events_come_in_order_without_gaps(store: Arc<dyn MetaStore>) -> Out
         })
         .collect();
     let mut rounds = [0; WRITERS];
-    for revision in 1..=(WRITERS * ROUNDS) as u64 {
+    for _ in 0..WRITERS * ROUNDS {
         let (a, b) = (next(&mut events).await?, next(&mut events).await?);
-        assert_eq!((a.revision, b.revision), (revision, revision));
+        assert!(a.revision > last && a.revision == b.revision, "{a:?} {b:?} after {last}");
+        last = a.revision;
         let writer: usize = a.key.trim_end_matches("/a").parse()?;
         let value = rounds[writer].to_string();
-        assert_eq!(a, put_event(revision, &format!("{writer}/a"), &value));
-        assert_eq!(b, put_event(revision, &format!("{writer}/b"), &value));
+        assert_eq!(a, put_event(last, &format!("{writer}/a"), &value));
+        assert_eq!(b, put_event(last, &format!("{writer}/b"), &value));
         rounds[writer] += 1;
     }
+    assert_eq!(last, store.revision().await?);
     for writer in writers {
         writer.await??;
     }
@@ -85,6 +89,7 @@ pub async fn events_come_in_order_without_gaps(store: Arc<dyn MetaStore>) -> Out
 }
 
 pub async fn a_list_and_its_watch_make_a_replica(store: Arc<dyn MetaStore>) -> Outcome {
+    let empty = store.revision().await?;
     let writer = tokio::spawn({
         let store = Arc::clone(&store);
         async move {
@@ -97,7 +102,7 @@ pub async fn a_list_and_its_watch_make_a_replica(store: Arc<dyn MetaStore>) -> O
             put(&*store, "last", "").await
         }
     });
-    while store.revision().await? < 10 {
+    while store.revision().await? < empty + 10 {
         tokio::task::yield_now().await;
     }
     let snapshot = store.list("").await?;
@@ -123,23 +128,24 @@ pub async fn a_list_and_its_watch_make_a_replica(store: Arc<dyn MetaStore>) -> O
 }
 
 pub async fn a_conflict_makes_no_event(store: Arc<dyn MetaStore>) -> Outcome {
-    let mut events = store.watch("", 0).await?;
+    let mut events = store.watch("", store.revision().await?).await?;
     store.txn(Txn::new().expect("a", Expect::Exists).put("a", "1")).await?;
     commit(&*store, Txn::new().delete("a")).await?;
-    put(&*store, "b", "1").await?;
-    assert_eq!(next(&mut events).await?, put_event(1, "b", "1"));
+    let revision = put(&*store, "b", "1").await?;
+    assert_eq!(next(&mut events).await?, put_event(revision, "b", "1"));
     Ok(())
 }
 
 pub async fn watches_are_independent(store: Arc<dyn MetaStore>) -> Outcome {
-    let mut first = store.watch("a", 0).await?;
-    let unread = store.watch("", 0).await?;
-    let mut second = store.watch("a", 0).await?;
-    put(&*store, "a", "1").await?;
-    assert_eq!(next(&mut second).await?, put_event(1, "a", "1"));
+    let start = store.revision().await?;
+    let mut first = store.watch("a", start).await?;
+    let unread = store.watch("", start).await?;
+    let mut second = store.watch("a", start).await?;
+    let one = put(&*store, "a", "1").await?;
+    assert_eq!(next(&mut second).await?, put_event(one, "a", "1"));
     drop((second, unread));
-    put(&*store, "a", "2").await?;
-    assert_eq!(next(&mut first).await?, put_event(1, "a", "1"));
-    assert_eq!(next(&mut first).await?, put_event(2, "a", "2"));
+    let two = put(&*store, "a", "2").await?;
+    assert_eq!(next(&mut first).await?, put_event(one, "a", "1"));
+    assert_eq!(next(&mut first).await?, put_event(two, "a", "2"));
     Ok(())
 }

@@ -14,13 +14,20 @@ use crate::store::{EventKind, Versioned};
 /// Key to the revision of its last write and its value.
 const ENTRIES: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("entries");
 
+/// Key to the lease that it goes with. Leases themselves are kept in memory only.
+const LEASED: TableDefinition<&str, u64> = TableDefinition::new("leased");
+
 /// Facts about the store itself.
 const FACTS: TableDefinition<&str, u64> = TableDefinition::new("facts");
 const REVISION: &str = "revision";
 const FORMAT: &str = "format";
+/// How often the store has been opened.
+const OPENED: &str = "opened";
 
 /// The layout of the tables above.
-const FORMAT_VERSION: u64 = 1;
+const FORMAT_VERSION: u64 = 2;
+/// The same without leases, which is brought up to date when it is opened.
+const FORMAT_WITHOUT_LEASES: u64 = 1;
 
 /// Reads are served from the mirror, so redb needs little memory of its own.
 const CACHE_BYTES: usize = 8 << 20;
@@ -29,6 +36,15 @@ const CACHE_BYTES: usize = 8 << 20;
 pub(super) struct Disk {
     place: String,
     database: Database,
+    opened: u64,
+}
+
+/// What preparing a store found.
+enum Prepared {
+    /// The store can be used; how often it has been opened, with this time.
+    Opened(u64),
+    /// It is left as it was.
+    ForeignFormat(u64),
 }
 
 impl Disk {
@@ -53,12 +69,19 @@ impl Disk {
     }
 
     fn prepared(database: Database, place: String) -> Result<Self> {
-        let format = prepare(&database).map_err(|error| classify(&place, error))?;
-        if format != FORMAT_VERSION {
-            let detail = format!("it has format {format}, and this version reads format {FORMAT_VERSION}");
-            return Err(MetaStoreError::Corrupt { place, detail });
+        match prepare(&database).map_err(|error| classify(&place, error))? {
+            Prepared::Opened(opened) => Ok(Self { place, database, opened }),
+            Prepared::ForeignFormat(format) => {
+                let detail =
+                    format!("it has format {format}, and this version reads format {FORMAT_VERSION}");
+                Err(MetaStoreError::Corrupt { place, detail })
+            }
         }
-        Ok(Self { place, database })
+    }
+
+    /// How often the store has been opened, with this time.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
     }
 
     pub(super) fn place(&self) -> &str {
@@ -82,20 +105,34 @@ fn builder() -> Builder {
     builder
 }
 
-/// Creates the tables of a new store and tells the format.
-fn prepare(database: &Database) -> Result<u64, redb::Error> {
+/// Creates the tables of a new store, and deletes what went with leases when the store was last open: nobody has kept
+/// them alive since.
+fn prepare(database: &Database) -> Result<Prepared, redb::Error> {
     let transaction = database.begin_write()?;
-    let format = {
-        transaction.open_table(ENTRIES)?;
+    let opened = {
         let mut facts = transaction.open_table(FACTS)?;
-        let found = facts.get(FORMAT)?.map(|format| format.value());
-        if found.is_none() {
-            facts.insert(FORMAT, FORMAT_VERSION)?;
+        let format = facts.get(FORMAT)?.map(|format| format.value());
+        match format {
+            None | Some(FORMAT_VERSION | FORMAT_WITHOUT_LEASES) => facts.insert(FORMAT, FORMAT_VERSION)?,
+            Some(format) => return Ok(Prepared::ForeignFormat(format)),
+        };
+        let opened = facts.get(OPENED)?.map_or(0, |opened| opened.value()) + 1;
+        facts.insert(OPENED, opened)?;
+        let mut entries = transaction.open_table(ENTRIES)?;
+        let mut leased = transaction.open_table(LEASED)?;
+        let mut ended = false;
+        while let Some((key, _)) = leased.pop_first()? {
+            entries.remove(key.value())?;
+            ended = true;
         }
-        found.unwrap_or(FORMAT_VERSION)
+        if ended {
+            let revision = facts.get(REVISION)?.map_or(0, |revision| revision.value());
+            facts.insert(REVISION, revision + 1)?;
+        }
+        opened
     };
     transaction.commit()?;
-    Ok(format)
+    Ok(Prepared::Opened(opened))
 }
 
 fn load(database: &Database) -> Result<(u64, Vec<(String, Versioned)>), redb::Error> {
@@ -115,6 +152,7 @@ fn commit(database: &Database, changes: &Changes) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut entries = transaction.open_table(ENTRIES)?;
+        let mut leased = transaction.open_table(LEASED)?;
         for event in &changes.events {
             match &event.kind {
                 EventKind::Put(value) => {
@@ -124,6 +162,10 @@ fn commit(database: &Database, changes: &Changes) -> Result<(), redb::Error> {
                     entries.remove(event.key.as_str())?;
                 }
             }
+            match changes.leased.get(&event.key) {
+                Some(lease) => leased.insert(event.key.as_str(), lease.get())?,
+                None => leased.remove(event.key.as_str())?,
+            };
         }
         transaction.open_table(FACTS)?.insert(REVISION, changes.revision)?;
     }

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use super::HistoryLimit;
+use super::leases::Leases;
+use crate::lease::LeaseId;
 use crate::store::{Event, EventKind, Snapshot, Versioned};
 use crate::txn::{Txn, Write};
 
@@ -18,12 +21,14 @@ pub(super) struct Mirror {
     /// The newest revision whose events are not kept.
     compacted: u64,
     limit: HistoryLimit,
+    pub(super) leases: Leases,
 }
 
 /// What is to become of a transaction.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Conflict { key: String },
+    LeaseEnded(LeaseId),
     Unchanged { revision: u64 },
     Change(Changes),
 }
@@ -33,6 +38,8 @@ pub(super) enum Decision {
 pub(super) struct Changes {
     pub(super) revision: u64,
     pub(super) events: Vec<Event>,
+    /// Which of the keys that are put go with a lease.
+    pub(super) leased: BTreeMap<String, LeaseId>,
 }
 
 /// Where a reader of the history stands after reading.
@@ -45,9 +52,15 @@ pub(super) enum Past {
 }
 
 impl Mirror {
-    pub(super) fn new(revision: u64, entries: Vec<(String, Versioned)>, limit: HistoryLimit) -> Self {
+    pub(super) fn new(
+        revision: u64,
+        entries: Vec<(String, Versioned)>,
+        limit: HistoryLimit,
+        leases: Leases,
+    ) -> Self {
         let entries = entries.into_iter().collect();
-        Self { revision, entries, history: VecDeque::new(), history_bytes: 0, compacted: revision, limit }
+        let (history, history_bytes) = (VecDeque::new(), 0);
+        Self { revision, entries, history, history_bytes, compacted: revision, limit, leases }
     }
 
     pub(super) fn revision(&self) -> u64 {
@@ -72,35 +85,50 @@ impl Mirror {
         Snapshot { revision: self.revision, entries }
     }
 
-    pub(super) fn decide(&self, txn: Txn) -> Decision {
+    pub(super) fn decide(&self, txn: Txn, now: Instant) -> Decision {
         let revision_of = |key: &str| self.entries.get(key).map(|versioned| versioned.revision);
         let failed = txn.preconditions.into_iter().find(|it| !it.expect.holds(revision_of(&it.key)));
         if let Some(precondition) = failed {
             return Decision::Conflict { key: precondition.key };
         }
+        let leases = txn.writes.iter().filter_map(Write::lease);
+        if let Some(ended) = leases.into_iter().find(|lease| !self.leases.holds(*lease, now)) {
+            return Decision::LeaseEnded(ended);
+        }
         let revision = self.revision + 1;
-        let events: Vec<_> = txn
-            .writes
-            .into_iter()
-            .filter_map(|write| match write {
-                Write::Put { key, value } => Some(Event { revision, key, kind: EventKind::Put(value) }),
-                Write::Delete { key } => self.entries.contains_key(&key).then_some(Event {
-                    revision,
-                    key,
-                    kind: EventKind::Delete,
-                }),
-            })
-            .collect();
+        let mut leased = BTreeMap::new();
+        let mut events = Vec::new();
+        for write in txn.writes {
+            let (key, kind) = match write {
+                Write::Put { key, value } => (key, EventKind::Put(value)),
+                Write::PutLeased { key, value, lease } => {
+                    leased.insert(key.clone(), lease);
+                    (key, EventKind::Put(value))
+                }
+                Write::Delete { key } if self.entries.contains_key(&key) => (key, EventKind::Delete),
+                Write::Delete { .. } => continue,
+            };
+            events.push(Event { revision, key, kind });
+        }
         if events.is_empty() {
             Decision::Unchanged { revision: self.revision }
         } else {
-            Decision::Change(Changes { revision, events })
+            Decision::Change(Changes { revision, events, leased })
         }
+    }
+
+    /// What it takes to delete these keys, which are all there.
+    pub(super) fn deletion(&self, keys: Vec<String>) -> Option<Changes> {
+        let revision = self.revision + 1;
+        let event = |key| Event { revision, key, kind: EventKind::Delete };
+        let events: Vec<_> = keys.into_iter().map(event).collect();
+        (!events.is_empty()).then_some(Changes { revision, events, leased: BTreeMap::new() })
     }
 
     pub(super) fn apply(&mut self, changes: Changes) {
         self.revision = changes.revision;
         for event in changes.events {
+            self.leases.assign(&event.key, changes.leased.get(&event.key).copied());
             match &event.kind {
                 EventKind::Put(value) => {
                     let versioned = Versioned { value: value.clone(), revision: changes.revision };
@@ -180,9 +208,14 @@ mod tests {
 
     const LIMIT: HistoryLimit = HistoryLimit { events: 4, bytes: 100 };
 
+    fn empty(revision: u64) -> Mirror {
+        Mirror::new(revision, Vec::new(), LIMIT, Leases::new(1))
+    }
+
     fn perform(mirror: &mut Mirror, txn: Txn) -> Decision {
-        let decision = mirror.decide(txn.clone());
-        if let Decision::Change(changes) = mirror.decide(txn) {
+        let now = Instant::now();
+        let decision = mirror.decide(txn.clone(), now);
+        if let Decision::Change(changes) = mirror.decide(txn, now) {
             mirror.apply(changes);
         }
         decision
@@ -197,7 +230,7 @@ mod tests {
 
     #[test]
     fn old_transactions_are_forgotten_as_a_whole() {
-        let mut mirror = Mirror::new(0, Vec::new(), LIMIT);
+        let mut mirror = empty(0);
         for round in 0..3 {
             perform(&mut mirror, Txn::new().put(format!("a{round}"), "x").put(format!("b{round}"), "x"));
         }
@@ -209,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_last_transaction_is_kept_whatever_its_size() {
-        let mut mirror = Mirror::new(7, Vec::new(), LIMIT);
+        let mut mirror = empty(7);
         perform(&mut mirror, Txn::new().put("a", vec![0; 1000]));
         assert_eq!((mirror.compacted(), revisions(mirror.past("", 7, 1))), (7, vec![8]));
         perform(&mut mirror, Txn::new().put("b", "x"));
@@ -218,7 +251,7 @@ mod tests {
 
     #[test]
     fn reading_stops_between_transactions() {
-        let mut mirror = Mirror::new(0, Vec::new(), LIMIT);
+        let mut mirror = empty(0);
         perform(&mut mirror, Txn::new().put("a", "x").put("b", "x"));
         perform(&mut mirror, Txn::new().put("c", "x"));
         let Past::Read { events, up_to } = mirror.past("", 0, 1) else { panic!("gone") };
@@ -228,10 +261,12 @@ mod tests {
 
     #[test]
     fn a_decision_changes_nothing() {
-        let mirror = Mirror::new(3, vec![("a".into(), Versioned { value: "x".into(), revision: 2 })], LIMIT);
-        let outcome = mirror.decide(Txn::new().expect("a", Expect::Revision(2)).delete("a").delete("b"));
-        let deletion = Event { revision: 4, key: "a".into(), kind: EventKind::Delete };
-        assert_eq!(outcome, Decision::Change(Changes { revision: 4, events: vec![deletion] }));
+        let entries = vec![("a".into(), Versioned { value: "x".into(), revision: 2 })];
+        let mirror = Mirror::new(3, entries, LIMIT, Leases::new(1));
+        let txn = Txn::new().expect("a", Expect::Revision(2)).delete("a").delete("b");
+        let outcome = mirror.decide(txn, Instant::now());
+        let events = vec![Event { revision: 4, key: "a".into(), kind: EventKind::Delete }];
+        assert_eq!(outcome, Decision::Change(Changes { revision: 4, events, leased: BTreeMap::new() }));
         assert_eq!((mirror.revision(), mirror.get("a").is_some()), (3, true));
     }
 
@@ -239,7 +274,12 @@ mod tests {
         /// Whatever is written, the history replayed from a kept revision leads to the same entries.
         #[test]
         fn history_and_entries_agree(writes in prop::collection::vec((0u8..6, any::<bool>()), 0..40)) {
-            let mut mirror = Mirror::new(0, Vec::new(), HistoryLimit { events: 1000, bytes: 100_000 });
+            let mut mirror = Mirror::new(
+                0,
+                Vec::new(),
+                HistoryLimit { events: 1000, bytes: 100_000 },
+                Leases::new(1),
+            );
             for (index, (key, put)) in writes.into_iter().enumerate() {
                 let key = format!("k{key}");
                 let txn = Txn::new();

@@ -5,13 +5,14 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 
 use super::*;
+use crate::conformance::{Outcome, resumption};
 use crate::txn::Expect;
 
 mod in_memory {
     use super::*;
 
-    async fn new_store() -> Arc<dyn MetaStore> {
-        Arc::new(EmbeddedMetaStore::in_memory().unwrap())
+    async fn new_store() -> (Arc<dyn MetaStore>, ()) {
+        (Arc::new(EmbeddedMetaStore::in_memory().unwrap()), ())
     }
 
     crate::conformance_tests!(new_store);
@@ -20,14 +21,16 @@ mod in_memory {
 mod on_disk {
     use super::*;
 
-    async fn new_store() -> Arc<dyn MetaStore> {
+    async fn new_store() -> (Arc<dyn MetaStore>, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        // The open file outlives its directory.
-        Arc::new(EmbeddedMetaStore::open(directory.path().join("meta.redb")).await.unwrap())
+        let store = EmbeddedMetaStore::open(directory.path().join("meta.redb")).await.unwrap();
+        (Arc::new(store), directory)
     }
 
     crate::conformance_tests!(new_store);
 }
+
+const LONG: Duration = Duration::from_secs(600);
 
 const FEW: HistoryLimit = HistoryLimit { events: 3, bytes: 1 << 20 };
 
@@ -125,6 +128,58 @@ async fn a_watcher_that_is_too_slow_is_told() {
     let error = store.watch("", 6).await.err().unwrap();
     assert!(matches!(error, MetaStoreError::Compacted { at: 7 }), "{error}");
     assert_eq!(store.watch("", 7).await.unwrap().next().await.unwrap().unwrap().revision, 8);
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_told() -> Outcome {
+    let small = HistoryLimit { events: 100, bytes: 1_000 };
+    let store = Arc::new(EmbeddedMetaStore::in_memory_with(small).unwrap());
+    let forget = async |_| {
+        let forgotten = put(&store, "other", &"0".repeat(2_000)).await;
+        // With it the one before is too much, and there is room again.
+        put(&store, "other", "").await;
+        Ok(forgotten)
+    };
+    resumption::what_is_forgotten_is_told(Arc::clone(&store) as _, forget).await
+}
+
+#[tokio::test]
+async fn revisions_follow_each_other() {
+    let store = EmbeddedMetaStore::in_memory().unwrap();
+    assert_eq!(store.revision().await.unwrap(), 0);
+    assert_eq!((put(&store, "a", "1").await, put(&store, "a", "1").await), (1, 2));
+    let lease = store.grant(LONG).await.unwrap().id;
+    assert_eq!(store.revision().await.unwrap(), 2);
+    store.txn(Txn::new().put_leased("b", "1", lease).put_leased("c", "1", lease)).await.unwrap();
+    store.revoke(lease).await.unwrap();
+    assert_eq!(store.revision().await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn leases_and_their_keys_are_gone_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("meta.redb");
+    let store = EmbeddedMetaStore::open(&path).await.unwrap();
+    let lease = store.grant(LONG).await.unwrap().id;
+    let txn = Txn::new().put_leased("a", "1", lease).put_leased("freed", "1", lease).put("b", "1");
+    store.txn(txn).await.unwrap();
+    store.txn(Txn::new().put_leased("gone", "1", lease)).await.unwrap();
+    store.txn(Txn::new().put("freed", "2").delete("gone")).await.unwrap();
+    drop(store);
+
+    let store = EmbeddedMetaStore::open(&path).await.unwrap();
+    let entries = store.list("").await.unwrap().entries;
+    assert!(entries.iter().map(|(key, _)| key.as_str()).eq(["b", "freed"]));
+    // As if in a transaction, which watches from before cannot have seen.
+    assert_eq!(store.revision().await.unwrap(), 4);
+    assert!(store.watch("", 3).await.err().unwrap().needs_relist());
+    let error = store.keep_alive(lease).await.unwrap_err();
+    assert!(matches!(error, MetaStoreError::LeaseNotFound { .. }), "{error}");
+    assert_ne!(store.grant(LONG).await.unwrap().id, lease);
+    drop(store);
+
+    let store = EmbeddedMetaStore::open(&path).await.unwrap();
+    assert_eq!(store.revision().await.unwrap(), 4);
 }
 
 #[tokio::test]

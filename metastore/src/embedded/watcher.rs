@@ -1,12 +1,14 @@
 //! Watches: each reads the shared history at its own pace, so that no queue can overflow.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, Weak};
 
 use futures::{StreamExt, stream};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::mirror::{self, Mirror, Past};
+use super::{Writer, settle};
 use crate::error::{MetaStoreError, Result};
 use crate::store::{Event, WatchStream};
 
@@ -14,6 +16,8 @@ use crate::store::{Event, WatchStream};
 const BATCH: usize = 256;
 
 struct Watcher {
+    /// Not held, so that a store which nobody else has is closed.
+    writer: Weak<Mutex<Writer>>,
     mirror: Arc<RwLock<Mirror>>,
     commits: watch::Receiver<u64>,
     prefix: String,
@@ -23,6 +27,7 @@ struct Watcher {
 }
 
 pub(super) fn watch(
+    writer: &Arc<Mutex<Writer>>,
     mirror: Arc<RwLock<Mirror>>,
     commits: watch::Receiver<u64>,
     prefix: &str,
@@ -32,7 +37,8 @@ pub(super) fn watch(
     if after < compacted {
         return Err(MetaStoreError::Compacted { at: compacted });
     }
-    let watcher = Watcher { mirror, commits, prefix: prefix.to_owned(), after, ready: VecDeque::new() };
+    let (writer, prefix) = (Arc::downgrade(writer), prefix.to_owned());
+    let watcher = Watcher { writer, mirror, commits, prefix, after, ready: VecDeque::new() };
     let events = stream::try_unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Ok(event.map(|event| (event, watcher)))
@@ -57,9 +63,30 @@ impl Watcher {
                     self.after = up_to;
                 }
             }
-            if self.after == before && self.commits.changed().await.is_err() {
+            if self.after == before && !self.wait().await? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Waits for a commit, or for the next lease's end, which it makes. A lease that is granted meanwhile has no key
+    /// before the next commit. False once the store is closed.
+    async fn wait(&mut self) -> Result<bool> {
+        let next_end = mirror::read(&self.mirror).leases.next_end();
+        let ended = async {
+            match next_end {
+                Some(end) => sleep_until(Instant::from_std(end)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.commits.changed() => return Ok(changed.is_ok()),
+            () = ended => {}
+        }
+        match self.writer.upgrade() {
+            Some(writer) => settle(&writer, &self.mirror).await?,
+            None => return Ok(false),
+        }
+        Ok(true)
     }
 }

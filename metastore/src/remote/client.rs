@@ -13,12 +13,13 @@ use tonic_prost::ProstCodec;
 use super::convert::Answer;
 use super::events::{CUT_OFF, events, unreadable};
 use super::messages::{
-    GetAnswer, GetRequest, ListAnswer, ListRequest, RevisionAnswer, RevisionRequest, Step, TxnAnswer,
-    TxnRequest, WatchAnswer, WatchRequest,
+    GetAnswer, GetRequest, GrantAnswer, GrantRequest, LeaseAnswer, LeaseRequest, ListAnswer, ListRequest,
+    RevisionAnswer, RevisionRequest, Step, TxnAnswer, TxnRequest, WatchAnswer, WatchRequest,
 };
-use super::patience::Patience;
-use super::{ANSWER_BYTES, REQUEST_BYTES, path};
+use super::{ANSWER_BYTES, REQUEST_BYTES, fault, path};
 use crate::error::{MetaStoreError, Result};
+use crate::lease::{Lease, LeaseId};
+use crate::patience::Patience;
 use crate::store::{MetaStore, Snapshot, Versioned, WatchStream};
 use crate::txn::{Txn, TxnOutcome};
 
@@ -31,7 +32,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// A [`MetaStore`] that another process holds and offers by a [`super::MetaDoor`]. Clones share the connection.
 ///
-/// Reads are sent again if the other process is gone for a while. A transaction is sent once: if its answer is
+/// Reads, and what concerns leases, are sent again if the other process is gone for a while. A transaction is sent once: if its answer is
 /// lost, the error is [`MetaStoreError::OutcomeUnknown`]. A watch ends with [`MetaStoreError::Unavailable`] if the
 /// connection breaks; it may be opened again after the last revision that was seen as a whole.
 #[derive(Debug, Clone)]
@@ -80,13 +81,18 @@ impl RemoteMetaStore {
         self
     }
 
-    async fn read<Q, A>(&self, path: &'static str, question: Q) -> Result<A::Value>
+    /// A call that may be repeated.
+    async fn ask<Q, A>(&self, path: &'static str, question: Q) -> Result<A::Value>
     where
         Q: Message + Clone + 'static,
         A: Answer,
     {
         check_size(&question)?;
-        self.patience.persist(&self.place, || self.call::<Q, A>(path, question.clone())).await?.into_result()
+        let attempt = || async {
+            let answer = self.call::<Q, A>(path, question.clone()).await;
+            answer.map_err(|status| fault::of_read(&self.place, &status))
+        };
+        self.patience.persist(&self.place, attempt).await?.into_result()
     }
 
     pub(super) async fn call<Q, A>(&self, path: &'static str, question: Q) -> Result<A, Status>
@@ -121,24 +127,32 @@ impl RemoteMetaStore {
 #[async_trait]
 impl MetaStore for RemoteMetaStore {
     async fn get(&self, key: &str) -> Result<Option<Versioned>> {
-        self.read::<_, GetAnswer>(path::GET, GetRequest { key: key.to_owned() }).await
+        self.ask::<_, GetAnswer>(path::GET, GetRequest { key: key.to_owned() }).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Snapshot> {
-        self.read::<_, ListAnswer>(path::LIST, ListRequest { prefix: prefix.to_owned() }).await
+        self.ask::<_, ListAnswer>(path::LIST, ListRequest { prefix: prefix.to_owned() }).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
         txn.check()?;
         let question = TxnRequest::from(txn);
         check_size(&question)?;
-        self.patience.once(&self.place, self.call::<_, TxnAnswer>(path::TXN, question)).await?.into_result()
+        let attempt = async {
+            let answer = self.call::<_, TxnAnswer>(path::TXN, question).await;
+            answer.map_err(|status| fault::of_txn(&self.place, &status))
+        };
+        self.patience.once(&self.place, attempt).await?.into_result()
     }
 
     async fn watch(&self, prefix: &str, after_revision: u64) -> Result<WatchStream> {
         let question = WatchRequest { prefix: prefix.to_owned(), after_revision };
         check_size(&question)?;
-        let (answers, first) = self.patience.persist(&self.place, || self.open(question.clone())).await?;
+        let attempt = || async {
+            let opened = self.open(question.clone()).await;
+            opened.map_err(|status| fault::of_read(&self.place, &status))
+        };
+        let (answers, first) = self.patience.persist(&self.place, attempt).await?;
         match first {
             Some(Step::Opened(_)) => Ok(events(answers, self.place.clone())),
             Some(Step::Failure(failure)) => Err(failure.into()),
@@ -147,7 +161,20 @@ impl MetaStore for RemoteMetaStore {
     }
 
     async fn revision(&self) -> Result<u64> {
-        self.read::<_, RevisionAnswer>(path::REVISION, RevisionRequest {}).await
+        self.ask::<_, RevisionAnswer>(path::REVISION, RevisionRequest {}).await
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<Lease> {
+        let ttl_millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        self.ask::<_, GrantAnswer>(path::GRANT, GrantRequest { ttl_millis }).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<()> {
+        self.ask::<_, LeaseAnswer>(path::KEEP_ALIVE, LeaseRequest { lease: lease.get() }).await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<()> {
+        self.ask::<_, LeaseAnswer>(path::REVOKE, LeaseRequest { lease: lease.get() }).await
     }
 }
 

@@ -1,13 +1,16 @@
 //! Messages from and to what a store takes and gives.
 
+use std::time::Duration;
+
 use prost::Message;
 
 use super::failure::Failure;
 use super::messages::{
-    Change, Condition, Effect, Entry, Expected, GetAnswer, ListAnswer, Nothing, Outcome, RevisionAnswer,
-    TxnAnswer, TxnRequest,
+    Change, Condition, Effect, Entry, Expected, GetAnswer, GrantAnswer, LeaseAnswer, Leased, ListAnswer,
+    Nothing, Outcome, RevisionAnswer, TxnAnswer, TxnRequest,
 };
 use crate::error::{MetaStoreError, Result};
+use crate::lease::{Lease, LeaseId};
 use crate::store::{Event, EventKind, Snapshot, Versioned};
 use crate::txn::{Expect, Precondition, Txn, TxnOutcome, Write};
 
@@ -99,6 +102,38 @@ impl Answer for TxnAnswer {
     }
 }
 
+impl Answer for GrantAnswer {
+    type Value = Lease;
+
+    fn of(result: Result<Self::Value>) -> Self {
+        match result {
+            Ok(Lease { id, ttl }) => {
+                // Rounded down: who holds it must not count longer than the store.
+                let ttl_millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+                Self { failure: None, lease: id.get(), ttl_millis }
+            }
+            Err(error) => Self { failure: Some(error.into()), ..Self::default() },
+        }
+    }
+
+    fn into_result(self) -> Result<Self::Value> {
+        failed(self.failure)?;
+        Ok(Lease { id: LeaseId::new(self.lease), ttl: Duration::from_millis(self.ttl_millis) })
+    }
+}
+
+impl Answer for LeaseAnswer {
+    type Value = ();
+
+    fn of(result: Result<Self::Value>) -> Self {
+        Self { failure: result.err().map(Failure::from) }
+    }
+
+    fn into_result(self) -> Result<Self::Value> {
+        failed(self.failure)
+    }
+}
+
 fn failed(failure: Option<Failure>) -> Result<()> {
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
@@ -115,15 +150,22 @@ impl Entry {
 
 impl Change {
     fn of(write: Write) -> Self {
-        match write {
-            Write::Put { key, value } => Self { key, effect: Some(Effect::Put(value)), revision: 0 },
-            Write::Delete { key } => Self { key, effect: Some(Effect::Delete(Nothing {})), revision: 0 },
-        }
+        let (key, effect) = match write {
+            Write::Put { key, value } => (key, Effect::Put(value)),
+            Write::PutLeased { key, value, lease } => {
+                (key, Effect::PutLeased(Leased { value, lease: lease.get() }))
+            }
+            Write::Delete { key } => (key, Effect::Delete(Nothing {})),
+        };
+        Self { key, effect: Some(effect), revision: 0 }
     }
 
     fn into_write(self) -> Option<Write> {
         Some(match self.effect? {
             Effect::Put(value) => Write::Put { key: self.key, value },
+            Effect::PutLeased(Leased { value, lease }) => {
+                Write::PutLeased { key: self.key, value, lease: LeaseId::new(lease) }
+            }
             Effect::Delete(Nothing {}) => Write::Delete { key: self.key },
         })
     }
@@ -139,7 +181,8 @@ impl Change {
     /// The event, or `None` if it is of a kind that this version does not know.
     pub(super) fn into_event(self) -> Option<Event> {
         let kind = match self.effect? {
-            Effect::Put(value) => EventKind::Put(value),
+            // Events do not say which lease a key goes with.
+            Effect::Put(value) | Effect::PutLeased(Leased { value, .. }) => EventKind::Put(value),
             Effect::Delete(Nothing {}) => EventKind::Delete,
         };
         Some(Event { revision: self.revision, key: self.key, kind })

@@ -5,6 +5,7 @@ use std::io;
 use prost::{Enumeration, Message};
 
 use crate::error::MetaStoreError;
+use crate::lease::LeaseId;
 
 /// A [`MetaStoreError`]; which of the fields count is up to its kind.
 #[derive(Clone, PartialEq, Message)]
@@ -16,7 +17,7 @@ pub(super) struct Failure {
     /// Or the key.
     #[prost(string, tag = "3")]
     detail: String,
-    /// A revision or a number of bytes.
+    /// A revision, a lease, or a number of bytes or operations.
     #[prost(uint64, tag = "4")]
     number: u64,
     #[prost(uint64, tag = "5")]
@@ -42,6 +43,9 @@ enum FailureKind {
     OutcomeUnknown = 11,
     NotAllowed = 12,
     TooLarge = 13,
+    TooManyOperations = 14,
+    LeaseNotFound = 15,
+    InvalidConfig = 16,
 }
 
 /// Those that files give; others arrive as [`io::ErrorKind::Other`].
@@ -106,6 +110,15 @@ impl From<MetaStoreError> for Failure {
             MetaStoreError::TooLarge { bytes, limit } => {
                 Failure { number: bytes, limit, ..plain(FailureKind::TooLarge) }
             }
+            MetaStoreError::TooManyOperations { count, limit } => {
+                Failure { number: count, limit, ..plain(FailureKind::TooManyOperations) }
+            }
+            MetaStoreError::LeaseNotFound { lease } => {
+                Failure { number: lease.get(), ..plain(FailureKind::LeaseNotFound) }
+            }
+            MetaStoreError::InvalidConfig { detail } => {
+                Failure { detail, ..plain(FailureKind::InvalidConfig) }
+            }
         }
     }
 }
@@ -132,6 +145,9 @@ impl From<Failure> for MetaStoreError {
             FailureKind::OutcomeUnknown => Self::OutcomeUnknown { place, detail },
             FailureKind::NotAllowed => Self::NotAllowed { detail },
             FailureKind::TooLarge => Self::TooLarge { bytes: number, limit },
+            FailureKind::TooManyOperations => Self::TooManyOperations { count: number, limit },
+            FailureKind::LeaseNotFound => Self::LeaseNotFound { lease: LeaseId::new(number) },
+            FailureKind::InvalidConfig => Self::InvalidConfig { detail },
         }
     }
 }
@@ -159,6 +175,9 @@ pub(super) mod tests {
             MetaStoreError::OutcomeUnknown { place: place(), detail: detail() },
             MetaStoreError::NotAllowed { detail: detail() },
             MetaStoreError::TooLarge { bytes: 5, limit: 4 },
+            MetaStoreError::TooManyOperations { count: 200, limit: 128 },
+            MetaStoreError::LeaseNotFound { lease: LeaseId::new(u64::MAX) },
+            MetaStoreError::InvalidConfig { detail: detail() },
         ]
     }
 

@@ -1,12 +1,11 @@
 //! What a gRPC status means for a call, and what is known of the call then.
 
-use std::error::Error;
-
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, Status};
 
 use crate::error::MetaStoreError;
+use crate::status::{never_sent, told};
 
-/// For a call that changes nothing.
+/// For a call that may be repeated.
 pub(super) fn of_read(place: &str, status: &Status) -> MetaStoreError {
     match refused(place, status) {
         Some(error) => error,
@@ -45,31 +44,10 @@ fn refused(place: &str, status: &Status) -> Option<MetaStoreError> {
     }
 }
 
-fn never_sent(status: &Status) -> bool {
-    causes(status).any(|cause| cause.is::<ConnectError>())
-}
-
-fn told(status: &Status) -> String {
-    let mut text = match status.message() {
-        "" => status.code().description().to_owned(),
-        message => message.to_owned(),
-    };
-    // The first words are general ("transport error"); what happened is at the end.
-    if let Some(cause) = causes(status).last().map(ToString::to_string)
-        && !text.contains(&cause)
-    {
-        text.push_str(": ");
-        text.push_str(&cause);
-    }
-    text
-}
-
-fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(status.source(), |cause| (*cause).source())
-}
-
 #[cfg(test)]
 mod tests {
+    use tonic::ConnectError;
+
     use super::*;
 
     #[test]

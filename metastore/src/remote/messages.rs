@@ -87,7 +87,7 @@ pub(super) enum Expected {
 pub(super) struct Change {
     #[prost(string, tag = "1")]
     pub(super) key: String,
-    #[prost(oneof = "Effect", tags = "2, 3")]
+    #[prost(oneof = "Effect", tags = "2, 3, 5")]
     pub(super) effect: Option<Effect>,
     /// Of an event.
     #[prost(uint64, tag = "4")]
@@ -101,6 +101,17 @@ pub(super) enum Effect {
     /// Said outright, so that what a later version may write is not taken for it.
     #[prost(message, tag = "3")]
     Delete(Nothing),
+    /// Of a write.
+    #[prost(message, tag = "5")]
+    PutLeased(Leased),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Leased {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) value: Bytes,
+    #[prost(uint64, tag = "2")]
+    pub(super) lease: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -147,6 +158,35 @@ pub(super) enum Step {
     /// The last one if the store was closed, which tells that end from a stream that was cut off.
     #[prost(message, tag = "4")]
     Closed(Nothing),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct GrantRequest {
+    #[prost(uint64, tag = "1")]
+    pub(super) ttl_millis: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct GrantAnswer {
+    #[prost(message, optional, tag = "1")]
+    pub(super) failure: Option<Failure>,
+    #[prost(uint64, tag = "2")]
+    pub(super) lease: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) ttl_millis: u64,
+}
+
+/// To keep a lease alive, or to end it.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseRequest {
+    #[prost(uint64, tag = "1")]
+    pub(super) lease: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseAnswer {
+    #[prost(message, optional, tag = "1")]
+    pub(super) failure: Option<Failure>,
 }
 
 #[derive(Clone, PartialEq, Message)]

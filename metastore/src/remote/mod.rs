@@ -9,9 +9,9 @@ mod convert;
 mod events;
 mod failure;
 mod fault;
+mod leases;
 mod messages;
 mod method;
-mod patience;
 mod rights;
 mod server;
 
@@ -19,9 +19,10 @@ mod server;
 mod tests;
 
 pub use client::RemoteMetaStore;
-pub use patience::Patience;
 pub use rights::Rights;
 pub use server::MetaDoor;
+
+pub use crate::patience::Patience;
 
 /// The name of the gRPC service.
 pub const SERVICE: &str = "polarway.v1.MetaStore";
@@ -38,4 +39,7 @@ mod path {
     pub(super) const TXN: &str = "/polarway.v1.MetaStore/Txn";
     pub(super) const REVISION: &str = "/polarway.v1.MetaStore/Revision";
     pub(super) const WATCH: &str = "/polarway.v1.MetaStore/Watch";
+    pub(super) const GRANT: &str = "/polarway.v1.MetaStore/Grant";
+    pub(super) const KEEP_ALIVE: &str = "/polarway.v1.MetaStore/KeepAlive";
+    pub(super) const REVOKE: &str = "/polarway.v1.MetaStore/Revoke";
 }

@@ -1,8 +1,9 @@
 //! The service: a store of this process, as far as the rights of those who call reach.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -15,13 +16,16 @@ use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
 
 use super::convert::Answer;
+use super::leases::DoorLeases;
 use super::messages::{
-    Change, GetAnswer, GetRequest, ListAnswer, ListRequest, Nothing, RevisionAnswer, RevisionRequest, Step,
-    TxnAnswer, TxnRequest, WatchAnswer, WatchRequest,
+    Change, GetAnswer, GetRequest, GrantAnswer, GrantRequest, LeaseAnswer, LeaseRequest, ListAnswer,
+    ListRequest, Nothing, RevisionAnswer, RevisionRequest, Step, TxnAnswer, TxnRequest, WatchAnswer,
+    WatchRequest,
 };
 use super::method::{Method, grpc};
 use super::{ANSWER_BYTES, Rights, SERVICE, path};
 use crate::error::{MetaStoreError, Result};
+use crate::lease::{Lease, LeaseId};
 use crate::store::{Event, MetaStore, Snapshot, Versioned, WatchStream};
 use crate::txn::TxnOutcome;
 
@@ -30,16 +34,21 @@ const ENVELOPE_BYTES: usize = 64;
 
 /// Offers a store to other processes, as a service of a gRPC server. Whoever reaches the server has the rights:
 /// to tell callers apart is up to the server.
+///
+/// A lease carries only keys that the callers may write, as these are the keys that they can put. Those that were not
+/// granted here may carry others: they can be neither kept alive nor revoked, as if they had ended.
 #[derive(Debug, Clone)]
 pub struct MetaDoor {
     store: Arc<dyn MetaStore>,
     rights: Arc<Rights>,
+    leases: Arc<Mutex<DoorLeases>>,
     stop: CancellationToken,
 }
 
 impl MetaDoor {
     pub fn new(store: Arc<dyn MetaStore>, rights: Rights) -> Self {
-        Self { store, rights: Arc::new(rights), stop: CancellationToken::new() }
+        let (rights, leases) = (Arc::new(rights), Arc::default());
+        Self { store, rights, leases, stop: CancellationToken::new() }
     }
 
     /// Cuts off all watches once `stop` is cancelled: a server that shuts down gracefully waits for them to end.
@@ -73,6 +82,46 @@ impl MetaDoor {
         self.store.revision().await
     }
 
+    async fn grant(self, request: GrantRequest) -> Result<Lease> {
+        let lease = self.store.grant(Duration::from_millis(request.ttl_millis)).await?;
+        self.leases().granted(lease, Instant::now());
+        Ok(lease)
+    }
+
+    async fn keep_alive(self, request: LeaseRequest) -> Result<()> {
+        let lease = LeaseId::new(request.lease);
+        self.check_lease(lease)?;
+        let kept = self.store.keep_alive(lease).await;
+        match &kept {
+            Ok(()) => self.leases().kept_alive(lease, Instant::now()),
+            Err(MetaStoreError::LeaseNotFound { .. }) => self.leases().ended(lease),
+            Err(_) => {}
+        }
+        kept
+    }
+
+    async fn revoke(self, request: LeaseRequest) -> Result<()> {
+        let lease = LeaseId::new(request.lease);
+        if self.check_lease(lease).is_err() {
+            // As with any lease that has ended.
+            return Ok(());
+        }
+        self.store.revoke(lease).await?;
+        self.leases().ended(lease);
+        Ok(())
+    }
+
+    fn check_lease(&self, lease: LeaseId) -> Result<()> {
+        match self.leases().knows(lease) {
+            true => Ok(()),
+            false => Err(MetaStoreError::LeaseNotFound { lease }),
+        }
+    }
+
+    fn leases(&self) -> MutexGuard<'_, DoorLeases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn watch(self, request: WatchRequest) -> Result<WatchStream> {
         self.rights.check_prefix(&request.prefix)?;
         self.store.watch(&request.prefix, request.after_revision).await
@@ -85,6 +134,9 @@ impl MetaDoor {
             path::TXN => self.unary::<_, TxnAnswer, _>(request, Self::txn).await,
             path::REVISION => self.unary::<_, RevisionAnswer, _>(request, Self::revision).await,
             path::WATCH => self.streaming(request).await,
+            path::GRANT => self.unary::<_, GrantAnswer, _>(request, Self::grant).await,
+            path::KEEP_ALIVE => self.unary::<_, LeaseAnswer, _>(request, Self::keep_alive).await,
+            path::REVOKE => self.unary::<_, LeaseAnswer, _>(request, Self::revoke).await,
             _ => Status::unimplemented("the metadata store has no such method").into_http(),
         }
     }

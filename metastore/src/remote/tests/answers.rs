@@ -38,21 +38,38 @@ impl MetaStore for Failing {
     async fn revision(&self) -> Result<u64> {
         self.fail()
     }
+
+    /// Not if nothing was told.
+    async fn grant(&self, ttl: Duration) -> Result<Lease> {
+        self.0.lock().unwrap().take().map_or(Ok(Lease { id: LeaseId::new(7), ttl }), Err)
+    }
+
+    async fn keep_alive(&self, _: LeaseId) -> Result<()> {
+        self.fail()
+    }
+
+    async fn revoke(&self, _: LeaseId) -> Result<()> {
+        self.fail()
+    }
 }
 
 #[tokio::test]
 async fn every_error_keeps_its_variant_in_every_call() {
     let failing = Arc::new(Failing::default());
     let store = serve(Arc::clone(&failing) as _, Rights::all()).await;
-    for call in 0..5 {
+    for call in 0..8 {
         for error in every_error() {
             let expected = format!("{error:?}");
+            let lease = store.grant(PATIENCE).await.unwrap().id;
             *failing.0.lock().unwrap() = Some(error);
             let arrived = match call {
                 0 => store.get("a").await.err(),
                 1 => store.list("").await.err(),
                 2 => store.txn(Txn::new().delete("a")).await.err(),
                 3 => store.watch("", 0).await.err(),
+                4 => store.grant(PATIENCE).await.err(),
+                5 => store.keep_alive(lease).await.err(),
+                6 => store.revoke(lease).await.err(),
                 _ => store.revision().await.err(),
             };
             assert_eq!(format!("{:?}", arrived.unwrap()), expected, "call {call}");

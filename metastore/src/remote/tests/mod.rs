@@ -1,4 +1,5 @@
 mod answers;
+mod leases;
 mod outages;
 mod watches;
 
@@ -16,14 +17,15 @@ use tonic::transport::server::TcpIncoming;
 use super::*;
 use crate::embedded::{EmbeddedMetaStore, HistoryLimit};
 use crate::error::{MetaStoreError, Result};
+use crate::lease::{Lease, LeaseId};
 use crate::store::{MetaStore, Snapshot, Versioned, WatchStream};
 use crate::txn::{Expect, Txn, TxnOutcome};
 
 mod conformance {
     use super::*;
 
-    async fn new_store() -> Arc<dyn MetaStore> {
-        serve(Arc::new(EmbeddedMetaStore::in_memory().unwrap()), Rights::all()).await
+    async fn new_store() -> (Arc<dyn MetaStore>, ()) {
+        (serve(Arc::new(EmbeddedMetaStore::in_memory().unwrap()), Rights::all()).await, ())
     }
 
     crate::conformance_tests!(new_store);

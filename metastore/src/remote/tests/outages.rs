@@ -46,6 +46,18 @@ impl MetaStore for Mute {
     async fn revision(&self) -> Result<u64> {
         std::future::pending().await
     }
+
+    async fn grant(&self, _: Duration) -> Result<Lease> {
+        std::future::pending().await
+    }
+
+    async fn keep_alive(&self, _: LeaseId) -> Result<()> {
+        std::future::pending().await
+    }
+
+    async fn revoke(&self, _: LeaseId) -> Result<()> {
+        std::future::pending().await
+    }
 }
 
 #[tokio::test]
@@ -64,6 +76,9 @@ async fn a_server_that_goes_away_is_unavailable_until_it_is_back() {
     is_unavailable(store.list("").await);
     is_unavailable(store.revision().await);
     is_unavailable(store.watch("", 1).await);
+    is_unavailable(store.grant(PATIENCE).await);
+    is_unavailable(store.keep_alive(LeaseId::new(1)).await);
+    is_unavailable(store.revoke(LeaseId::new(1)).await);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     // It was not sent, which is certain.
     is_unavailable(store.txn(Txn::new().put("a", "2")).await);

@@ -109,6 +109,18 @@ impl MetaStore for Quiet {
     async fn revision(&self) -> Result<u64> {
         Ok(0)
     }
+
+    async fn grant(&self, ttl: Duration) -> Result<Lease> {
+        Ok(Lease { id: LeaseId::new(1), ttl })
+    }
+
+    async fn keep_alive(&self, _: LeaseId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn revoke(&self, _: LeaseId) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
