@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures::future::{join_all, select_all};
 use polarway_common::config::ExecutorConfig;
 use polarway_common::signal::shutdown_signal;
-use polarway_common::{Config, Error, HostPort, Listening, Supervisor, TaskKind, machine, telemetry};
+use polarway_common::{
+    Config, Error, ErrorKind, HostPort, Listening, Supervisor, TaskKind, machine, telemetry,
+};
 use polarway_engine::runtime::MemoryBudget;
 use polarway_ingest::remote::RemoteStreams;
 use tokio::sync::oneshot;
@@ -32,6 +34,13 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let mut flags = door_settings(&args.door);
     flags.extend(setting("ingest.listen", args.ws_listen.as_ref()));
     let config = load(global, of_command, flags, &args.door.data)?;
+    if !config.metastore.etcd.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            "`polarway up` is all there is of its cluster, and does not share a metadata store",
+        )
+        .with_hint("leave `metastore.etcd` out, or start `polarway scheduler` and `polarway executor`"));
+    }
     let streams = config.ingest.listen.is_some();
     allocator::suit(config.query.resolved_memory_limit(), streams);
     let executors = share_machine(&config, usize::from(args.executors));
@@ -214,10 +223,11 @@ impl Servers {
         if plan.role == "scheduler"
             && let Some(config) = &plan.scheduler
         {
-            let meta = polarway_scheduler::open_meta(&config.data_dir).await?;
+            let meta = polarway_scheduler::open_meta(config).await?;
             shared.streams = Some(Arc::new(RemoteStreams::new(Arc::clone(&meta))));
             shared.meta = Some(meta);
-            shared.members_use_meta = true;
+            // Others reach etcd as this process does.
+            shared.members_use_meta = config.metastore.etcd.is_empty();
         }
         if let Some(config) = plan.scheduler {
             let grace = config.scheduler.drain_timeout.get() + MARGIN;

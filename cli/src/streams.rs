@@ -14,7 +14,7 @@ use polarway_ingest::host::{Host, HostOptions, SealedRoot, Share, node_name};
 use polarway_ingest::node;
 use polarway_ingest::pull::{FeedPolicy, NoSecrets, SecretFiles, Secrets};
 use polarway_ingest::socket::{Options, SocketMetrics, serve};
-use polarway_metastore::{MetaStore, RemoteMetaStore};
+use polarway_metastore::{MetaStore, RemoteMetaStore, configured};
 use polarway_storage::streams::Node;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -82,7 +82,7 @@ impl Streams {
     /// `Configuration` when an address or a directory cannot be used; whatever keeps a stream from being opened.
     pub async fn in_process(config: &Config) -> Result<Self, Error> {
         let doors = Doors::open(config, false).await?;
-        let meta = polarway_scheduler::open_meta(&config.data_dir).await?;
+        let meta = polarway_scheduler::open_meta(config).await?;
         Self::start(config, doors, meta, Share::All).await
     }
 
@@ -93,7 +93,10 @@ impl Streams {
     /// As [`Streams::in_process`].
     pub async fn own_process(config: &Config) -> Result<Self, Error> {
         let doors = Doors::open(config, true).await?;
-        let meta = Arc::new(RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?);
+        let meta = match configured(&config.metastore).await? {
+            Some(etcd) => etcd,
+            None => Arc::new(RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?),
+        };
         while let Err(error) = meta.revision().await {
             tracing::warn!(scheduler = %config.executor.scheduler, %error, "waiting for the scheduler");
             tokio::time::sleep(RETRY).await;

@@ -7,6 +7,7 @@
 //! [`conformance`] is the contract as tests, for every implementation. [`keys`] lists all that is ever stored, and
 //! [`LeaseKeeper`] holds a lease.
 
+mod configured;
 pub mod conformance;
 pub mod embedded;
 pub mod error;
@@ -21,6 +22,7 @@ mod status;
 pub mod store;
 pub mod txn;
 
+pub use configured::configured;
 pub use embedded::EmbeddedMetaStore;
 pub use error::{MetaStoreError, Result};
 pub use etcd::{EtcdConfig, EtcdMetaStore};

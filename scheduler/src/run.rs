@@ -1,6 +1,5 @@
 //! A scheduler's life: build, serve, drain.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::{SCHEMA, base_config, with_scheduler_defaults};
 use polarway_metastore::{
     EmbeddedMetaStore, Expect, Key, KeyPrefix, MetaDoor, MetaStore, Precondition, Rights, Txn, Write,
+    configured,
 };
 use polarway_proto::ticket::TicketSigner;
 use polarway_storage::catalog::CatalogStore;
@@ -63,11 +63,15 @@ pub struct Shared {
 /// Gives metrics as text.
 pub type MoreMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Opens the metadata store in the data directory, which is made if it is not there.
+/// The configured etcd, or else the metadata store in the data directory, which is made if it is not there.
 ///
 /// # Errors
 /// `Configuration` when the directory cannot be made; those of the store, for example when another process has it.
-pub async fn open_meta(data_dir: &Path) -> Result<Arc<dyn MetaStore>, Error> {
+pub async fn open_meta(config: &Config) -> Result<Arc<dyn MetaStore>, Error> {
+    if let Some(shared) = configured(&config.metastore).await? {
+        return Ok(shared);
+    }
+    let data_dir = &config.data_dir;
     std::fs::create_dir_all(data_dir).map_err(|error| {
         Error::new(
             ErrorKind::Configuration,
@@ -95,7 +99,7 @@ pub async fn run(
     let Shared { memory, meta, streams, members_use_meta, more_metrics } = shared;
     let meta = match meta {
         Some(meta) => meta,
-        None => open_meta(&config.data_dir).await?,
+        None => open_meta(&config).await?,
     };
     let secret = match &options.ticket_secret {
         Some(secret) => secret.expose().as_bytes().to_vec(),
@@ -111,7 +115,7 @@ pub async fn run(
         spill_limit: config.query.spill_limit.0,
     })?;
     let planner = Arc::new(Planner::new(PlannerOptions {
-        catalog,
+        catalog: Arc::clone(&catalog),
         runtime: runtime.clone(),
         base_config: with_scheduler_defaults(base_config(&config.query), options),
         cached_plans: config.cache.plans,
@@ -133,6 +137,11 @@ pub async fn run(
     let peers = Arc::new(Peers::default());
     let (janitor, cleaning) = Janitor::new(ballista.clone(), Arc::clone(&peers), stop.clone());
     supervisor.spawn("janitor", TaskKind::Background, cleaning);
+    let follow = stop.clone();
+    supervisor.spawn("catalog", TaskKind::Background, async move {
+        catalog.follow(follow).await;
+        Ok(())
+    });
     supervisor.spawn(
         "peer list",
         TaskKind::Background,

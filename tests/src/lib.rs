@@ -8,6 +8,7 @@ pub mod arrow_frame;
 pub mod binary;
 pub mod cluster;
 pub mod compare;
+pub mod etcd;
 pub mod feed;
 pub mod files;
 pub mod flight;

@@ -6,6 +6,8 @@
 mod death;
 #[path = "cluster/drain.rs"]
 mod drain;
+#[path = "cluster/etcd.rs"]
+mod etcd;
 #[path = "cluster/lost_report.rs"]
 mod lost_report;
 #[path = "cluster/scheduler_death.rs"]

@@ -17,7 +17,7 @@ pub(super) enum Shape {
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 25] = [
+const OPTIONAL: [(&str, Shape); 31] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -31,6 +31,12 @@ const OPTIONAL: [(&str, Shape); 25] = [
     ("ingest.listen", Shape::Text),
     ("ingest.log_directory", Shape::Text),
     ("ingest.secrets", Shape::Text),
+    ("metastore.ca", Shape::Text),
+    ("metastore.certificate", Shape::Text),
+    ("metastore.key", Shape::Text),
+    ("metastore.password", Shape::Text),
+    ("metastore.password_file", Shape::Text),
+    ("metastore.user", Shape::Text),
     ("query.memory_limit", Shape::Text),
     ("query.per_query_memory", Shape::Text),
     ("query.spill_dir", Shape::Text),
@@ -46,8 +52,12 @@ const OPTIONAL: [(&str, Shape); 25] = [
 ];
 
 /// Keys whose value no message may show.
-const SECRET: [&str; 3] =
-    ["scheduler.ticket_secret", "storage.s3.secret_access_key", "storage.s3.session_token"];
+const SECRET: [&str; 4] = [
+    "metastore.password",
+    "scheduler.ticket_secret",
+    "storage.s3.secret_access_key",
+    "storage.s3.session_token",
+];
 
 /// All keys and sections.
 #[derive(Debug)]

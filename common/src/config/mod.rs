@@ -11,6 +11,7 @@ mod ingest;
 mod keys;
 mod layers;
 mod log;
+mod metastore;
 mod query;
 mod scheduler;
 mod secret;
@@ -29,6 +30,7 @@ pub use cache::CacheConfig;
 pub use executor::ExecutorConfig;
 pub use ingest::IngestConfig;
 pub use log::{LogConfig, LogFormat};
+pub use metastore::MetaStoreConfig;
 pub use query::{QueryConfig, Route};
 pub use scheduler::{DirectOn, ResultDelivery, SchedulerConfig};
 pub use secret::Secret;
@@ -52,6 +54,7 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub storage: StorageConfig,
     pub cache: CacheConfig,
+    pub metastore: MetaStoreConfig,
 }
 
 impl Default for Config {
@@ -77,6 +80,7 @@ impl Config {
             ingest: IngestConfig::default(),
             storage: StorageConfig::default(),
             cache: CacheConfig::default(),
+            metastore: MetaStoreConfig::default(),
         }
     }
 

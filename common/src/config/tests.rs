@@ -102,6 +102,16 @@ fn everything_set() -> Config {
             },
         },
         cache: CacheConfig { plans: 1, metadata: ByteSize::mib(2), statistics: ByteSize::mib(3) },
+        metastore: MetaStoreConfig {
+            etcd: vec!["https://etcd-0:2379".into()],
+            prefix: "one/".to_owned(),
+            user: Some("polarway".to_owned()),
+            password: Some(Secret::new("etcd-secret")),
+            password_file: Some("/password".into()),
+            ca: Some("/ca.pem".into()),
+            certificate: Some("/cert.pem".into()),
+            key: Some("/key.pem".into()),
+        },
     }
 }
 
@@ -131,10 +141,12 @@ fn every_key_can_be_set_by_each_source() {
         ("ticket_secret", "ticket-secret-of-16"),
         ("secret_access_key", "s3-secret"),
         ("session_token", "s3-token"),
+        ("password", "etcd-secret"),
     ];
     tree["scheduler"]["ticket_secret"] = secrets[0].1.into();
     tree["storage"]["s3"]["secret_access_key"] = secrets[1].1.into();
     tree["storage"]["s3"]["session_token"] = secrets[2].1.into();
+    tree["metastore"]["password"] = secrets[3].1.into();
     assert_eq!(load(&tree.to_string(), &[], &[]).unwrap(), expected);
 
     let texts: Vec<(String, String)> = leaves("", &tree)
@@ -296,6 +308,8 @@ fn contradictions_are_refused() {
     refused(flags(&[("storage.s3.endpoint", "http://minio:9000")]), &["allow_http"]);
     refused(flags(&[("storage.s3.access_key_id", "key")]), &["secret_access_key"]);
     refused(flags(&[("log.level", "inof")]), &["`inof`"]);
+    refused(flags(&[("metastore.user", "polarway")]), &["`metastore.user`", "names no member"]);
+    refused(flags(&[("metastore.key", "key.pem")]), &["`metastore.certificate`"]);
     refused(flags(&[("scheduler.ticket_secret", "short")]), &["16 characters"]);
     let two = flags(&[
         ("query.memory_limit", "1GiB"),
@@ -316,7 +330,7 @@ fn secrets_never_show() {
     let config = everything_set();
     let printed = config.to_toml().unwrap();
     for shown in [printed.clone(), format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
-        for secret in ["ticket-secret-of-16", "s3-secret", "s3-token"] {
+        for secret in ["ticket-secret-of-16", "s3-secret", "s3-token", "etcd-secret"] {
             assert!(!shown.contains(secret), "{shown}");
         }
         assert!(shown.contains("***"), "{shown}");
@@ -336,13 +350,14 @@ fn the_printed_configuration_reads_back() {
     config.storage.s3.secret_access_key = None;
     config.storage.s3.access_key_id = None;
     config.storage.s3.session_token = None;
+    config.metastore.password = None;
     assert_eq!(load(&config.to_toml().unwrap(), &[], &[]).unwrap(), config);
 }
 
 #[test]
 fn a_hidden_secret_is_not_taken_for_one() {
     let printed = everything_set().to_toml().unwrap();
-    refused(load(&printed, &[], &[]), &["`scheduler.ticket_secret`", "write the secret itself"]);
+    refused(load(&printed, &[], &[]), &["`metastore.password`", "write the secret itself"]);
 }
 
 #[test]

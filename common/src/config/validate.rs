@@ -3,7 +3,8 @@
 use url::Url;
 
 use super::{
-    Config, DirectOn, ExecutorConfig, IngestConfig, QueryConfig, S3Config, SchedulerConfig, StorageConfig,
+    Config, DirectOn, ExecutorConfig, IngestConfig, MetaStoreConfig, QueryConfig, S3Config, SchedulerConfig,
+    StorageConfig,
 };
 use crate::address::{HostPort, is_host, is_wildcard};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +33,7 @@ impl Config {
         executor(&self.executor, &mut faults);
         storage(&self.storage, &mut faults);
         ingest(&self.ingest, &mut faults);
+        metastore(&self.metastore, &mut faults);
         faults.some_zero("admission.max_running", self.admission.max_running);
         if self.executor.heartbeat >= self.scheduler.executor_timeout {
             faults.add(format!(
@@ -96,6 +98,20 @@ fn ingest(ingest: &IngestConfig, faults: &mut Faults) {
     ];
     for (name, _) in zeros.into_iter().filter(|(_, zero)| *zero) {
         faults.add(format!("`{name}` must be above zero"));
+    }
+}
+
+/// What more there is to say of a member's URL is said where it is dialled.
+fn metastore(metastore: &MetaStoreConfig, faults: &mut Faults) {
+    let MetaStoreConfig { etcd, user, password, password_file, certificate, key, .. } = metastore;
+    if user.is_some() != (password.is_some() || password_file.is_some()) {
+        faults.add("`metastore.user` goes together with a password or a file with it".to_owned());
+    }
+    if certificate.is_some() != key.is_some() {
+        faults.add("`metastore.certificate` and `metastore.key` go together".to_owned());
+    }
+    if etcd.is_empty() && (user.is_some() || certificate.is_some() || metastore.ca.is_some()) {
+        faults.add("`[metastore]` says how to reach etcd, and `metastore.etcd` names no member".to_owned());
     }
 }
 

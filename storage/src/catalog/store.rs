@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use parking_lot::RwLock;
 use polarway_common::{Error, ErrorKind};
 use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, Precondition, Txn, TxnOutcome, Write};
+use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
+
+/// Between two tries to follow the store.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A table or view and the revision that its definition was written at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +83,36 @@ impl CatalogStore {
         let mut current = self.current.write();
         if snapshot.version >= current.version {
             *current = Arc::new(snapshot);
+        }
+        Ok(())
+    }
+
+    /// Takes over what other processes change, until `stop`.
+    pub async fn follow(&self, stop: CancellationToken) {
+        loop {
+            let followed = stop.run_until_cancelled(self.followed()).await;
+            match followed {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the catalog may be behind what other processes change");
+                }
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Ends when the watch does, after which the catalog has to be read anew: changes may have been missed.
+    async fn followed(&self) -> Result<(), Error> {
+        self.refresh().await?;
+        let mut changes = self.meta.watch(&KeyPrefix::Catalog.encode(), self.snapshot().version).await?;
+        while let Some(change) = changes.next().await {
+            // One reading covers all changes that came with it, or are our own.
+            if change?.revision > self.snapshot().version {
+                self.refresh().await?;
+            }
         }
         Ok(())
     }
