@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polarway_common::Error;
+use polarway_common::{Error, ErrorKind};
 use polarway_engine::offload;
 
 use crate::plan::{Compiled, Statement, parse_in};
@@ -20,6 +20,18 @@ impl QueryService {
         if let Some(compiled) = self.kept(request).await {
             return Ok(Prepared::Query(compiled));
         }
+        let prepared = self.prepare_anew(request).await;
+        // Another scheduler may have made the table a moment ago, before the news of it was here.
+        if let Err(error) = &prepared
+            && error.kind == ErrorKind::TableNotFound
+            && matches!(self.planner.catalog().catch_up().await, Ok(true))
+        {
+            return self.prepare_anew(request).await;
+        }
+        prepared
+    }
+
+    async fn prepare_anew(&self, request: &Request) -> Result<Prepared, Error> {
         match self.parse(request)? {
             Statement::Query(statement) => {
                 let place = self.admission.enter_planning().await?;

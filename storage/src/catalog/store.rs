@@ -87,6 +87,16 @@ impl CatalogStore {
         Ok(())
     }
 
+    /// Reads what other processes changed; whether there was anything that the last snapshot does not have.
+    pub async fn catch_up(&self) -> Result<bool, Error> {
+        let before = self.snapshot();
+        if self.meta.revision().await? <= before.version {
+            return Ok(false);
+        }
+        self.refresh().await?;
+        Ok(self.snapshot().schemas != before.schemas)
+    }
+
     /// Takes over what other processes change, until `stop`.
     pub async fn follow(&self, stop: CancellationToken) {
         loop {

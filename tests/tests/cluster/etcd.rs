@@ -45,6 +45,11 @@ async fn schedulers_share_the_catalog() {
     other.ok("DROP TABLE numbers").await;
     other.ok("CREATE VIEW numbers AS SELECT 7 AS value").await;
     until_answers(&one, sum, "7").await;
+    // What was made through one is there for the other at once.
+    for number in 0..20 {
+        one.ok(&format!("CREATE VIEW v{number} AS SELECT {number} AS n")).await;
+        assert_eq!(other.value(&format!("SELECT n FROM v{number}")).await, number.to_string());
+    }
     // Both want the same name; one gets it.
     let both = tokio::join!(one.query("CREATE SCHEMA s"), other.query("CREATE SCHEMA s"));
     let refused = [both.0.err(), both.1.err()].into_iter().flatten().map(|error| error.kind);
