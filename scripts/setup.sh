@@ -8,7 +8,10 @@ command -v cc >/dev/null || need+=(gcc libc6-dev)
 command -v python3 >/dev/null || need+=(python3 python3-venv)
 # etcd's client makes its messages from .proto files that import those of libprotobuf-dev.
 command -v protoc >/dev/null || need+=(protobuf-compiler)
-[ -e /usr/include/google/protobuf/descriptor.proto ] || need+=(libprotobuf-dev)
+# Elsewhere than on Debian they come with protoc.
+if command -v apt-get >/dev/null && [ ! -e /usr/include/google/protobuf/descriptor.proto ]; then
+  need+=(libprotobuf-dev)
+fi
 # The tests of the metadata store start it.
 command -v etcd >/dev/null || need+=(etcd-server)
 if [ ${#need[@]} -gt 0 ]; then
