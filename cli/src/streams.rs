@@ -87,7 +87,7 @@ impl Streams {
     }
 
     /// Opens the streams that this process had before, serves them to the others of the cluster, and listens for their
-    /// senders. Waits for the scheduler, whose metadata store it uses.
+    /// senders. Without an etcd it waits for the scheduler, whose metadata store it uses.
     ///
     /// # Errors
     /// As [`Streams::in_process`].
@@ -95,12 +95,8 @@ impl Streams {
         let doors = Doors::open(config, true).await?;
         let meta = match configured(&config.metastore).await? {
             Some(etcd) => etcd,
-            None => Arc::new(RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?),
+            None => of_scheduler(config).await?,
         };
-        while let Err(error) = meta.revision().await {
-            tracing::warn!(scheduler = %config.executor.scheduler, %error, "waiting for the scheduler");
-            tokio::time::sleep(RETRY).await;
-        }
         let streams = Self::start(config, doors, meta, Share::Own).await?;
         streams.host.node().enter(streams.meta.as_ref()).await?;
         Ok(streams)
@@ -214,6 +210,16 @@ impl Streams {
         let work = self.work.shutdown(GRACE).await;
         work.and(self.grpc.shutdown(GRACE).await)
     }
+}
+
+/// The metadata store of the scheduler, once that answers.
+async fn of_scheduler(config: &Config) -> Result<Arc<dyn MetaStore>, Error> {
+    let meta = Arc::new(RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?);
+    while let Err(error) = meta.revision().await {
+        tracing::warn!(scheduler = %config.executor.scheduler, %error, "waiting for the scheduler");
+        tokio::time::sleep(RETRY).await;
+    }
+    Ok(meta)
 }
 
 /// What senders may do.

@@ -31,3 +31,52 @@ fn etcd(config: &MetaStoreConfig) -> EtcdConfig {
         ..EtcdConfig::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polarway_common::config::Secret;
+
+    use super::*;
+
+    fn everything() -> MetaStoreConfig {
+        MetaStoreConfig {
+            etcd: vec!["https://a:1".into(), "https://b:2".into()],
+            prefix: "one/".into(),
+            user: Some("polarway".into()),
+            password: Some(Secret::new("text")),
+            password_file: Some("/file".into()),
+            ca: Some("/ca".into()),
+            certificate: Some("/certificate".into()),
+            key: Some("/key".into()),
+        }
+    }
+
+    #[test]
+    fn every_setting_reaches_etcd() {
+        let credentials = |password| Some(Credentials { user: "polarway".into(), password });
+        let expected = EtcdConfig {
+            endpoints: vec!["https://a:1".into(), "https://b:2".into()],
+            prefix: "one/".into(),
+            credentials: credentials(Password::File("/file".into())),
+            tls: TlsFiles {
+                ca: Some("/ca".into()),
+                certificate: Some("/certificate".into()),
+                key: Some("/key".into()),
+            },
+            ..EtcdConfig::default()
+        };
+        assert_eq!(etcd(&everything()), expected);
+        let as_text = etcd(&MetaStoreConfig { password_file: None, ..everything() });
+        assert_eq!(as_text.credentials, credentials(Password::Text(Secret::new("text"))));
+    }
+
+    #[tokio::test]
+    async fn without_members_there_is_none() {
+        assert!(configured(&MetaStoreConfig::default()).await.unwrap().is_none());
+    }
+
+    #[test]
+    fn the_default_prefix_is_that_of_etcds_own_settings() {
+        assert_eq!(MetaStoreConfig::default().prefix, EtcdConfig::default().prefix);
+    }
+}

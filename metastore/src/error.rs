@@ -63,6 +63,11 @@ pub enum MetaStoreError {
 
 pub type Result<T, E = MetaStoreError> = std::result::Result<T, E>;
 
+/// The other process does not answer, and nothing took place.
+pub(crate) fn unavailable(place: &str, detail: impl Into<String>) -> MetaStoreError {
+    MetaStoreError::Unavailable { place: place.to_owned(), detail: detail.into() }
+}
+
 impl MetaStoreError {
     /// Whether the same call can succeed later.
     pub fn is_retryable(&self) -> bool {

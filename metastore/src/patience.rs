@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::error::{MetaStoreError, Result};
+use crate::error::{MetaStoreError, Result, unavailable};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ impl Patience {
     {
         match timeout(self.deadline, self.repeat(attempt)).await {
             Ok(result) => result,
-            Err(_) => Err(MetaStoreError::Unavailable { place: place.to_owned(), detail: self.overdue() }),
+            Err(_) => Err(unavailable(place, self.overdue())),
         }
     }
 

@@ -9,6 +9,7 @@ use etcd_client::Error;
 use tonic::{Code, Status};
 
 use crate::error::MetaStoreError;
+pub(super) use crate::error::unavailable;
 use crate::status::{never_sent, told};
 
 /// For a call that may be repeated.
@@ -25,10 +26,6 @@ pub(super) fn of_txn(place: &str, error: &Error) -> MetaStoreError {
         Some(error) => error,
         None => MetaStoreError::OutcomeUnknown { place: place.to_owned(), detail: text(error) },
     }
-}
-
-pub(super) fn unavailable(place: &str, detail: impl Into<String>) -> MetaStoreError {
-    MetaStoreError::Unavailable { place: place.to_owned(), detail: detail.into() }
 }
 
 /// The lease of a transaction, or one that should be kept alive or revoked, has ended.

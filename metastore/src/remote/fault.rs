@@ -3,6 +3,7 @@
 use tonic::{Code, Status};
 
 use crate::error::MetaStoreError;
+pub(super) use crate::error::unavailable;
 use crate::status::{never_sent, told};
 
 /// For a call that may be repeated.
@@ -24,10 +25,6 @@ pub(super) fn of_txn(place: &str, status: &Status) -> MetaStoreError {
         None if never_sent(status) => unavailable(place, told(status)),
         None => MetaStoreError::OutcomeUnknown { place: place.to_owned(), detail: told(status) },
     }
-}
-
-pub(super) fn unavailable(place: &str, detail: impl Into<String>) -> MetaStoreError {
-    MetaStoreError::Unavailable { place: place.to_owned(), detail: detail.into() }
 }
 
 /// Of a call that did not come as far as the door.

@@ -99,8 +99,10 @@ impl CatalogStore {
 
     /// Takes over what other processes change, until `stop`.
     pub async fn follow(&self, stop: CancellationToken) {
+        let mut missed = false;
         loop {
-            let followed = stop.run_until_cancelled(self.followed()).await;
+            let followed = stop.run_until_cancelled(self.followed(missed)).await;
+            missed = true;
             match followed {
                 None => return,
                 Some(Ok(())) => {}
@@ -114,9 +116,11 @@ impl CatalogStore {
         }
     }
 
-    /// Ends when the watch does, after which the catalog has to be read anew: changes may have been missed.
-    async fn followed(&self) -> Result<(), Error> {
-        self.refresh().await?;
+    /// Ends when the watch does; changes may be `missed` after it, for which the catalog is read anew.
+    async fn followed(&self, missed: bool) -> Result<(), Error> {
+        if missed {
+            self.refresh().await?;
+        }
         let mut changes = self.meta.watch(&KeyPrefix::Catalog.encode(), self.snapshot().version).await?;
         while let Some(change) = changes.next().await {
             // One reading covers all changes that came with it, or are our own.

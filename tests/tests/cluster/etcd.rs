@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use polarway_common::ErrorKind;
 use polarway_tests::etcd::Etcd;
-use polarway_tests::{Cluster, Sender, Session, Setup, files, until};
+use polarway_tests::{Cluster, Sender, Session, Setup, binary, files, until};
 use tempfile::TempDir;
 
 const CEILING: Duration = Duration::from_secs(60);
@@ -100,4 +100,16 @@ async fn streams_are_found_through_etcd() {
     other.ok("DROP STREAM ticks").await;
     until("it is gone", CEILING, || async { session.query("SELECT * FROM ticks").await.err() }).await;
     assert!(Sender::try_connect(one.ingest[0].ws(), "ticks").await.is_err());
+}
+
+#[test]
+fn one_process_that_is_its_whole_cluster_takes_no_etcd() {
+    let data = TempDir::new().unwrap();
+    let up = std::process::Command::new(binary::polarway())
+        .args(["up", "--set", "metastore.etcd=http://127.0.0.1:1", "--data-dir"])
+        .arg(data.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&up.stderr);
+    assert!(!up.status.success() && said.contains("`metastore.etcd`"), "{}: {said}", up.status);
 }

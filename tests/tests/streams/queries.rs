@@ -39,6 +39,7 @@ async fn rows_are_seen_at_once_whether_sealed_or_not() {
         session.ok("SELECT * FROM ticks").await.cells(),
         [["0", "2026-11-25T10:00:00", "BTC", "0.2500"]]
     );
+    assert_eq!(cluster.metric("polarway_ingest_arrival_to_visible_seconds_count").await, 1.0);
     for hundred in 0..12u64 {
         let rows: Vec<String> = (hundred * 100 + 1..=hundred * 100 + 100).map(row).collect();
         sender.send(format!("[{}]", rows.join(","))).await;

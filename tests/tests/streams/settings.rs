@@ -143,3 +143,16 @@ async fn a_sender_that_answers_no_ping_is_given_up() {
     })
     .await;
 }
+
+/// A process that takes rows gives memory back sooner, and does without huge pages; another does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_rows_is_started_with_an_allocator_for_it() {
+    for (setup, wanted) in [(Setup::up().set("ingest.listen", "127.0.0.1:0"), true), (Setup::up(), false)] {
+        let cluster = setup.start().await;
+        let environment = std::fs::read(format!("/proc/{}/environ", cluster.front.pid())).unwrap();
+        let environment = String::from_utf8_lossy(&environment);
+        for option in ["MIMALLOC_PURGE_DELAY=50", "MIMALLOC_ALLOW_THP=0"] {
+            assert_eq!(environment.split('\0').any(|set| set == option), wanted, "{option}");
+        }
+    }
+}
