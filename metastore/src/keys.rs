@@ -17,6 +17,9 @@ const SECRET: &str = "cluster/secret";
 const STREAM_OWNER: &str = "stream/owner/";
 const STREAM_MANIFEST: &str = "stream/manifest/";
 const STREAM_NODE: &str = "stream/node/";
+const MEMBER: &str = "member/";
+const JOB: &str = "job/";
+const SHUFFLE: &str = "shuffle/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -41,6 +44,12 @@ pub enum Key {
     StreamManifest { id: String },
     /// A process that takes rows of streams, by the name that it keeps over restarts.
     StreamNode { name: String },
+    /// A process of the cluster, under its lease. Names are unique: the second of a name waits for the first to go.
+    Member { name: String },
+    /// A query that runs as jobs. Its presence is what counts: what its tasks store is only committed while it is there.
+    Job { run: String },
+    /// What a finished task wrote, and where in the object store it is. Attempts count from one.
+    ShuffleOutput { run: String, attempt: u32, stage: u32, task: u32 },
 }
 
 impl Key {
@@ -56,6 +65,11 @@ impl Key {
             Key::StreamOwner { id } => format!("{STREAM_OWNER}{}", percent::encode(id)),
             Key::StreamManifest { id } => format!("{STREAM_MANIFEST}{}", percent::encode(id)),
             Key::StreamNode { name } => format!("{STREAM_NODE}{}", percent::encode(name)),
+            Key::Member { name } => format!("{MEMBER}{}", percent::encode(name)),
+            Key::Job { run } => format!("{JOB}{}", percent::encode(run)),
+            Key::ShuffleOutput { run, attempt, stage, task } => {
+                format!("{SHUFFLE}{}/{attempt}/{stage}/{task}", percent::encode(run))
+            }
         }
     }
 
@@ -86,9 +100,27 @@ impl Key {
         if let Some(name) = text.strip_prefix(STREAM_NODE) {
             return Some(Key::StreamNode { name: percent::decode(name)? });
         }
+        if let Some(name) = text.strip_prefix(MEMBER) {
+            return Some(Key::Member { name: percent::decode(name)? });
+        }
+        if let Some(run) = text.strip_prefix(JOB) {
+            return Some(Key::Job { run: percent::decode(run)? });
+        }
+        if let Some(output) = text.strip_prefix(SHUFFLE) {
+            let mut parts = output.split('/');
+            let run = percent::decode(parts.next()?)?;
+            let (attempt, stage, task) =
+                (number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?);
+            return parts.next().is_none().then_some(Key::ShuffleOutput { run, attempt, stage, task });
+        }
         let (schema, table) = text.strip_prefix(TABLE)?.split_once('/')?;
         Some(Key::CatalogTable { schema: percent::decode(schema)?, table: percent::decode(table)? })
     }
+}
+
+/// A number as it is written in a key; other spellings of it are not the same key.
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number: &u32| number.to_string() == text)
 }
 
 impl fmt::Display for Key {
@@ -114,6 +146,19 @@ pub enum KeyPrefix {
     Streams,
     StreamOwners,
     StreamNodes,
+    Members,
+    Jobs,
+    /// What all tasks of all queries stored.
+    Shuffle,
+    /// What the tasks of one query stored, in all its attempts.
+    ShuffleOf {
+        run: String,
+    },
+    /// What the tasks of one attempt stored.
+    ShuffleOfAttempt {
+        run: String,
+        attempt: u32,
+    },
 }
 
 impl KeyPrefix {
@@ -127,6 +172,13 @@ impl KeyPrefix {
             KeyPrefix::Streams => "stream/".to_owned(),
             KeyPrefix::StreamOwners => STREAM_OWNER.to_owned(),
             KeyPrefix::StreamNodes => STREAM_NODE.to_owned(),
+            KeyPrefix::Members => MEMBER.to_owned(),
+            KeyPrefix::Jobs => JOB.to_owned(),
+            KeyPrefix::Shuffle => SHUFFLE.to_owned(),
+            KeyPrefix::ShuffleOf { run } => format!("{SHUFFLE}{}/", percent::encode(run)),
+            KeyPrefix::ShuffleOfAttempt { run, attempt } => {
+                format!("{SHUFFLE}{}/{attempt}/", percent::encode(run))
+            }
         }
     }
 }
@@ -146,6 +198,10 @@ mod tests {
             any::<String>().prop_map(|id| Key::StreamOwner { id }),
             any::<String>().prop_map(|id| Key::StreamManifest { id }),
             any::<String>().prop_map(|name| Key::StreamNode { name }),
+            any::<String>().prop_map(|name| Key::Member { name }),
+            any::<String>().prop_map(|run| Key::Job { run }),
+            any::<(String, u32, u32, u32)>()
+                .prop_map(|(run, attempt, stage, task)| { Key::ShuffleOutput { run, attempt, stage, task } }),
         ]
     }
 
@@ -161,13 +217,26 @@ mod tests {
         assert_eq!(Key::StreamOwner { id: "a/1".into() }.encode(), "stream/owner/a%2F1");
         assert_eq!(Key::StreamManifest { id: "1".into() }.encode(), "stream/manifest/1");
         assert_eq!(Key::StreamNode { name: "ingest-0".into() }.encode(), "stream/node/ingest-0");
+        assert_eq!(Key::Member { name: "executor-0".into() }.encode(), "member/executor-0");
+        assert_eq!(Key::Job { run: "0f/1".into() }.encode(), "job/0f%2F1");
+        let output = Key::ShuffleOutput { run: "0f".into(), attempt: 2, stage: 3, task: 40 };
+        assert_eq!(output.encode(), "shuffle/0f/2/3/40");
     }
 
     #[test]
     fn what_is_no_key_is_refused_by_name() {
-        for text in
-            ["", "catalog", "catalog/schema", "catalog/table/x", "catalog/table/a/b/c", "cluster/secret/x"]
-        {
+        for text in [
+            "",
+            "catalog",
+            "catalog/schema",
+            "catalog/table/x",
+            "catalog/table/a/b/c",
+            "cluster/secret/x",
+            "shuffle/q/1/2",
+            "shuffle/q/1/2/3/4",
+            "shuffle/q/1/2/03",
+            "shuffle/q/1/2/+3",
+        ] {
             assert_eq!(Key::decode(text), Err(UnknownKey(text.to_owned())));
         }
     }
@@ -193,6 +262,18 @@ mod tests {
             prop_assert_eq!(within(KeyPrefix::Catalog), of_catalog);
             prop_assert_eq!(within(KeyPrefix::StreamOwners), matches!(key, Key::StreamOwner { .. }));
             prop_assert_eq!(within(KeyPrefix::StreamNodes), matches!(key, Key::StreamNode { .. }));
+            prop_assert_eq!(within(KeyPrefix::Members), matches!(key, Key::Member { .. }));
+            prop_assert_eq!(within(KeyPrefix::Jobs), matches!(key, Key::Job { .. }));
+            prop_assert_eq!(within(KeyPrefix::Shuffle), matches!(key, Key::ShuffleOutput { .. }));
+            if let Key::ShuffleOutput { run, attempt, .. } = &key {
+                let (run, attempt) = (run.clone(), *attempt);
+                let of_attempt = KeyPrefix::ShuffleOfAttempt { run: run.clone(), attempt };
+                let of_next = KeyPrefix::ShuffleOfAttempt { run: run.clone(), attempt: attempt.wrapping_add(1) };
+                prop_assert_eq!(
+                    (within(KeyPrefix::ShuffleOf { run }), within(of_attempt), within(of_next)),
+                    (true, true, false)
+                );
+            }
             let of_streams = matches!(
                 key,
                 Key::StreamOwner { .. } | Key::StreamManifest { .. } | Key::StreamNode { .. }
