@@ -8,6 +8,7 @@ mod listing;
 mod local;
 pub mod policy;
 pub mod registry;
+pub mod shuffle;
 mod stores;
 pub mod streams;
 

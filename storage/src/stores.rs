@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
+use object_store::{ObjectStore, RetryConfig};
 use polarway_common::config::S3Config;
 use polarway_common::{Error, ErrorKind};
 use url::{Position, Url};
@@ -20,6 +20,15 @@ use crate::http::NoRedirects;
 /// # Errors
 /// `Configuration` when it cannot be set up, `Unsupported` for another scheme.
 pub fn plain_store(url: &Url, s3: &S3Config) -> Result<Arc<dyn ObjectStore>, Error> {
+    store_that_retries(url, s3, RetryConfig::default())
+}
+
+/// As [`plain_store`], for callers that decide themselves how often a request is sent again.
+pub(crate) fn store_that_retries(
+    url: &Url,
+    s3: &S3Config,
+    retry: RetryConfig,
+) -> Result<Arc<dyn ObjectStore>, Error> {
     let fault = |error: object_store::Error| {
         Error::new(
             ErrorKind::Configuration,
@@ -28,18 +37,18 @@ pub fn plain_store(url: &Url, s3: &S3Config) -> Result<Arc<dyn ObjectStore>, Err
     };
     let store: Arc<dyn ObjectStore> = match url.scheme() {
         "file" => Arc::new(LocalFileSystem::new()),
-        "s3" | "s3a" => Arc::new(s3_builder(url, s3).build().map_err(fault)?),
+        "s3" | "s3a" => Arc::new(s3_builder(url, s3).with_retry(retry).build().map_err(fault)?),
         "gs" => {
             let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
-            Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
+            Arc::new(builder.with_retry(retry).with_http_connector(NoRedirects).build().map_err(fault)?)
         }
         "az" | "abfs" | "abfss" | "adl" => {
             let builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
-            Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
+            Arc::new(builder.with_retry(retry).with_http_connector(NoRedirects).build().map_err(fault)?)
         }
         "https" => {
             let builder = HttpBuilder::new().with_url(&url[..Position::BeforePath]);
-            Arc::new(builder.with_http_connector(NoRedirects).build().map_err(fault)?)
+            Arc::new(builder.with_retry(retry).with_http_connector(NoRedirects).build().map_err(fault)?)
         }
         other => {
             return Err(Error::new(
