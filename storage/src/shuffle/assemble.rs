@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use super::output::{Output, OutputFile};
 use super::plan::{Pack, Piece};
@@ -10,7 +11,7 @@ use super::record::{Record, Segment, StoredFile};
 /// A pack on its way, object by object.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    pack: Pack,
+    pack: Arc<Pack>,
     /// Segments of each file of each output, as far as they have been read.
     segments: Vec<Vec<Vec<Segment>>>,
 }
@@ -32,17 +33,9 @@ pub(super) struct Unreadable {
 }
 
 impl Assembly {
-    pub(super) fn new(pack: Pack) -> Self {
+    pub(super) fn new(pack: Arc<Pack>) -> Self {
         let segments = pack.outputs.iter().map(|output| vec![Vec::new(); output.files.len()]).collect();
         Self { pack, segments }
-    }
-
-    pub(super) fn pack(&self) -> &Pack {
-        &self.pack
-    }
-
-    pub(super) fn into_pack(self) -> Pack {
-        self.pack
     }
 
     /// The bytes of the object at `index`. Objects are read once each, in their order. Blocks.

@@ -17,7 +17,8 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            attempts: 6,
+            attempts: 12,
+            // The pauses alone take half of it.
             total: Duration::from_secs(60),
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),

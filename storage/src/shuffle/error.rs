@@ -89,3 +89,52 @@ impl From<ShuffleError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_keeps_its_meaning_and_its_text() {
+        let object = || "q/w/00000000.pack".to_owned();
+        let refused = |source| ShuffleError::Refused { operation: "write", object: object(), source };
+        let meta = MetaStoreError::Unavailable { place: "etcd".into(), detail: "gone".into() };
+        let hint =
+            Error::from(MetaStoreError::Unavailable { place: "etcd".into(), detail: "gone".into() }).hint;
+        let file = |kind: io::ErrorKind| ShuffleError::File { path: "f".into(), source: kind.into() };
+        let given_up = Error::new(ErrorKind::Overloaded, "text").with_hint("hint");
+        for (error, kind) in [
+            (
+                ShuffleError::Configuration { place: "s3://x".into(), detail: "d".into() },
+                ErrorKind::Configuration,
+            ),
+            (
+                refused(object_store::Error::PermissionDenied { path: "p".into(), source: "s".into() }),
+                ErrorKind::PermissionDenied,
+            ),
+            (
+                refused(object_store::Error::Unauthenticated { path: "p".into(), source: "s".into() }),
+                ErrorKind::PermissionDenied,
+            ),
+            (
+                refused(object_store::Error::NotFound { path: "p".into(), source: "s".into() }),
+                ErrorKind::Configuration,
+            ),
+            (refused(object_store::Error::Generic { store: "s", source: "s".into() }), ErrorKind::Internal),
+            (ShuffleError::Missing { object: object() }, ErrorKind::FileNotFound),
+            (ShuffleError::Damaged { object: object(), detail: "d".into() }, ErrorKind::CorruptFile),
+            (ShuffleError::Meta(meta), ErrorKind::StoreUnavailable),
+            (file(io::ErrorKind::NotFound), ErrorKind::FileNotFound),
+            (file(io::ErrorKind::UnexpectedEof), ErrorKind::CorruptFile),
+            (ShuffleError::RunOver { run: "q".into() }, ErrorKind::Cancelled),
+            (ShuffleError::Stopped, ErrorKind::Draining),
+            (ShuffleError::GivenUp(Error::new(ErrorKind::Overloaded, "text")), ErrorKind::Overloaded),
+        ] {
+            let (text, is_meta) = (error.to_string(), matches!(error, ShuffleError::Meta(_)));
+            let converted = Error::from(error);
+            assert_eq!((converted.kind, &converted.message), (kind, &text));
+            assert!(!is_meta || converted.hint == hint);
+        }
+        assert_eq!(Error::from(ShuffleError::GivenUp(given_up.clone())), given_up);
+    }
+}

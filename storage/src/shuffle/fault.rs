@@ -31,19 +31,19 @@ pub enum Fault {
 pub fn classify(error: &Error) -> Fault {
     match error {
         Error::AlreadyExists { .. } | Error::Precondition { .. } => Fault::Exists,
-        // A store that has no such bucket says it with the same status as one that has no such object.
-        Error::NotFound { source, .. }
-            if chain(source.as_ref()).any(|e| e.to_string().contains("NoSuchBucket")) =>
-        {
-            Fault::Permanent
-        }
+        Error::NotFound { source, .. } if names_no_bucket(source.as_ref()) => Fault::Permanent,
         Error::NotFound { .. } => Fault::Missing,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => Fault::Unsupported,
         Error::Generic { source, .. } => chain(source.as_ref()).find_map(cause).unwrap_or(Fault::Permanent),
-        // Its thread went away with the runtime, or panicked.
-        Error::JoinError { .. } => Fault::Permanent,
         _ => Fault::Permanent,
     }
+}
+
+/// A store that has no such bucket says it with the status of one that has no such object.
+fn names_no_bucket(source: &(dyn StdError + 'static)) -> bool {
+    const TEXTS: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "bucket does not exist"];
+    let text = source.to_string();
+    TEXTS.iter().any(|no_bucket| text.contains(no_bucket))
 }
 
 fn chain<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
@@ -82,8 +82,14 @@ fn cause(error: &(dyn StdError + 'static)) -> Option<Fault> {
 /// text does not go unnoticed.
 fn status(text: &str) -> Option<Fault> {
     const CODE: &str = "status code: ";
-    const IN_BODY: &str = "Server returned error response: ";
-    if text.contains(IN_BODY) || text.contains("(code: SlowDown)") || text.contains("(code: InternalError)") {
+    // Said with another status: within an answer of 200, of a bulk deletion, and by S3 of a body that came too slowly.
+    const BUSY: [&str; 4] = [
+        "Server returned error response: ",
+        "(code: SlowDown)",
+        "(code: InternalError)",
+        "<Code>RequestTimeout</Code>",
+    ];
+    if BUSY.iter().any(|busy| text.contains(busy)) {
         return Some(Fault::Transient);
     }
     let after = &text[text.find(CODE)? + CODE.len()..];

@@ -51,7 +51,8 @@ pub struct Located {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
     Committed,
-    /// The query is over. Entries that were committed before go with it.
+    /// The query is over, or one of several is; those of the others are committed. What was committed of it before goes
+    /// with it.
     RunOver,
 }
 
@@ -63,6 +64,7 @@ pub async fn commit(meta: &dyn MetaStore, entries: &[(OutputId, Entry)]) -> Resu
     // In the order of ids, so that those of one query follow each other.
     let entries: BTreeMap<&OutputId, &Entry> = entries.iter().map(|(id, entry)| (id, entry)).collect();
     let entries: Vec<(&OutputId, &Entry)> = entries.into_iter().collect();
+    let mut outcome = Commit::Committed;
     for of_run in entries.chunk_by(|(a, _), (b, _)| a.run == b.run) {
         for chunk in of_run.chunks(KEYS) {
             let Some((first, _)) = chunk.first() else { continue };
@@ -72,11 +74,12 @@ pub async fn commit(meta: &dyn MetaStore, entries: &[(OutputId, Entry)]) -> Resu
                 txn = txn.put(id.key(), write(id, entry)?);
             }
             if let TxnOutcome::Conflict { .. } = persist(meta, &txn).await? {
-                return Ok(Commit::RunOver);
+                outcome = Commit::RunOver;
+                break;
             }
         }
     }
-    Ok(Commit::Committed)
+    Ok(outcome)
 }
 
 /// The entry of an output, if it is stored.

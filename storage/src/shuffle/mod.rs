@@ -15,6 +15,7 @@
 
 mod assemble;
 mod backoff;
+mod check;
 mod error;
 mod fault;
 pub mod index;

@@ -129,7 +129,7 @@ impl Queue {
     fn due_at(&self, limits: &Limits) -> Option<Instant> {
         let oldest = self.waiting.front()?;
         let at_once = oldest.arrival < self.due_before || self.bytes >= limits.target;
-        Some(if at_once { oldest.since } else { oldest.since + limits.max_age })
+        if at_once { Some(oldest.since) } else { oldest.since.checked_add(limits.max_age) }
     }
 
     /// The oldest outputs that fit into one object, or the oldest alone.

@@ -277,11 +277,11 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_bit_is_noticed(record in record(), at: prop::sample::Index, bit in 0..8) {
+        fn a_changed_bit_is_noticed(record in record(), at: prop::sample::Index, bit in 0..8_u32) {
             let mut bytes = record.encode();
             let crc = crc32c::crc32c(&bytes);
             let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             let noticed = matches!(Record::decode(&bytes, crc), Err(RecordError::Checksum { .. }));
             prop_assert!(noticed);
         }

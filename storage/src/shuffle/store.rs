@@ -1,8 +1,10 @@
 //! Objects of shuffle output: each is written once and as a whole.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -14,7 +16,6 @@ use polarway_common::config::S3Config;
 use polarway_common::{Clock, Error, ErrorKind, SystemClock};
 use tokio::time::{Instant, sleep, timeout};
 use url::{Position, Url};
-use uuid::Uuid;
 
 use super::backoff::Retry;
 use super::error::ShuffleError;
@@ -23,27 +24,40 @@ use super::name::is_plain;
 use super::requests::{Counters, Requests, add};
 use crate::stores::store_that_retries;
 
-/// How long a check of the store takes at most.
-const CHECK_WITHIN: Duration = Duration::from_secs(10);
-
-/// What of it is left to remove the probe.
-const CLEAN_UP_WITHIN: Duration = Duration::from_secs(1);
-
 /// The objects below one prefix of a store. Names are counted from there.
 ///
 /// Nothing is made to survive a loss of power: a query does not either.
 #[derive(Debug)]
 pub struct ShuffleStore {
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
     prefix: Path,
-    /// For messages.
-    place: String,
-    retry: Retry,
+    /// What messages call it.
+    pub(super) place: String,
+    pub(super) retry: Retry,
     clock: Arc<dyn Clock>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 impl ShuffleStore {
+    /// The store at `place`, which configuration names: the path of a directory, or a URL as [`ShuffleStore::open`]
+    /// takes it.
+    ///
+    /// # Errors
+    /// Those of [`ShuffleStore::open`].
+    pub fn at(place: &str, s3: &S3Config) -> Result<Self, Error> {
+        if place.contains("://") {
+            let url = Url::parse(place).map_err(|error| {
+                Error::new(ErrorKind::Configuration, format!("`shuffle.url` ({place}) is no URL: {error}"))
+            })?;
+            return Self::open(&url, s3);
+        }
+        let path = std::path::absolute(place).ok().and_then(|path| Url::from_directory_path(path).ok());
+        let url = path.ok_or_else(|| {
+            Error::new(ErrorKind::Configuration, format!("`shuffle.url` ({place}) is no path of a directory"))
+        })?;
+        Self::open(&url, s3)
+    }
+
     /// The store at `s3://bucket/path`, `gs://…`, `az://…` or `file:///directory`, which is created.
     ///
     /// # Errors
@@ -97,64 +111,6 @@ impl ShuffleStore {
         self.counters.snapshot()
     }
 
-    /// Finds out by a small object whether the store can be used; it takes 10 s at most.
-    ///
-    /// # Errors
-    /// [`ShuffleError::Configuration`] if it does not refuse to write an object a second time,
-    /// [`ShuffleError::Refused`] if it does not let us write, [`ShuffleError::Unavailable`] if it does not answer.
-    pub async fn check(&self) -> Result<(), ShuffleError> {
-        let name = format!("probe-{}", Uuid::new_v4().simple());
-        let path = self.path(&name);
-        let checked = match timeout(CHECK_WITHIN - CLEAN_UP_WITHIN, self.probe(&name, &path)).await {
-            Ok(checked) => checked,
-            Err(_) => Err(ShuffleError::Unavailable {
-                operation: "write",
-                object: format!("{}/{name}", self.place.trim_end_matches('/')),
-                attempts: 1,
-                detail: format!("no answer came within {:?}", CHECK_WITHIN - CLEAN_UP_WITHIN),
-            }),
-        };
-        // A store that forbids writing has nothing to remove, and one that does not answer will not do so now.
-        add(&self.counters.deletes, 1);
-        let _ = timeout(CLEAN_UP_WITHIN, self.store.delete(&path)).await;
-        checked
-    }
-
-    async fn probe(&self, name: &str, path: &Path) -> Result<(), ShuffleError> {
-        let needed = |detail: &str| ShuffleError::Configuration {
-            place: self.place.clone(),
-            detail: format!(
-                "{detail}; shuffle output needs a store that knows conditional writes (`If-None-Match: *` of S3, \
-                 `x-goog-if-generation-match: 0` of Google Cloud Storage): use one that does, or keep shuffle \
-                 output on the executors"
-            ),
-        };
-        let content = Bytes::from_static(b"probe");
-        // First it is written, then it must not be written again.
-        for second in [false, true] {
-            let written = self
-                .repeat("write", name, |_| async {
-                    add(&self.counters.puts, 1);
-                    self.put_once(path, content.clone()).await
-                })
-                .await;
-            match written {
-                Ok(()) if second => {
-                    return Err(needed("it ignores the condition that an object must not exist"));
-                }
-                Ok(()) => {}
-                Err((Fault::Exists, _)) => {}
-                Err((Fault::Unsupported, error)) => {
-                    return Err(needed(&format!(
-                        "it does not know the condition that an object must not exist ({error})"
-                    )));
-                }
-                Err((_, error)) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Writes an object that is not there yet.
     ///
     /// # Errors
@@ -163,16 +119,20 @@ impl ShuffleStore {
     pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), ShuffleError> {
         let path = self.path(name);
         let length = bytes.len() as u64;
-        let put = self.repeat("write", name, |attempt| {
-            let (bytes, path) = (bytes.clone(), &path);
-            async move {
-                add(&self.counters.puts, 1);
-                match self.put_once(path, bytes).await {
-                    Err(error) if classify(&error) == Fault::Exists => {
-                        self.judge_existing(path, length, attempt, error).await
-                    }
-                    put => put,
+        // Whether an attempt may have written it although it failed.
+        let lost = AtomicBool::new(false);
+        let put = self.repeat("write", name, || async {
+            add(&self.counters.puts, 1);
+            let put = self.put_once(&path, bytes.clone()).await;
+            match put.as_ref().map_err(classify) {
+                Err(Fault::Transient) => {
+                    lost.store(true, Ordering::Relaxed);
+                    put
                 }
+                Err(Fault::Exists) => {
+                    self.judge_existing(&path, length, lost.load(Ordering::Relaxed), put).await
+                }
+                _ => put,
             }
         });
         match put.await {
@@ -185,7 +145,7 @@ impl ShuffleStore {
         }
     }
 
-    async fn put_once(&self, path: &Path, bytes: Bytes) -> object_store::Result<()> {
+    pub(super) async fn put_once(&self, path: &Path, bytes: Bytes) -> object_store::Result<()> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         self.store.put_opts(path, bytes.into(), options).await.map(|_| ())
     }
@@ -196,16 +156,16 @@ impl ShuffleStore {
         &self,
         path: &Path,
         length: u64,
-        attempt: u32,
-        exists: object_store::Error,
+        lost: bool,
+        exists: object_store::Result<()>,
     ) -> object_store::Result<()> {
         add(&self.counters.gets, 1);
         match self.store.head(path).await {
-            Ok(found) if attempt > 1 && found.size == length => Ok(()),
-            Ok(_) => Err(exists),
+            Ok(found) if lost && found.size == length => Ok(()),
+            Ok(_) => exists,
             // S3 refuses a condition (409) also while another write of the object, such as a lost attempt's, has not
             // come to its end.
-            Err(object_store::Error::NotFound { .. }) => Err(unsettled(exists)),
+            Err(error) if classify(&error) == Fault::Missing => exists.map_err(unsettled),
             Err(error) => Err(error),
         }
     }
@@ -217,7 +177,7 @@ impl ShuffleStore {
     /// [`ShuffleError::Refused`], [`ShuffleError::Unavailable`].
     pub async fn read(&self, name: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, ShuffleError> {
         let path = self.path(name);
-        let read = self.repeat("read", name, |_| {
+        let read = self.repeat("read", name, || {
             let path = &path;
             async move {
                 add(&self.counters.gets, 1);
@@ -268,7 +228,7 @@ impl ShuffleStore {
     }
 
     async fn delete(&self, name: &str, path: &Path) -> Result<(), ShuffleError> {
-        let deleted = self.repeat("delete", name, |_| async {
+        let deleted = self.repeat("delete", name, || async {
             add(&self.counters.deletes, 1);
             self.store.delete(path).await
         });
@@ -288,7 +248,7 @@ impl ShuffleStore {
         }
         let prefix = self.path(run);
         // Paths of one query are few and short; to have all makes the deletion repeatable.
-        let listed = self.repeat("list", run, |_| {
+        let listed = self.repeat("list", run, || {
             add(&self.counters.lists, 1);
             self.store.list(Some(&prefix)).map_ok(|found| found.location).try_collect::<Vec<Path>>()
         });
@@ -297,7 +257,7 @@ impl ShuffleStore {
         if paths.is_empty() {
             return Ok(0);
         }
-        let deleted = self.repeat("delete", run, |_| async {
+        let deleted = self.repeat("delete", run, || async {
             add(&self.counters.deletes, count);
             let mut deletions =
                 self.store.delete_stream(futures::stream::iter(paths.clone()).map(Ok).boxed());
@@ -321,7 +281,7 @@ impl ShuffleStore {
     /// # Errors
     /// [`ShuffleError::Refused`], [`ShuffleError::Unavailable`].
     pub async fn runs_older_than(&self, age: Duration) -> Result<Vec<String>, ShuffleError> {
-        let listed = self.repeat("list", "", |_| {
+        let listed = self.repeat("list", "", || {
             add(&self.counters.lists, 1);
             self.newest_of_runs()
         });
@@ -331,8 +291,8 @@ impl ShuffleStore {
         Ok(newest.into_iter().filter(|(_, written)| old(*written)).map(|(run, _)| run).collect())
     }
 
-    async fn newest_of_runs(&self) -> object_store::Result<std::collections::BTreeMap<String, SystemTime>> {
-        let mut newest = std::collections::BTreeMap::new();
+    async fn newest_of_runs(&self) -> object_store::Result<BTreeMap<String, SystemTime>> {
+        let mut newest = BTreeMap::new();
         let mut found = self.store.list(Some(&self.prefix));
         while let Some(object) = found.try_next().await? {
             let Some(mut parts) = object.location.prefix_match(&self.prefix) else { continue };
@@ -348,42 +308,61 @@ impl ShuffleStore {
     }
 
     /// The full path of an object.
-    fn path(&self, name: &str) -> Path {
+    pub(super) fn path(&self, name: &str) -> Path {
         name.split('/').map(PathPart::from).fold(self.prefix.clone(), Path::join)
     }
 
-    /// Makes attempts, which are told their number, until one succeeds or fails for good or the budget is spent.
+    /// An object's name for messages about the store rather than about the object.
+    pub(super) fn full_name(&self, name: &str) -> String {
+        format!("{}/{name}", self.place.trim_end_matches('/'))
+    }
+
+    /// Makes attempts until one succeeds or fails for good or the budget is spent.
     async fn repeat<T, F>(
         &self,
         operation: &'static str,
         object: &str,
-        attempt: impl Fn(u32) -> F,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, (Fault, ShuffleError)>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        self.repeat_within(self.retry, operation, object, attempt).await
+    }
+
+    /// As [`ShuffleStore::repeat`], with another budget.
+    pub(super) async fn repeat_within<T, F>(
+        &self,
+        retry: Retry,
+        operation: &'static str,
+        object: &str,
+        attempt: impl Fn() -> F,
     ) -> Result<T, (Fault, ShuffleError)>
     where
         F: Future<Output = object_store::Result<T>>,
     {
         let started = Instant::now();
         let unavailable = |attempts: u32, detail: String| {
-            let object = object.to_owned();
+            let object = self.full_name(object);
             (Fault::Transient, ShuffleError::Unavailable { operation, object, attempts, detail })
         };
         let mut number = 1;
         loop {
-            let left = self.retry.total.saturating_sub(started.elapsed());
-            let error = match timeout(left, attempt(number)).await {
+            let left = retry.total.saturating_sub(started.elapsed());
+            let error = match timeout(left, attempt()).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(error)) => error,
                 Err(_) => {
-                    return Err(unavailable(number, format!("no answer came within {:?}", self.retry.total)));
+                    return Err(unavailable(number, format!("no answer came within {:?}", retry.total)));
                 }
             };
             let fault = classify(&error);
             if fault != Fault::Transient {
-                let object = object.to_owned();
+                let object = self.full_name(object);
                 return Err((fault, ShuffleError::Refused { operation, object, source: error }));
             }
-            let pause = self.retry.pause_after(number, rand::random());
-            let pause = pause.filter(|pause| started.elapsed() + *pause < self.retry.total);
+            let pause = retry.pause_after(number, rand::random());
+            let pause = pause.filter(|pause| started.elapsed() + *pause < retry.total);
             let Some(pause) = pause else { return Err(unavailable(number, error.to_string())) };
             tracing::debug!(operation, object, attempt = number, %error, "the shuffle store is asked again");
             add(&self.counters.retries, 1);

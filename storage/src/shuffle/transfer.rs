@@ -1,12 +1,15 @@
 //! One pack from local files to the store and into the index.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use polarway_common::Error;
 use polarway_metastore::MetaStore;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::assemble::{Assembly, RecordPlace, Unreadable};
@@ -16,6 +19,9 @@ use super::name::ObjectName;
 use super::output::{Output, OutputId};
 use super::plan::Pack;
 use super::store::ShuffleStore;
+
+/// How long the deletion of an object is tried that nobody is to find.
+const REMOVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What became of an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +45,11 @@ pub(super) struct Transfer {
 
 /// Why a pack was not put as it is.
 enum Setback {
-    /// One output cannot be read; its pack is given back.
-    Unreadable(Pack, Unreadable),
+    /// One of its outputs cannot be read.
+    Unreadable(Unreadable),
     /// The query is over.
-    Dropped(Pack),
-    Failed(Pack, ShuffleError),
+    Dropped,
+    Failed(ShuffleError),
 }
 
 impl Transfer {
@@ -51,91 +57,80 @@ impl Transfer {
     /// object in memory.
     pub(super) async fn perform(&self, pack: Pack, dropped: &CancellationToken) -> Vec<(OutputId, Fate)> {
         let mut fates = Vec::with_capacity(pack.outputs.len());
-        let mut pack = pack;
+        let mut pack = Arc::new(pack);
         loop {
-            // What was begun is deleted before anything is told.
             let mut begun = Vec::new();
-            let setback = match self.put(pack, dropped, &mut begun).await {
-                Ok((pack, entries)) => {
-                    fates.extend(self.commit(pack, entries, &begun, dropped).await);
+            let setback = match self.put(&pack, dropped, &mut begun).await {
+                Ok(entries) => {
+                    fates.extend(self.commit(&pack, &entries, &begun, dropped).await);
                     return fates;
                 }
                 Err(setback) => setback,
             };
+            // Before anything is told.
             self.remove(&begun).await;
             match setback {
-                Setback::Unreadable(whole, unreadable) => {
-                    let index = unreadable.output.min(whole.outputs.len().saturating_sub(1));
-                    let (output, rest) = whole.without(index, self.target);
+                Setback::Unreadable(unreadable) => {
+                    let (output, rest) = Arc::unwrap_or_clone(pack).without(unreadable.output, self.target);
                     fates.push((output.id.clone(), fate_of(&output, unreadable)));
                     match rest {
-                        Some(rest) => pack = rest,
+                        Some(rest) => pack = Arc::new(rest),
                         None => return fates,
                     }
                 }
-                Setback::Dropped(pack) => {
-                    fates.extend(all(pack, &Fate::Unwanted));
+                Setback::Dropped => {
+                    fates.extend(all(&pack, &Fate::Unwanted));
                     return fates;
                 }
-                Setback::Failed(pack, error) => {
-                    fates.extend(give_up(pack, error));
+                Setback::Failed(error) => {
+                    fates.extend(give_up(&pack, error));
                     return fates;
                 }
             }
         }
     }
 
-    /// Puts the objects of a pack one after the other, and gives the entries of its outputs.
+    /// Puts the objects of a pack one after the other, and gives the entries of its outputs. `begun` are the names
+    /// that may have been written.
     async fn put(
         &self,
-        pack: Pack,
+        pack: &Arc<Pack>,
         dropped: &CancellationToken,
         begun: &mut Vec<String>,
-    ) -> Result<(Pack, Vec<(OutputId, Entry)>), Setback> {
-        let (outputs, run) = (pack.outputs.clone(), pack.run.clone());
-        let (count, seqs) = (pack.objects.len(), pack.objects.iter().map(|o| o.seq).collect::<Vec<_>>());
-        let mut assembly = Assembly::new(pack);
-        let mut places = Vec::new();
-        let mut name = String::new();
-        for (index, seq) in seqs.into_iter().enumerate().take(count) {
+    ) -> Result<Vec<(OutputId, Entry)>, Setback> {
+        let mut assembly = Assembly::new(Arc::clone(pack));
+        let mut entries = Vec::new();
+        for (index, object) in pack.objects.iter().enumerate() {
             if dropped.is_cancelled() {
-                return Err(Setback::Dropped(assembly.into_pack()));
+                return Err(Setback::Dropped);
             }
             let read = spawn_blocking(move || {
                 let read = assembly.object(index);
                 (assembly, read)
             });
-            let (returned, read) = match read.await {
-                Ok(read) => read,
-                // The thread panicked or the runtime ends: the pack went with it, its outputs did not.
-                Err(error) => {
-                    let lost = Pack { run, outputs, objects: Vec::new() };
-                    let source = io::Error::other(error);
-                    return Err(Setback::Failed(lost, ShuffleError::File { path: "pack".into(), source }));
-                }
-            };
+            let read = read.await.map_err(|error| {
+                let detail = format!("the thread that reads it ended: {error}");
+                Setback::Failed(ShuffleError::File {
+                    path: PathBuf::default(),
+                    source: io::Error::other(detail),
+                })
+            });
+            let (returned, read) = read?;
             assembly = returned;
-            let bytes = match read {
-                Ok((bytes, records)) => {
-                    places = records;
-                    bytes
-                }
-                Err(unreadable) => return Err(Setback::Unreadable(assembly.into_pack(), unreadable)),
-            };
-            name = ObjectName { run: run.clone(), writer: self.writer.clone(), seq }.to_string();
+            let (bytes, places) = read.map_err(Setback::Unreadable)?;
+            let name = ObjectName { run: pack.run.clone(), writer: self.writer.clone(), seq: object.seq };
+            let name = name.to_string();
+            entries = entries_of(pack, &name, &places);
             begun.push(name.clone());
-            if let Err(error) = self.store.put(&name, Bytes::from(bytes)).await {
-                return Err(Setback::Failed(assembly.into_pack(), error));
-            }
+            self.store.put(&name, Bytes::from(bytes)).await.map_err(Setback::Failed)?;
         }
-        let entries = entries(assembly.pack(), &name, &places);
-        Ok((assembly.into_pack(), entries))
+        Ok(entries)
     }
 
     async fn commit(
         &self,
-        pack: Pack,
-        entries: Vec<(OutputId, Entry)>,
+        pack: &Pack,
+        entries: &[(OutputId, Entry)],
         objects: &[String],
         dropped: &CancellationToken,
     ) -> Vec<(OutputId, Fate)> {
@@ -143,10 +138,10 @@ impl Transfer {
             self.remove(objects).await;
             return all(pack, &Fate::Unwanted);
         }
-        match index::commit(self.meta.as_ref(), &entries).await {
+        match index::commit(self.meta.as_ref(), entries).await {
             Ok(Commit::Committed) if dropped.is_cancelled() => {
                 // Whoever ended the query may have deleted its entries and objects before these were there.
-                let ids: Vec<OutputId> = entries.into_iter().map(|(id, _)| id).collect();
+                let ids: Vec<OutputId> = entries.iter().map(|(id, _)| id.clone()).collect();
                 if let Err(error) = index::forget(self.meta.as_ref(), &ids).await {
                     tracing::debug!(run = pack.run, %error, "entries of a query that is over are left to it");
                 }
@@ -154,11 +149,8 @@ impl Transfer {
                 all(pack, &Fate::Unwanted)
             }
             Ok(Commit::Committed) => {
-                let fate = |output: Output| {
-                    let bytes = output.bytes();
-                    (output.id, Fate::Committed { bytes })
-                };
-                pack.outputs.into_iter().map(fate).collect()
+                let fate = |output: &Output| (output.id.clone(), Fate::Committed { bytes: output.bytes() });
+                pack.outputs.iter().map(fate).collect()
             }
             Ok(Commit::RunOver) => {
                 self.remove(objects).await;
@@ -172,14 +164,18 @@ impl Transfer {
     /// Deletes objects that nobody is to find. What cannot be deleted goes with its query.
     async fn remove(&self, objects: &[String]) {
         for object in objects {
-            if let Err(error) = self.store.remove(object).await {
-                tracing::debug!(object, %error, "an object of shuffle output is left to its query");
+            // Others wait for their turn, and a store that failed may well fail again.
+            match timeout(REMOVE_WITHIN, self.store.remove(object)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(object, %error, "an object is left to its query"),
+                Err(_) => tracing::debug!(object, "an object is left to its query: no answer in time"),
             }
         }
     }
 }
 
-fn entries(pack: &Pack, object: &str, places: &[RecordPlace]) -> Vec<(OutputId, Entry)> {
+/// The entries of the outputs whose records are in an object.
+fn entries_of(pack: &Pack, object: &str, places: &[RecordPlace]) -> Vec<(OutputId, Entry)> {
     let entry = |(output, place): (&Output, &RecordPlace)| {
         let entry = Entry {
             object: object.to_owned(),
@@ -195,11 +191,11 @@ fn entries(pack: &Pack, object: &str, places: &[RecordPlace]) -> Vec<(OutputId, 
     pack.outputs.iter().zip(places).map(entry).collect()
 }
 
-fn all(pack: Pack, fate: &Fate) -> Vec<(OutputId, Fate)> {
-    pack.outputs.into_iter().map(|output| (output.id, fate.clone())).collect()
+fn all(pack: &Pack, fate: &Fate) -> Vec<(OutputId, Fate)> {
+    pack.outputs.iter().map(|output| (output.id.clone(), fate.clone())).collect()
 }
 
-fn give_up(pack: Pack, error: ShuffleError) -> Vec<(OutputId, Fate)> {
+fn give_up(pack: &Pack, error: ShuffleError) -> Vec<(OutputId, Fate)> {
     let error = Error::from(error);
     tracing::warn!(run = pack.run, outputs = pack.outputs.len(), %error, "shuffle output is not stored");
     all(pack, &Fate::Failed(error))

@@ -1,0 +1,6 @@
+mod fault;
+mod index;
+mod pack;
+mod reader;
+mod store;
+mod uploader;
