@@ -4,8 +4,8 @@
 //! [`MetaStore`] is the contract, with etcd's semantics: one revision that grows with every transaction that
 //! changes something, transactions with preconditions, watches that miss nothing, and leases. [`EmbeddedMetaStore`]
 //! keeps it within one process; [`remote`] reaches it from other processes; [`EtcdMetaStore`] is etcd itself.
-//! [`conformance`] is the contract as tests, for every implementation. [`keys`] lists all that is ever stored, and
-//! [`LeaseKeeper`] holds a lease.
+//! [`conformance`] is the contract as tests, for every implementation. [`keys`] lists all that is ever stored,
+//! [`LeaseKeeper`] holds a lease, and [`membership`] makes of leases who is in the cluster.
 
 mod configured;
 pub mod conformance;
@@ -15,6 +15,7 @@ pub mod etcd;
 pub mod keeper;
 pub mod keys;
 pub mod lease;
+pub mod membership;
 mod patience;
 mod percent;
 pub mod remote;
@@ -29,6 +30,7 @@ pub use etcd::{EtcdConfig, EtcdMetaStore};
 pub use keeper::{LeaseKeeper, Lost};
 pub use keys::{Key, KeyPrefix};
 pub use lease::{Lease, LeaseId};
+pub use membership::{Member, Members, MembershipError, Registration};
 pub use patience::Patience;
 pub use remote::{MetaDoor, RemoteMetaStore, Rights};
 pub use store::{Event, EventKind, MetaStore, Snapshot, Versioned, WatchStream};

@@ -1,5 +1,6 @@
 mod access;
 mod limits;
+mod membership;
 mod outages;
 mod proxy;
 mod server;
@@ -44,6 +45,12 @@ async fn connect(endpoints: &[String]) -> EtcdMetaStore {
 
 async fn put(store: &dyn MetaStore, key: &str, value: impl Into<bytes::Bytes>) -> u64 {
     store.txn(Txn::new().put(key, value)).await.unwrap().committed().unwrap()
+}
+
+/// Makes etcd forget what was before `revision`.
+async fn compact(cluster: &Cluster, revision: u64) {
+    let mut client = cluster.members[0].client().await;
+    client.compact(revision.cast_signed(), None).await.unwrap();
 }
 
 async fn next(events: &mut WatchStream) -> Option<Result<Event>> {

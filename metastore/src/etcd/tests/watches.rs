@@ -1,10 +1,5 @@
 use super::*;
 
-async fn compact(cluster: &Cluster, revision: u64) {
-    let mut client = cluster.members[0].client().await;
-    client.compact(revision.cast_signed(), None).await.unwrap();
-}
-
 #[tokio::test]
 async fn what_is_compacted_is_told() -> Outcome {
     let cluster = Cluster::start(1).await;
