@@ -229,6 +229,14 @@ impl Servers {
             // Others reach etcd as this process does.
             shared.members_use_meta = config.metastore.etcd.is_empty();
         }
+        // Without a scheduler it is found by configuration.
+        let mut meta = shared.meta.clone();
+        if let (Some(config), None) = (&plan.scheduler, &meta)
+            && config.shuffle.url.is_some()
+        {
+            meta = Some(polarway_scheduler::open_meta(config).await?);
+            shared.meta = meta.clone();
+        }
         if let Some(config) = plan.scheduler {
             let grace = config.scheduler.drain_timeout.get() + MARGIN;
             let (server, ready) = Server::spawn("scheduler", grace, |stop, ready| {
@@ -241,11 +249,14 @@ impl Servers {
                 config.executor.scheduler = reachable(scheduler);
             }
             let grace = config.executor.drain_timeout.get() + MARGIN;
-            let memory = plan.memory.clone();
-            let streams = self.streams.as_ref().map(Streams::access);
+            let shared = polarway_executor::Shared {
+                memory: plan.memory.clone(),
+                streams: self.streams.as_ref().map(Streams::access),
+                meta: meta.clone(),
+            };
             let name = config.executor.name.clone().unwrap_or_else(|| "executor".to_owned());
             let (server, ready) = Server::spawn(&name, grace, |stop, ready| {
-                polarway_executor::run(config, memory, streams, stop, ready)
+                polarway_executor::run(config, shared, stop, ready)
             });
             // Kept before it is awaited, so that an interrupted start stops it too.
             self.executors.push(server);

@@ -15,6 +15,8 @@ use crate::clock::Clock;
 pub enum IdError {
     #[error("`{0}` is not a query id; one looks like \"q-0190163d8694739b93b1a8f4d1d0c5a2\"")]
     Query(String),
+    #[error("`{0}` is not the id of an attempt; one looks like \"q-0190163d8694739b93b1a8f4d1d0c5a2-a1\"")]
+    Attempt(String),
     #[error("`{0}` is not a node id; one looks like \"executor-1@1767225600000\"")]
     Node(String),
 }
@@ -59,6 +61,32 @@ impl FromStr for QueryId {
     }
 }
 
+/// One attempt at running a query, which is a job to the executors. Written `RUN-aNUMBER`; attempts never share files.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt {
+    /// The query's run: all its attempts belong to it.
+    pub run: String,
+    /// Counted from one.
+    pub number: u32,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-a{}", self.run, self.number)
+    }
+}
+
+impl FromStr for Attempt {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.rsplit_once("-a")
+            .filter(|(run, number)| !run.is_empty() && !number.starts_with(['0', '+']))
+            .and_then(|(run, number)| Some(Self { run: run.to_owned(), number: number.parse().ok()? }))
+            .ok_or_else(|| IdError::Attempt(text.to_owned()))
+    }
+}
+
 /// Identity of one process: its name, and an incarnation that tells it from the process that had the name before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
@@ -93,6 +121,28 @@ impl FromStr for NodeId {
             .filter(|(name, _)| !name.is_empty())
             .and_then(|(name, incarnation)| Some(Self::new(name, incarnation.parse().ok()?)))
             .ok_or_else(|| IdError::Node(text.to_owned()))
+    }
+}
+
+/// Which task of which attempt wrote an output, as the one number that a shuffle location has room for. An output of
+/// the attempt that reads it goes by the task alone; attempts after the first may read outputs of earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Writer {
+    /// `None`: the attempt that reads it.
+    pub attempt: Option<u32>,
+    pub task: u32,
+}
+
+impl From<u64> for Writer {
+    fn from(file_id: u64) -> Self {
+        let attempt = (file_id >> 32) as u32;
+        Self { attempt: (attempt > 0).then_some(attempt), task: file_id as u32 }
+    }
+}
+
+impl From<Writer> for u64 {
+    fn from(writer: Writer) -> Self {
+        u64::from(writer.attempt.unwrap_or(0)) << 32 | u64::from(writer.task)
     }
 }
 
@@ -137,6 +187,9 @@ mod tests {
         {
             assert_eq!(text.parse::<QueryId>(), Err(IdError::Query(text.to_owned())));
         }
+        for text in ["", "q-1", "-a1", "q-a", "q-a0", "q-a01", "q-a+1", "q-a-1"] {
+            assert_eq!(text.parse::<Attempt>(), Err(IdError::Attempt(text.to_owned())));
+        }
         for text in ["", "@1", "name", "name@", "name@-1"] {
             assert_eq!(text.parse::<NodeId>(), Err(IdError::Node(text.to_owned())));
         }
@@ -152,7 +205,25 @@ mod tests {
         assert!(first < NodeId::starting("executor-1", &clock));
     }
 
+    #[test]
+    fn a_file_id_of_this_attempt_is_the_task() {
+        assert_eq!(u64::from(Writer { attempt: None, task: 7 }), 7);
+        assert_eq!(Writer::from(7), Writer { attempt: None, task: 7 });
+    }
+
     proptest! {
+        #[test]
+        fn every_attempt_reads_back(run in "[a-z0-9-]{1,12}", number in 1u32..) {
+            let attempt = Attempt { run, number };
+            prop_assert_eq!(attempt.to_string().parse(), Ok(attempt));
+        }
+
+        #[test]
+        fn every_writer_reads_back(attempt in prop::option::of(1u32..), task: u32) {
+            let writer = Writer { attempt, task };
+            prop_assert_eq!(Writer::from(u64::from(writer)), writer);
+        }
+
         #[test]
         fn every_query_id_reads_back(bits: u128) {
             let id = QueryId::from(Uuid::from_u128(bits));

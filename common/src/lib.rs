@@ -21,7 +21,7 @@ pub use address::HostPort;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Place, Result};
-pub use ids::{NodeId, QueryId};
+pub use ids::{Attempt, NodeId, QueryId, Writer};
 pub use listening::Listening;
 pub use nearest::nearest;
 pub use supervise::{Supervisor, TaskKind};

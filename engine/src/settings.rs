@@ -11,7 +11,7 @@ use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
 use datafusion::common::DataFusionError;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::prelude::SessionConfig;
-use polarway_common::config::{QueryConfig, ResultDelivery, Route, SchedulerConfig};
+use polarway_common::config::{QueryConfig, ResultDelivery, Route, SchedulerConfig, ShuffleMode};
 use polarway_common::{ByteSize, Error, ErrorKind, HumanDuration};
 use polarway_proto::ticket::Setting;
 
@@ -59,6 +59,9 @@ pub struct PolarwayOptions {
     pub result_parallelism: String,
     /// Tokens of acknowledgements, separated by commas, whose rows a query has to see.
     pub read_after: String,
+    /// `local`, `write-behind` or `durable`: when the output of tasks is copied to the object store; empty means as the
+    /// server is configured.
+    pub shuffle: String,
 }
 
 impl Default for PolarwayOptions {
@@ -74,6 +77,7 @@ impl Default for PolarwayOptions {
             stall_timeout: String::new(),
             result_parallelism: String::new(),
             read_after: String::new(),
+            shuffle: String::new(),
         }
     }
 }
@@ -91,6 +95,7 @@ impl PolarwayOptions {
             "stall_timeout" => Some(&mut self.stall_timeout),
             "result_parallelism" => Some(&mut self.result_parallelism),
             "read_after" => Some(&mut self.read_after),
+            "shuffle" => Some(&mut self.shuffle),
             _ => None,
         }
     }
@@ -151,6 +156,11 @@ impl ExtensionOptions for PolarwayOptions {
                 &self.read_after,
                 "Tokens of acknowledgements whose rows a query of their stream sees, or fails",
             ),
+            (
+                "shuffle",
+                &self.shuffle,
+                "local, write-behind or durable: when tasks' output is copied to the object store",
+            ),
         ]
         .into_iter()
         .map(|(name, value, description)| ConfigEntry {
@@ -165,8 +175,8 @@ impl ExtensionOptions for PolarwayOptions {
 /// A session's settings that differ from the server's, by name.
 pub type Settings = BTreeMap<String, String>;
 
-/// The typed values of Polarway's own settings for one query. `None` in the last five means as the server is
-/// configured.
+/// The typed values of Polarway's own settings for one query. `None` in those that a server has a value
+/// for means as it is configured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuerySettings {
     pub route: Route,
@@ -179,9 +189,11 @@ pub struct QuerySettings {
     pub stall_timeout: Option<Duration>,
     pub result_parallelism: Option<usize>,
     pub read_after: ReadTokens,
+    pub shuffle: Option<ShuffleMode>,
 }
 
 const UNITS: &str = "write a duration as '30s' or '5m', a size as '512MiB'; '' means no limit";
+const SHUFFLE_MODES: &str = "use 'local', 'write-behind' or 'durable'; RESET returns to the server's own";
 const DELIVERIES: &str = "use 'proxy' or 'direct'";
 const A_NUMBER: &str = "write a whole number; RESET returns to the server's own";
 const TOKENS: &str =
@@ -207,6 +219,7 @@ impl QuerySettings {
             stall_timeout: duration("stall_timeout", &options.stall_timeout, A_DURATION)?,
             result_parallelism: parse("result_parallelism", &options.result_parallelism, A_NUMBER)?,
             read_after: parse("read_after", &options.read_after, TOKENS)?.unwrap_or_default(),
+            shuffle: parse("shuffle", &options.shuffle, SHUFFLE_MODES)?,
         })
     }
 }
@@ -260,15 +273,26 @@ pub fn base_config(query: &QueryConfig) -> SessionConfig {
 }
 
 /// `config` with the scheduler's own values for what a session may set differently, so that SHOW tells them.
-pub fn with_scheduler_defaults(mut config: SessionConfig, scheduler: &SchedulerConfig) -> SessionConfig {
+pub fn with_scheduler_defaults(
+    mut config: SessionConfig,
+    scheduler: &SchedulerConfig,
+    shuffle: ShuffleMode,
+) -> SessionConfig {
     if let Some(options) = config.options_mut().extensions.get_mut::<PolarwayOptions>() {
         options.results = scheduler.results.to_string();
         options.max_attempts = scheduler.max_attempts.to_string();
         options.executor_wait = scheduler.executor_wait.to_string();
         options.stall_timeout = scheduler.stall_timeout.to_string();
         options.result_parallelism = scheduler.result_parallelism.to_string();
+        options.shuffle = shuffle.to_string();
     }
     config
+}
+
+/// When the output of a task that runs under `config` is copied.
+pub fn shuffle_mode(config: &SessionConfig) -> ShuffleMode {
+    let options = config.options().extensions.get::<PolarwayOptions>();
+    options.and_then(|options| options.shuffle.parse().ok()).unwrap_or(ShuffleMode::Local)
 }
 
 /// What a session may decide otherwise than Ballista does: none of it makes an answer wrong.
@@ -289,6 +313,11 @@ pub struct Ground {
     /// for a whole build side.
     pub spilling: bool,
 }
+
+/// How often a reader tries again to fetch a partition, and how long it waits before.
+const FETCH_RETRIES: u64 = 4;
+const FETCH_RETRY_MILLIS: u64 = 250;
+const MAX_PARTITIONS_PER_TASK: &str = "ballista.scheduler.max_partitions_per_task";
 
 /// The configuration of plans that are split into stages: `base` with the session's settings, Ballista's restrictions
 /// over them, and over these what a session may decide itself. Ballista would join by sorting, since hash joins do not
@@ -313,10 +342,17 @@ pub fn staged_config(
         .ballista_restricted_configuration()
         .with_target_partitions(partitions)
         .set_bool(PREFER_HASH_JOIN, true)
-        // A reader must not wait three times three seconds for an executor that is gone: the job is submitted
-        // again as soon as the loss is seen.
-        .set_u64("ballista.client.io_retries_times", 1)
-        .set_u64("ballista.client.io_retry_wait_time_ms", 200);
+        // A reader must not wait three times three seconds for an executor that is gone. Each try goes to the executor
+        // or, after one that failed, to the stored copy: the last ones come a second after the first.
+        .set_u64("ballista.client.io_retries_times", FETCH_RETRIES)
+        .set_u64("ballista.client.io_retry_wait_time_ms", FETCH_RETRY_MILLIS);
+    if shuffle_mode(&config).stores() {
+        // What a task covers must not depend on how many slots are free: another attempt could not use its output.
+        config = config
+            .set_u64(MAX_PARTITIONS_PER_TASK, 1)
+            // Copies are given as the bytes that they are.
+            .set_bool("ballista.shuffle.remote_read_prefer_flight", false);
+    }
     for (name, value) in views {
         // As everywhere in the second try: each batch of views counts the whole of the buffers that it refers to.
         config = config.set_bool(name, value && !spilling);
@@ -455,7 +491,7 @@ mod tests {
     #[test]
     fn the_schedulers_own_values_stand_where_a_session_says_nothing() {
         let scheduler = SchedulerConfig { max_attempts: 7, ..SchedulerConfig::default() };
-        let config = with_scheduler_defaults(base(), &scheduler);
+        let config = with_scheduler_defaults(base(), &scheduler, ShuffleMode::Local);
         let typed = QuerySettings::of(&config).unwrap();
         assert_eq!((typed.max_attempts, typed.results), (Some(7), Some(ResultDelivery::Proxy)));
         assert_eq!(typed.stall_timeout, Some(scheduler.stall_timeout.0));

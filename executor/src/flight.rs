@@ -1,6 +1,7 @@
 //! The executor's Flight service: shuffle files for other executors, result partitions and whole plans for
 //! schedulers and clients that hold a signed ticket.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,7 +29,7 @@ use polarway_engine::offload::Work;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::time_zone::all_localized;
 use polarway_engine::{codec, errors, flight, settings};
-use polarway_proto::progress::{RUNNING_TASKS_ACTION, TICKET_KEY_ACTION};
+use polarway_proto::progress::{FLUSH_SHUFFLE_ACTION, RUNNING_TASKS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{self, Analyze, PlanTicket, ResultPartition};
 use tonic::{Request, Response, Status, Streaming};
@@ -36,12 +37,16 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::ledger::{Ledger, Outcome, TaskId};
 use crate::report::endpoint;
 use crate::result_file;
+use crate::stored::{Stored, Wanted};
 use crate::workdir::is_plain;
 
 type DataStream = BoxStream<'static, Result<FlightData, Status>>;
 
 /// A key that fails is fetched again, but not more often than this.
 const KEY_REFRESH: Duration = Duration::from_secs(1);
+
+/// How long a scheduler that asks for copies is kept waiting.
+const FLUSH_LIMIT: Duration = Duration::from_secs(8);
 
 /// The scheduler's public key, fetched on first use.
 #[derive(Debug)]
@@ -100,6 +105,8 @@ pub struct ExecutorFlight {
     pub base_config: SessionConfig,
     pub functions: Arc<ballista_core::registry::BallistaFunctionRegistry>,
     pub ledger: Arc<Ledger>,
+    /// Copies of output; none if no place for them is configured.
+    pub stored: Option<Arc<Stored>>,
 }
 
 impl ExecutorFlight {
@@ -166,6 +173,11 @@ impl ExecutorFlight {
             partition.sort_layout,
         )
         .map_err(result_file::gone)?;
+        if let Some(stored) = &self.stored
+            && !tokio::fs::try_exists(&path).await.unwrap_or(false)
+        {
+            stored.fetch(partition, &path).await?;
+        }
         let (schema, batches) = result_file::open(self.cpu.handle().clone(), path, partition.rows).await?;
         let schema = polarway_engine::output::plain_schema(&schema);
         Ok(flight::encode_batches(schema, batches.map_err(|error| status_from_error(&error))))
@@ -173,13 +185,14 @@ impl ExecutorFlight {
 }
 
 /// Ballista's service joins the job id of a request to its directory as it stands.
-fn check_shuffle_request(encoded: &[u8]) -> Result<(), Status> {
+fn checked_shuffle_request(encoded: &[u8]) -> Result<BallistaAction, Status> {
     let refused = || {
         status_from_error(&Error::new(ErrorKind::InvalidTicket, "this is not a request for a shuffle file"))
     };
     match decode_protobuf(encoded) {
-        Ok(BallistaAction::FetchPartition { job_id, .. }) if is_plain(job_id.as_str()) => Ok(()),
-        _ => Err(refused()),
+        Ok(BallistaAction::FetchPartition { ref job_id, .. }) if !is_plain(job_id.as_str()) => Err(refused()),
+        Ok(action) => Ok(action),
+        Err(_) => Err(refused()),
     }
 }
 
@@ -210,7 +223,7 @@ impl FlightService for ExecutorFlight {
             let stream = self.run_ticket(&bytes).await.map_err(|error| status_from_error(&error))?;
             return Ok(Response::new(stream));
         }
-        check_shuffle_request(&request.get_ref().ticket)?;
+        checked_shuffle_request(&request.get_ref().ticket)?;
         self.shuffle.do_get(request).await
     }
 
@@ -222,7 +235,23 @@ impl FlightService for ExecutorFlight {
             let result = arrow_flight::Result { body: body.into() };
             return Ok(Response::new(futures::stream::once(async { Ok(result) }).boxed()));
         }
-        check_shuffle_request(&request.get_ref().body)?;
+        if request.get_ref().r#type == FLUSH_SHUFFLE_ACTION {
+            let job = String::from_utf8_lossy(&request.get_ref().body).into_owned();
+            let left = match &self.stored {
+                Some(stored) => stored.flush(&job, FLUSH_LIMIT).await,
+                None => 0,
+            };
+            let result = arrow_flight::Result { body: left.to_string().into() };
+            return Ok(Response::new(futures::stream::once(async { Ok(result) }).boxed()));
+        }
+        let action = checked_shuffle_request(&request.get_ref().body)?;
+        if let Some(stored) = &self.stored
+            && let Some(wanted) = Wanted::of(action)
+            && !wanted.is_in(Path::new(&self.work_dir))
+        {
+            let blocks = stored.blocks(wanted).await.map_err(|error| status_from_error(&error))?;
+            return Ok(Response::new(blocks.map_err(|error| status_from_error(&error)).boxed()));
+        }
         self.shuffle.do_action(request).await
     }
 

@@ -10,6 +10,7 @@ use polarway_engine::runtime::EngineRuntime;
 
 use crate::heartbeat::Connected;
 use crate::ledger::Ledger;
+use crate::stored::{Counts, Stored};
 
 #[derive(Clone)]
 pub struct Health {
@@ -17,6 +18,7 @@ pub struct Health {
     pub ledger: Arc<Ledger>,
     pub runtime: EngineRuntime,
     pub slots: u32,
+    pub stored: Option<Arc<Stored>>,
 }
 
 pub fn routes(health: Health) -> Router {
@@ -35,15 +37,17 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
     }
 }
 
+fn gauge(name: &str, help: &str, value: u64) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
+}
+
+fn counter(name: &str, help: &str, value: u64) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
+}
+
 async fn metrics(State(health): State<Health>) -> String {
     let totals = health.ledger.totals();
-    let gauge = |name: &str, help: &str, value: u64| {
-        format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
-    };
-    let counter = |name: &str, help: &str, value: u64| {
-        format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n")
-    };
-    [
+    let mut text = [
         gauge("polarway_executor_slots", "Task slots.", u64::from(health.slots)),
         gauge("polarway_executor_tasks_running", "Tasks running now.", health.ledger.running() as u64),
         counter("polarway_executor_tasks_started_total", "Tasks started.", totals.started),
@@ -52,6 +56,29 @@ async fn metrics(State(health): State<Health>) -> String {
         counter("polarway_executor_tasks_cancelled_total", "Tasks that were cancelled.", totals.cancelled),
         gauge("polarway_memory_reserved_bytes", "Bytes that queries hold.", health.runtime.reserved() as u64),
         gauge("polarway_spill_used_bytes", "Bytes of spill files.", health.runtime.spilled()),
+    ]
+    .concat();
+    if let Some(stored) = &health.stored {
+        text.push_str(&of_copies(&stored.counts()));
+    }
+    text
+}
+
+fn of_copies(Counts { upload, requests, reused }: &Counts) -> String {
+    [
+        counter(
+            "polarway_executor_tasks_reused_total",
+            "Tasks that ended well because an earlier attempt had done them; they count as started and succeeded, too.",
+            *reused,
+        ),
+        counter("polarway_shuffle_outputs_stored_total", "Outputs of tasks that were copied.", upload.outputs),
+        counter("polarway_shuffle_outputs_not_stored_total", "Outputs that could not be copied.", upload.failures),
+        gauge("polarway_shuffle_waiting_bytes", "Bytes of output that wait to be copied.", upload.waiting_bytes),
+        counter("polarway_shuffle_store_puts_total", "Objects written.", requests.puts),
+        counter("polarway_shuffle_store_put_bytes_total", "Bytes written.", requests.put_bytes),
+        counter("polarway_shuffle_store_gets_total", "Reads of objects.", requests.gets),
+        counter("polarway_shuffle_store_get_bytes_total", "Bytes read.", requests.get_bytes),
+        counter("polarway_shuffle_store_retries_total", "Requests that were made again.", requests.retries),
     ]
     .concat()
 }

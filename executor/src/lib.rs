@@ -12,8 +12,9 @@ mod result_file;
 mod run;
 mod service;
 mod shuffle;
+mod stored;
 mod task;
 mod verify;
 mod workdir;
 
-pub use run::run;
+pub use run::{Shared, run};

@@ -1,5 +1,6 @@
 //! An executor's life: build, serve, drain.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::{LiveAccess, RemoteRows};
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::PolarwayOptions;
+use polarway_metastore::MetaStore;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -28,6 +30,7 @@ use crate::ledger::Ledger;
 use crate::pool::PeerPool;
 use crate::service::TaskService;
 use crate::shuffle::StageEngine;
+use crate::stored::{self, Stored};
 use crate::task::TaskEnv;
 use crate::workdir::{SPILL, WorkDir};
 use crate::{incoming, report};
@@ -40,20 +43,29 @@ const CUT_OFF: Duration = Duration::from_secs(3);
 const LAST_STEPS: Duration = Duration::from_secs(5);
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
+/// What an executor shares with other servers of its process; what is not there it has of its own, by configuration.
+#[derive(Default)]
+pub struct Shared {
+    pub memory: Option<MemoryBudget>,
+    /// How tasks reach the rows of streams; else they come from the processes that hold them.
+    pub streams: Option<LiveAccess>,
+    /// Where it says which output has copies.
+    pub meta: Option<Arc<dyn MetaStore>>,
+}
+
 /// Runs an executor until `shutdown`, then drains: running tasks end, and shuffle files stay readable until the jobs
-/// that need them are over or `executor.drain_timeout` has passed. Several servers of one process share `memory`;
-/// without it the executor has a budget of its own by configuration. Its tasks reach the rows
-/// of streams through `streams`, or else from the processes that hold them.
+/// that need them are over, until there are copies of all of them, or until `executor.drain_timeout` has passed.
 ///
 /// # Errors
-/// `Configuration` when an address or directory cannot be used; the failure of a critical task.
+/// `Configuration` when an address or directory cannot be used, or the place for copies does not do; the failure of a
+/// critical task.
 pub async fn run(
     config: Config,
-    memory: Option<MemoryBudget>,
-    streams: Option<LiveAccess>,
+    shared: Shared,
     shutdown: CancellationToken,
     ready: oneshot::Sender<Listening>,
 ) -> Result<(), Error> {
+    let Shared { memory, streams, meta } = shared;
     let options = &config.executor;
     let (incoming, grpc) = incoming::bind(&options.listen).await?;
     let slots = options.slots.unwrap_or_else(polarway_common::machine::cores).max(1) as u32;
@@ -81,12 +93,29 @@ pub async fn run(
     let work_path = work_dir.path().to_string_lossy().into_owned();
     let scheduler = options.scheduler.to_string();
 
+    let supervisor = Supervisor::new();
+    // Of its own: what it has still to copy it copies when all else is over.
+    let copying = Supervisor::new();
+    let stored = match &config.shuffle.url {
+        None => None,
+        Some(_) => {
+            let meta = match meta {
+                Some(meta) => meta,
+                None => stored::metadata(&config).await?,
+            };
+            let (shuffle, s3) = (&config.shuffle, &config.storage.s3);
+            Stored::start(shuffle, s3, meta, work_dir.path(), &incarnation, &copying).await?.map(Arc::new)
+        }
+    };
+    let copies = stored.is_some().then(|| (reachable(grpc), grpc.port()));
+
     let tasks = TaskService {
         env: TaskEnv {
             executor_id: id.clone(),
-            engine: Arc::new(StageEngine::new(Arc::new(PeerPool::default()))),
+            engine: Arc::new(StageEngine::new(Arc::new(PeerPool::new(copies)))),
             budgets: Arc::new(JobBudgets::new(runtime.clone())),
             work_dir: work_path.clone(),
+            stored: stored.clone(),
         },
         cpu: Arc::clone(&cpu),
         ledger: Arc::clone(&ledger),
@@ -107,6 +136,7 @@ pub async fn run(
         base_config,
         functions,
         ledger: Arc::clone(&ledger),
+        stored: stored.clone(),
     };
     let draining = CancellationToken::new();
     // Ballista writes `host:port` of it as it stands.
@@ -121,7 +151,6 @@ pub async fn run(
         work_dir: work_dir.clone(),
     };
 
-    let supervisor = Supervisor::new();
     let stop = supervisor.token();
     supervisor.spawn("work directory", TaskKind::Background, work_dir.clone().sweep(stop.clone()));
     let grpc_stop = stop.clone();
@@ -173,6 +202,7 @@ pub async fn run(
                 ledger: Arc::clone(&ledger),
                 runtime: runtime.clone(),
                 slots,
+                stored: stored.clone(),
             });
             let http_stop = stop.clone();
             supervisor.spawn("executor HTTP server", TaskKind::Critical, async move {
@@ -191,14 +221,15 @@ pub async fn run(
     tokio::select! {
         () = shutdown.cancelled() => {
             draining.cancel();
-            drain(&ledger, &work_dir, options.drain_timeout.0).await;
+            drain(&ledger, &work_dir, stored.as_deref(), options.drain_timeout.0).await;
             heart.leave("shutdown").await;
         }
         () = supervisor.stopping() => {}
     }
     let outcome = supervisor.shutdown(LAST_STEPS).await;
+    let copied = copying.shutdown(LAST_STEPS).await;
     work_dir.close();
-    outcome
+    outcome.and(copied)
 }
 
 /// Ballista's functions and those of DataFusion that it leaves out: the ones on lists, maps and structs.
@@ -213,10 +244,20 @@ fn all_functions() -> BallistaFunctionRegistry {
     functions
 }
 
-async fn drain(ledger: &Ledger, work_dir: &WorkDir, limit: Duration) {
-    let busy = || ledger.running() > 0 || work_dir.has_jobs();
+/// Waits until nobody needs this executor.
+async fn drain(ledger: &Ledger, work_dir: &WorkDir, stored: Option<&Stored>, limit: Duration) {
     let idle = async {
-        while busy() {
+        while ledger.running() > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        while work_dir.has_jobs() {
+            // Copies may have been made of all that is here, or there will be when these are made.
+            if let Some(stored) = stored
+                && stored.flush_all(limit).await == 0
+                && stored.has_copies_of(&work_dir.jobs())
+            {
+                return;
+            }
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };
@@ -226,4 +267,14 @@ async fn drain(ledger: &Ledger, work_dir: &WorkDir, limit: Duration) {
             "drain timed out; jobs that need this executor will run again"
         );
     }
+}
+
+/// A host under which this process reaches what listens at `address`.
+fn reachable(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    url_host(&ip.to_string()).into_owned()
 }

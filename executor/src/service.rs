@@ -247,6 +247,7 @@ mod tests {
                 engine: Arc::new(DefaultExecutionEngine::new()),
                 budgets: Arc::new(JobBudgets::new(runtime.clone())),
                 work_dir: work_dir.path().to_string_lossy().into_owned(),
+                stored: None,
             },
             cpu: Arc::new(CpuRuntime::new("test-task", 1).unwrap()),
             ledger: Arc::default(),

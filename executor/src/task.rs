@@ -17,13 +17,16 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
+use polarway_common::config::ShuffleMode;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::panic_text;
 use polarway_engine::errors;
 use polarway_engine::guarded::{StoppablePlan, with_counted_input};
+use polarway_engine::settings::shuffle_mode;
 use tokio_util::sync::CancellationToken;
 
 use crate::budgets::JobBudgets;
+use crate::stored::{MemoKey, Stored, Wrote, memo_key};
 use crate::verify::with_counted_shuffle;
 
 /// What every task of this executor runs with.
@@ -33,6 +36,8 @@ pub struct TaskEnv {
     pub engine: Arc<dyn ExecutionEngine>,
     pub budgets: Arc<JobBudgets>,
     pub work_dir: String,
+    /// Copies of output; none if no place for them is configured.
+    pub stored: Option<Arc<Stored>>,
 }
 
 /// The parts of a task that its report repeats.
@@ -58,6 +63,10 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition, stop: CancellationToken
         started: unix_millis(),
     };
     let reads_shuffle = reads_shuffle(&task.plan);
+    let copies = match Copies::of(&env, &task) {
+        Ok(copies) => copies,
+        Err(error) => return failed(identity, DataFusionError::External(Box::new(error)).into(), false),
+    };
     let (stoppable, written) = match watched(task.plan, stop) {
         Ok(watched) => watched,
         Err(error) => return failed(identity, error.into(), reads_shuffle),
@@ -76,6 +85,14 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition, stop: CancellationToken
         Ok(exec) => exec,
         Err(error) => return failed(identity, error.into(), reads_shuffle),
     };
+    if let Some(copies) = &copies
+        && let Some(earlier) = copies.earlier(&identity).await
+    {
+        // It has not run, but reports as many operators as one that has: the scheduler counts them.
+        let metrics = metrics(exec.as_ref());
+        let success = SuccessfulTask { executor_id: env.executor_id, ..earlier };
+        return status(identity, metrics, task_status::Status::Successful(success));
+    }
     let environment = match env.budgets.environment(&identity.job_id, &task.session_config) {
         Ok(environment) => environment,
         Err(error) => return failed(identity, DataFusionError::External(Box::new(error)).into(), false),
@@ -102,7 +119,16 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition, stop: CancellationToken
                 let error = Error::new(ErrorKind::ExecutorLost, message);
                 return failed(identity, DataFusionError::External(Box::new(error)).into(), false);
             }
-            succeeded(identity, env.executor_id, partitions, exec.as_ref())
+            let success = match success(env.executor_id, partitions, exec.as_ref()) {
+                Ok(success) => success,
+                Err(error) => return failed(identity, error.into(), false),
+            };
+            if let Some(copies) = &copies
+                && let Err(error) = copies.keep(&identity, &success).await
+            {
+                return failed(identity, DataFusionError::External(Box::new(error)).into(), false);
+            }
+            status(identity, metrics(exec.as_ref()), task_status::Status::Successful(success))
         }
         Ok(Err(error)) => failed(identity, error.into(), reads_shuffle),
         Err(panic) => {
@@ -126,30 +152,75 @@ fn watched(
     Ok((StoppablePlan { plan, stop: stoppable.stop }, written))
 }
 
-fn succeeded(
-    identity: Identity,
+fn success(
     executor_id: String,
     partitions: Vec<ShuffleWritePartition>,
     exec: &dyn QueryStageExecutor,
-) -> TaskStatus {
-    let window_state = match exec.collect_window_state_reports() {
-        Ok(reports) => reports,
-        Err(error) => return failed(identity, error.into(), false),
-    };
-    let metrics = exec
-        .collect_plan_metrics()
-        .into_iter()
-        .map(TryInto::try_into)
-        .collect::<Result<Vec<OperatorMetricsSet>, BallistaError>>()
-        .unwrap_or_default();
-    let success = SuccessfulTask {
+) -> datafusion::common::Result<SuccessfulTask> {
+    Ok(SuccessfulTask {
         executor_id,
         partitions,
         runtime_stats: exec.collect_runtime_stats_reports(),
         task_column_stats: exec.collect_column_stats(),
-        window_state,
-    };
-    status(identity, metrics, task_status::Status::Successful(success))
+        window_state: exec.collect_window_state_reports()?,
+    })
+}
+
+fn metrics(exec: &dyn QueryStageExecutor) -> Vec<OperatorMetricsSet> {
+    exec.collect_plan_metrics()
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect::<Result<Vec<OperatorMetricsSet>, BallistaError>>()
+        .unwrap_or_default()
+}
+
+/// How copies of one task's output are made.
+struct Copies {
+    stored: Arc<Stored>,
+    mode: ShuffleMode,
+    /// What the task computes; `None`: its output cannot be taken over.
+    memo: Option<MemoKey>,
+}
+
+impl Copies {
+    /// `None` if none are to be made.
+    fn of(env: &TaskEnv, task: &TaskDefinition) -> Result<Option<Self>, Error> {
+        let mode = shuffle_mode(&task.session_config);
+        let stored = match (&env.stored, mode) {
+            (None, ShuffleMode::Local) => return Ok(None),
+            (Some(stored), ShuffleMode::Local) => {
+                stored.is_local(task.job_id.as_str());
+                return Ok(None);
+            }
+            (Some(stored), _) => Arc::clone(stored),
+            (None, ShuffleMode::WriteBehind | ShuffleMode::Durable) => {
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    format!(
+                        "executor {} has no `shuffle.url`, and the query's shuffle is {mode}",
+                        env.executor_id
+                    ),
+                )
+                .with_hint("give all schedulers and executors the same section [shuffle]"));
+            }
+        };
+        let memo = memo_key(task.stage_id, &task.plan).unwrap_or_else(|error| {
+            tracing::warn!(job = %task.job_id, %error, "a task's output cannot be taken over by later attempts");
+            None
+        });
+        Ok(Some(Self { stored, mode, memo }))
+    }
+
+    /// What an earlier attempt has of the same task.
+    async fn earlier(&self, identity: &Identity) -> Option<SuccessfulTask> {
+        self.stored.reuse(&identity.job_id, self.memo?).await
+    }
+
+    async fn keep(&self, identity: &Identity, success: &SuccessfulTask) -> Result<(), Error> {
+        let Identity { job_id, stage_id, task_id, .. } = identity;
+        let wrote = Wrote { job: job_id.clone(), stage: *stage_id, task: *task_id };
+        self.stored.keep(wrote, self.memo, self.mode, success).await
+    }
 }
 
 /// The report of a task that could not even be decoded.

@@ -15,6 +15,10 @@ pub const TICKET_KEY_ACTION: &str = "polarway.TicketKey";
 /// tasks as `[stage, task]` pairs.
 pub const RUNNING_TASKS_ACTION: &str = "polarway.RunningTasks";
 
+/// Flight action type served by executors: the body is a job id. What tasks of the job have finished is copied to the
+/// object store; the one result's body is the number of outputs that are not copied yet when the answer is given.
+pub const FLUSH_SHUFFLE_ACTION: &str = "polarway.FlushShuffle";
+
 /// Header of a scheduler's answer to a heartbeat: a value that a restarted scheduler does not repeat.
 pub const SCHEDULER_HEADER: &str = "polarway-scheduler";
 

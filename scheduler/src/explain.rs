@@ -7,7 +7,7 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::displayable;
 use futures::TryStreamExt;
-use polarway_common::{ByteSize, Error, ErrorKind};
+use polarway_common::{Attempt, ByteSize, Error, ErrorKind};
 use polarway_engine::measure::Measured;
 
 use crate::limits::{bounded, or_cancelled};
@@ -16,7 +16,6 @@ use crate::plan::{Compiled, Explain};
 use crate::queries::Running;
 use crate::service::{QueryService, Request};
 use crate::staged::ballista::ground;
-use crate::staged::{attempt_id, results};
 
 type Rows = Vec<(String, String)>;
 
@@ -116,19 +115,13 @@ async fn analyze(
         }
         Target::Staged => {
             let result = service.staged.run(&service.local.cpu, compiled, running).await?;
-            let messages = results::open(
-                Arc::clone(&service.staged.peers),
-                result.partitions,
-                result.ordered,
-                service.staged.options.of(&compiled.settings).result_parallelism,
-                Arc::clone(&compiled.schema),
-            )
-            .await?;
+            let (messages, _files) = service.staged.open(compiled, result).await?;
             let bytes = messages
                 .try_fold(0u64, |sum, message| async move { Ok(sum + message.data_body.len() as u64) })
                 .await?;
             let elapsed = started.elapsed();
-            let job = attempt_id(&running.query.run, running.query.attempt());
+            let attempt = Attempt { run: running.query.run.clone(), number: running.query.attempt() };
+            let job = attempt.to_string();
             let ended = service.staged.ballista.ended(&job);
             for (id, plan) in ended.iter().flat_map(|ended| ended.plans.iter()) {
                 rows.push((format!("stage_{id}"), plan.clone()));

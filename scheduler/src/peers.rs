@@ -21,6 +21,8 @@ use tonic::transport::{Channel, Endpoint};
 const MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a query waits for copies that spare it work.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where an executor listens.
@@ -125,6 +127,25 @@ impl Peers {
             Some(result) => serde_json::from_slice(&result.body)
                 .map_err(|error| Error::internal(format!("an executor's task list cannot be read: {error}"))),
             None => Ok(vec![]),
+        }
+    }
+
+    /// Has an executor copy what tasks of a job have finished there, within [`FLUSH_TIMEOUT`]. One that cannot is no
+    /// error: what has not been copied runs again.
+    pub async fn flush_shuffle(&self, address: &PeerAddress, job_id: &str) {
+        let Ok((channel, _)) = self.channel(address) else { return };
+        let action = Action {
+            r#type: polarway_proto::progress::FLUSH_SHUFFLE_ACTION.to_owned(),
+            body: Bytes::copy_from_slice(job_id.as_bytes()),
+        };
+        let mut client = FlightServiceClient::new(channel);
+        let call = async { client.do_action(action).await?.into_inner().message().await };
+        match tokio::time::timeout(FLUSH_TIMEOUT, call).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => {
+                tracing::info!(job = job_id, executor = %address, %status, "output was not copied");
+            }
+            Err(_) => tracing::info!(job = job_id, executor = %address, "output was not copied in time"),
         }
     }
 

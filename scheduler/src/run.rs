@@ -35,6 +35,7 @@ use crate::service::QueryService;
 use crate::session::Sessions;
 use crate::staged::ballista::{Ballista, BallistaOptions};
 use crate::staged::janitor::Janitor;
+use crate::staged::stored::StoredRuns;
 use crate::staged::{ExecutorDoor, StagedOptions, StagedRunner};
 
 const MESSAGE_BYTES: usize = 256 * 1024 * 1024;
@@ -81,6 +82,9 @@ pub async fn open_meta(config: &Config) -> Result<Arc<dyn MetaStore>, Error> {
     Ok(Arc::new(EmbeddedMetaStore::open(data_dir.join("metadata.redb")).await?))
 }
 
+/// How often orphans are looked for, which nothing but a crash makes.
+const SWEEP: Duration = Duration::from_secs(5 * 60);
+
 /// Runs a scheduler until `shutdown`, then drains: new statements are refused, running ones end or are cut off after
 /// `scheduler.drain_timeout`. What it shares with other
 /// servers of its process is in `shared`; what is not there it has of its own, by configuration.
@@ -117,7 +121,11 @@ pub async fn run(
     let planner = Arc::new(Planner::new(PlannerOptions {
         catalog: Arc::clone(&catalog),
         runtime: runtime.clone(),
-        base_config: with_scheduler_defaults(base_config(&config.query), options),
+        base_config: with_scheduler_defaults(
+            base_config(&config.query),
+            options,
+            config.shuffle.resolved_mode(),
+        ),
         cached_plans: config.cache.plans,
         local_cores: (options.direct == DirectOn::Local).then(|| machine::cores() as u32),
         list_ttl: config.storage.list_ttl.0,
@@ -133,9 +141,17 @@ pub async fn run(
     .await?;
     let supervisor = Supervisor::new();
     let stop = supervisor.token();
+    let stored = StoredRuns::open(&config, Arc::clone(&meta)).await?.map(Arc::new);
     let meta_door = members_use_meta.then(|| MetaDoor::new(meta, rights_of_members()).until(stop.clone()));
     let peers = Arc::new(Peers::default());
-    let (janitor, cleaning) = Janitor::new(ballista.clone(), Arc::clone(&peers), stop.clone());
+    if let Some(stored) = &stored {
+        // A metadata store that a scheduler keeps itself has no other scheduler.
+        let alone = config.metastore.etcd.is_empty();
+        let sweeping = sweep(Arc::clone(stored), alone, stop.clone());
+        supervisor.spawn("stored output", TaskKind::Background, sweeping);
+    }
+    let (janitor, cleaning) =
+        Janitor::new(ballista.clone(), Arc::clone(&peers), stored.clone(), stop.clone());
     supervisor.spawn("janitor", TaskKind::Background, cleaning);
     let follow = stop.clone();
     supervisor.spawn("catalog", TaskKind::Background, async move {
@@ -173,6 +189,8 @@ pub async fn run(
             peers,
             signer: Arc::clone(&signer),
             janitor,
+            stored,
+            shuffle: config.shuffle.resolved_mode(),
             options: StagedOptions {
                 max_attempts: options.max_attempts,
                 executor_wait: options.executor_wait.0,
@@ -241,10 +259,27 @@ pub async fn run(
     supervisor.shutdown(LAST_STEPS).await
 }
 
-/// What processes that take rows of streams may do: read the streams' definitions, and say who takes which and what is sealed.
+/// What other processes may do: read the streams' definitions, say who takes which and what is sealed; and, as long as a
+/// query runs, say which output of its tasks is stored.
 fn rights_of_members() -> Rights {
-    let streams = KeyPrefix::Streams.encode();
-    Rights { read: vec![KeyPrefix::Tables.encode(), streams.clone()], write: vec![streams] }
+    let [streams, shuffle] = [KeyPrefix::Streams, KeyPrefix::Shuffle].map(|prefix| prefix.encode());
+    let [tables, jobs] = [KeyPrefix::Tables, KeyPrefix::Jobs].map(|prefix| prefix.encode());
+    Rights { read: vec![tables, jobs, streams.clone(), shuffle.clone()], write: vec![streams, shuffle] }
+}
+
+/// Removes stored output that no query will: at once what a scheduler has left that was here before.
+async fn sweep(stored: Arc<StoredRuns>, alone: bool, stop: CancellationToken) -> Result<(), Error> {
+    let mut rounds = tokio::time::interval(SWEEP);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = rounds.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        if let Err(error) = stored.sweep(|_| !alone).await {
+            tracing::warn!(%error, "stored output of queries that are over was not looked for");
+        }
+    }
 }
 
 async fn forget_lost_peers(

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use polarway_common::config::{DirectOn, ResultDelivery};
-use polarway_common::{Error, ErrorKind, QueryId, Supervisor};
+use polarway_common::{Attempt, Error, ErrorKind, QueryId, Supervisor};
 use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
 use polarway_engine::settings::{self, Settings};
 use polarway_engine::{flight, settable};
@@ -31,7 +31,7 @@ use crate::plan::{Command, Compiled, Explain, Planner};
 use crate::pump::supervised;
 use crate::queries::{Queries, Running};
 use crate::session::Sessions;
-use crate::staged::{StagedRunner, attempt_id};
+use crate::staged::StagedRunner;
 use crate::{ddl, streams};
 
 /// A statement as a client sent it.
@@ -322,7 +322,8 @@ impl QueryService {
         let attempt = query.attempt();
         let report = match query.route {
             "staged" => {
-                self.staged.ballista.report(&attempt_id(&query.run, attempt)).await.unwrap_or_default()
+                let job = Attempt { run: query.run.clone(), number: attempt };
+                self.staged.ballista.report(&job.to_string()).await.unwrap_or_default()
             }
             _ => Default::default(),
         };

@@ -307,13 +307,18 @@ impl Cluster {
         .await;
     }
 
-    /// Tasks that run now, over all executors.
-    pub async fn running_tasks(&self) -> f64 {
+    /// The sum of a metric over all executors that are there.
+    pub async fn sum_of_executors(&self, metric: &str) -> f64 {
         let mut sum = 0.0;
         for executor in &self.executors {
-            sum += http::metric(executor.http(), "polarway_executor_tasks_running").await;
+            sum += http::metric(executor.http(), metric).await;
         }
         sum
+    }
+
+    /// Tasks that run now, over all executors.
+    pub async fn running_tasks(&self) -> f64 {
+        self.sum_of_executors("polarway_executor_tasks_running").await
     }
 }
 

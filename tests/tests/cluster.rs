@@ -10,5 +10,7 @@ mod drain;
 mod etcd;
 #[path = "cluster/lost_report.rs"]
 mod lost_report;
+#[path = "cluster/row_16_shuffle_store.rs"]
+mod row_16_shuffle_store;
 #[path = "cluster/scheduler_death.rs"]
 mod scheduler_death;

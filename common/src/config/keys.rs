@@ -17,7 +17,7 @@ pub(super) enum Shape {
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 31] = [
+const OPTIONAL: [(&str, Shape); 33] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -44,6 +44,8 @@ const OPTIONAL: [(&str, Shape); 31] = [
     ("query.timeout", Shape::Text),
     ("scheduler.advertise_host", Shape::Text),
     ("scheduler.ticket_secret", Shape::Text),
+    ("shuffle.mode", Shape::Text),
+    ("shuffle.url", Shape::Text),
     ("storage.s3.access_key_id", Shape::Text),
     ("storage.s3.endpoint", Shape::Text),
     ("storage.s3.region", Shape::Text),

@@ -15,6 +15,7 @@ mod metastore;
 mod query;
 mod scheduler;
 mod secret;
+mod shuffle;
 mod storage;
 mod validate;
 
@@ -34,6 +35,7 @@ pub use metastore::MetaStoreConfig;
 pub use query::{QueryConfig, Route};
 pub use scheduler::{DirectOn, ResultDelivery, SchedulerConfig};
 pub use secret::Secret;
+pub use shuffle::{ShuffleConfig, ShuffleMode};
 pub use storage::{S3Config, StorageConfig};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -55,6 +57,7 @@ pub struct Config {
     pub storage: StorageConfig,
     pub cache: CacheConfig,
     pub metastore: MetaStoreConfig,
+    pub shuffle: ShuffleConfig,
 }
 
 impl Default for Config {
@@ -81,6 +84,7 @@ impl Config {
             storage: StorageConfig::default(),
             cache: CacheConfig::default(),
             metastore: MetaStoreConfig::default(),
+            shuffle: ShuffleConfig::default(),
         }
     }
 

@@ -112,6 +112,12 @@ fn everything_set() -> Config {
             certificate: Some("/cert.pem".into()),
             key: Some("/key.pem".into()),
         },
+        shuffle: ShuffleConfig {
+            url: Some("s3://bucket/shuffle".to_owned()),
+            mode: Some(ShuffleMode::Durable),
+            object_size: ByteSize::mib(16),
+            upload_after: HumanDuration::from_secs(16),
+        },
     }
 }
 
@@ -310,6 +316,7 @@ fn contradictions_are_refused() {
     refused(flags(&[("log.level", "inof")]), &["`inof`"]);
     refused(flags(&[("metastore.user", "polarway")]), &["`metastore.user`", "names no member"]);
     refused(flags(&[("metastore.key", "key.pem")]), &["`metastore.certificate`"]);
+    refused(flags(&[("shuffle.mode", "durable")]), &["`shuffle.mode` (durable)", "`shuffle.url`"]);
     refused(flags(&[("scheduler.ticket_secret", "short")]), &["16 characters"]);
     let two = flags(&[
         ("query.memory_limit", "1GiB"),

@@ -4,7 +4,7 @@ use url::Url;
 
 use super::{
     Config, DirectOn, ExecutorConfig, IngestConfig, MetaStoreConfig, QueryConfig, S3Config, SchedulerConfig,
-    StorageConfig,
+    ShuffleConfig, StorageConfig,
 };
 use crate::address::{HostPort, is_host, is_wildcard};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +34,7 @@ impl Config {
         storage(&self.storage, &mut faults);
         ingest(&self.ingest, &mut faults);
         metastore(&self.metastore, &mut faults);
+        shuffle(&self.shuffle, &mut faults);
         faults.some_zero("admission.max_running", self.admission.max_running);
         if self.executor.heartbeat >= self.scheduler.executor_timeout {
             faults.add(format!(
@@ -112,6 +113,20 @@ fn metastore(metastore: &MetaStoreConfig, faults: &mut Faults) {
     }
     if etcd.is_empty() && (user.is_some() || certificate.is_some() || metastore.ca.is_some()) {
         faults.add("`[metastore]` says how to reach etcd, and `metastore.etcd` names no member".to_owned());
+    }
+}
+
+fn shuffle(shuffle: &ShuffleConfig, faults: &mut Faults) {
+    let ShuffleConfig { url, mode, object_size, .. } = shuffle;
+    if let (None, Some(mode)) = (url, mode)
+        && mode.stores()
+    {
+        faults
+            .add(format!("`shuffle.mode` ({mode}) needs `shuffle.url`, the place for copies of the output"));
+    }
+    let sizes = ByteSize::mib(1)..=ByteSize::gib(1);
+    if !sizes.contains(object_size) {
+        faults.add(format!("`shuffle.object_size` ({object_size}) must be from 1MiB to 1GiB"));
     }
 }
 
@@ -212,6 +227,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ShuffleMode;
 
     fn executor_at(listen: &str, advertise_host: Option<&str>) -> Result<()> {
         let mut config = Config::default();
@@ -234,6 +250,22 @@ mod tests {
             let message = executor_at("0.0.0.0:50052", Some(host)).unwrap_err().message;
             assert!(message.contains(&format!("`executor.advertise_host` ({host})")), "{message}");
         }
+    }
+
+    #[test]
+    fn copies_of_shuffle_output_need_a_place() {
+        let mut config = Config::default();
+        assert_eq!(config.shuffle.resolved_mode(), ShuffleMode::Local);
+        config.shuffle.mode = Some(ShuffleMode::Durable);
+        let message = config.validate().unwrap_err().message;
+        assert!(message.contains("`shuffle.mode` (durable) needs `shuffle.url`"), "{message}");
+        config.shuffle.url = Some("s3://bucket/shuffle".to_owned());
+        assert_eq!(config.validate(), Ok(()));
+        config.shuffle.mode = None;
+        assert_eq!(config.shuffle.resolved_mode(), ShuffleMode::WriteBehind);
+        config.shuffle.object_size = ByteSize::gib(2);
+        let message = config.validate().unwrap_err().message;
+        assert!(message.contains("`shuffle.object_size` (2GiB)"), "{message}");
     }
 
     #[test]

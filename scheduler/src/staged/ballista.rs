@@ -185,6 +185,16 @@ impl Ballista {
         alive
     }
 
+    /// Tells a job's graph again that an executor is lost: what it asked about has been found out.
+    pub async fn lost(&self, job_id: &str, executor_id: &str) {
+        let jobs = self.server.state.task_manager.get_running_job_cache();
+        let Some(info) = jobs.get(&JobId::new(job_id)) else { return };
+        if let Err(error) = info.execution_graph.write().await.reset_stages_on_lost_executor(executor_id) {
+            tracing::warn!(job = job_id, executor = executor_id, %error, "the job graph was not told of a loss");
+        }
+        self.offer_slots().await;
+    }
+
     /// An executor said that it stops: it is removed with the next round of expiry.
     pub async fn gone(&self, executor_id: &str) {
         let Some(last) = self.cluster.get_executor_heartbeat(executor_id) else { return };

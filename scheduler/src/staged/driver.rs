@@ -2,8 +2,11 @@
 //!
 //! Each attempt is a Ballista job of its own, planned for the executors of the moment. An attempt ends with a result,
 //! with an error that the next attempt would meet again, or with a loss. After a loss the attempt is cancelled, its
-//! files are removed, and the next one starts from the beginning. An attempt that runs out of memory is followed by one
-//! whose joins spill.
+//! files are removed, and the next one starts. An attempt that runs out of memory is followed by one whose joins spill.
+//!
+//! Where output is copied to the object store, the loss of an executor is none as long as there are copies of what it
+//! wrote; and an attempt that is lost all the same is followed by one with the same plan, whose tasks take over the
+//! copies that they find.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,17 +14,19 @@ use std::time::{Duration, Instant};
 
 use ballista_core::serde::protobuf::PartitionLocation;
 use datafusion::physical_plan::ExecutionPlanProperties;
-use polarway_common::{Error, ErrorKind};
+use polarway_common::config::ShuffleMode;
+use polarway_common::{Attempt, Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
-use polarway_engine::settings::QuerySettings;
+use polarway_engine::settings::{Ground, QuerySettings};
 use polarway_engine::{errors, offload};
 use polarway_proto::ticket::TicketSigner;
 
 use super::ballista::{Ballista, Submitted, ground, terminal};
-use super::ids::attempt_id;
-use super::janitor::{Janitor, JobGuard};
+use super::janitor::{Janitor, JobGuard, RunGuard};
+use super::losses::{Doubt, Loss};
 use super::report::RunningTask;
-use super::results::{self, Messages, Partition};
+use super::results::{self, Holders, Messages, Partition};
+use super::stored::StoredRuns;
 use super::watchdog::{Observation, Watchdog};
 use crate::peers::Peers;
 use crate::plan::{Compiled, Planner};
@@ -69,6 +74,10 @@ pub struct StagedRunner {
     pub peers: Arc<Peers>,
     pub signer: Arc<TicketSigner>,
     pub janitor: Janitor,
+    /// What is known of copies; none if no place for them is configured.
+    pub stored: Option<Arc<StoredRuns>>,
+    /// When output is copied, unless the session says otherwise.
+    pub shuffle: ShuffleMode,
     pub options: StagedOptions,
 }
 
@@ -86,6 +95,8 @@ struct Drive<'a> {
     /// Plans the attempts.
     cpu: &'a CpuRuntime,
     options: StagedOptions,
+    /// Where this query's output is copied to.
+    stored: Option<Arc<StoredRuns>>,
 }
 
 impl StagedRunner {
@@ -96,7 +107,7 @@ impl StagedRunner {
         compiled: &Arc<Compiled>,
         query: &Running,
     ) -> Result<StagedResult, Error> {
-        self.drive(cpu, compiled, query).with_attempts(|result| async move { Ok(result) }).await
+        self.drive(cpu, compiled, query)?.with_attempts(|result| async move { Ok(result) }).await
     }
 
     /// Runs the query and opens its result. An executor that dies while the beginning of the result is still held
@@ -107,20 +118,31 @@ impl StagedRunner {
         compiled: &Arc<Compiled>,
         query: &Running,
     ) -> Result<(Messages, JobGuard), Error> {
-        let drive = self.drive(cpu, compiled, query);
-        let parallelism = drive.options.result_parallelism;
-        let open = |result: StagedResult| async move {
-            let messages = results::open(
-                Arc::clone(&self.peers),
-                result.partitions,
-                result.ordered,
-                parallelism,
-                Arc::clone(&compiled.schema),
-            )
-            .await?;
-            Ok::<_, Error>((messages, result.guard))
-        };
+        let drive = self.drive(cpu, compiled, query)?;
+        let open = |result: StagedResult| self.open(compiled, result);
         drive.with_attempts(open).await
+    }
+
+    /// Opens a result. As long as the guard lives it can be read.
+    ///
+    /// # Errors
+    /// Those of [`results::open`].
+    pub async fn open(
+        &self,
+        compiled: &Compiled,
+        result: StagedResult,
+    ) -> Result<(Messages, JobGuard), Error> {
+        let holders = Holders {
+            peers: Arc::clone(&self.peers),
+            others: match &self.stored {
+                Some(_) => Some(self.ballista.clone()),
+                None => None,
+            },
+        };
+        let parallelism = self.options.of(&compiled.settings).result_parallelism;
+        let schema = Arc::clone(&compiled.schema);
+        let messages = results::open(holders, result.partitions, result.ordered, parallelism, schema).await?;
+        Ok((messages, result.guard))
     }
 
     fn drive<'a>(
@@ -128,8 +150,19 @@ impl StagedRunner {
         cpu: &'a CpuRuntime,
         compiled: &'a Arc<Compiled>,
         query: &'a Running,
-    ) -> Drive<'a> {
-        Drive { runner: self, compiled, query, cpu, options: self.options.of(&compiled.settings) }
+    ) -> Result<Drive<'a>, Error> {
+        let mode = compiled.settings.shuffle.unwrap_or(self.shuffle);
+        let stored = match (&self.stored, mode.stores()) {
+            (_, false) => None,
+            (Some(stored), true) => Some(Arc::clone(stored)),
+            (None, true) => {
+                let message =
+                    format!("`polarway.shuffle` cannot be `{mode}`: no place for copies is configured");
+                return Err(Error::new(ErrorKind::InvalidSetting, message)
+                    .with_hint("an operator sets `shuffle.url` for schedulers and executors"));
+            }
+        };
+        Ok(Drive { runner: self, compiled, query, cpu, options: self.options.of(&compiled.settings), stored })
     }
 }
 
@@ -141,10 +174,12 @@ impl Drive<'_> {
         let mut pause = FIRST_PAUSE;
         let mut spilling = false;
         let mut last_cause = String::new();
+        let run = self.begin().await?;
+        let mut ground = None;
         let most = self.options.max_attempts.max(1);
         for attempt in 1..=most {
             self.query.attempt(attempt);
-            let cause = match self.attempt(attempt, spilling).await {
+            let cause = match self.attempt(attempt, spilling, &mut ground, run.clone()).await {
                 Ok(result) => match take(result).await {
                     Ok(taken) => return Ok(taken),
                     Err(error) if error.kind == ErrorKind::ExecutorLost => error.message,
@@ -172,10 +207,31 @@ impl Drive<'_> {
         .with_hint("the cluster keeps losing executors; submit again when it has settled"))
     }
 
-    async fn attempt(&self, attempt: u32, spilling: bool) -> Result<StagedResult, AttemptEnd> {
+    /// From now on output can be copied, until all guards are gone.
+    async fn begin(&self) -> Result<Option<Arc<RunGuard>>, Error> {
+        let Some(stored) = &self.stored else { return Ok(None) };
+        let run = &self.query.query.run;
+        // Made first: a beginning whose answer is lost is ended, too.
+        let guard = RunGuard::new(self.runner.janitor.clone(), run.clone());
+        stored.begin(run).await?;
+        Ok(Some(Arc::new(guard)))
+    }
+
+    /// `ground` is what the first attempt was planned for. The others take it over where output is copied: of another
+    /// plan no output could be taken over.
+    async fn attempt(
+        &self,
+        attempt: u32,
+        spilling: bool,
+        ground: &mut Option<Ground>,
+        run: Option<Arc<RunGuard>>,
+    ) -> Result<StagedResult, AttemptEnd> {
         let StagedRunner { ballista, planner, signer, janitor, .. } = self.runner;
         ballista.wait_for_executor(self.options.executor_wait).await.map_err(AttemptEnd::Failed)?;
-        let ground = ground(&ballista.executors().await, spilling);
+        let ground = match ground {
+            Some(first) if self.stored.is_some() => Ground { spilling, ..*first },
+            _ => *ground.insert(self::ground(&ballista.executors().await, spilling)),
+        };
         let planning = {
             let (planner, compiled) = (Arc::clone(planner), Arc::clone(self.compiled));
             async move { planner.staged(&compiled, ground).await }
@@ -183,11 +239,16 @@ impl Drive<'_> {
         let staged =
             offload::compute(self.cpu, "planning the query", planning).await.map_err(AttemptEnd::Failed)?;
         let ordered = staged.plan.output_ordering().is_some();
-        let job_id = attempt_id(&self.query.query.run, attempt);
-        let mut guard = JobGuard::new(janitor.clone(), job_id.clone());
+        let attempt = Attempt { run: self.query.query.run.clone(), number: attempt };
+        let job_id = attempt.to_string();
+        let mut guard = JobGuard::new(janitor.clone(), job_id.clone(), run);
         let submitted =
-            ballista.submit(job_id.clone(), staged.context, staged.plan).await.map_err(AttemptEnd::Failed)?;
-        let locations = self.watch(submitted).await?;
+            ballista.submit(job_id, staged.context, staged.plan).await.map_err(AttemptEnd::Failed)?;
+        let ended = self.watch(&attempt, submitted).await;
+        if matches!(ended, Err(AttemptEnd::Lost(_))) && self.stored.is_some() {
+            self.copy_what_is_finished(&attempt).await;
+        }
+        let locations = ended?;
         guard.finished();
         let partitions =
             results::partitions(&locations, &self.query.query.id, signer, self.options.ticket_ttl)
@@ -195,8 +256,22 @@ impl Drive<'_> {
         Ok(StagedResult { partitions, ordered, guard })
     }
 
+    /// So that the next attempt finds what the executors that are left have finished and not copied yet.
+    async fn copy_what_is_finished(&self, attempt: &Attempt) {
+        let StagedRunner { ballista, peers, .. } = self.runner;
+        let job = attempt.to_string();
+        let executors = ballista.executors().await;
+        let flushes = executors.iter().map(|executor| peers.flush_shuffle(&executor.address, &job));
+        futures::future::join_all(flushes).await;
+    }
+
     /// Waits for the end of an attempt, whichever comes.
-    async fn watch(&self, mut job: Submitted) -> Result<Vec<PartitionLocation>, AttemptEnd> {
+    async fn watch(
+        &self,
+        attempt: &Attempt,
+        mut job: Submitted,
+    ) -> Result<Vec<PartitionLocation>, AttemptEnd> {
+        let mut deserted = None;
         let mut watchdog = Watchdog::new(self.options.stall_timeout, Instant::now());
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -210,10 +285,22 @@ impl Drive<'_> {
                     },
                     None => return Err(AttemptEnd::Lost("the scheduler forgot the job".to_owned())),
                 },
-                cause = job.loss.lost() => return Err(AttemptEnd::Lost(cause)),
+                loss = job.loss.next() => match loss {
+                    Loss::Over(cause) => return Err(AttemptEnd::Lost(cause)),
+                    Loss::Doubt(doubt) => {
+                        self.settle(attempt, &doubt).await.map_err(AttemptEnd::Lost)?;
+                        job.loss.keep(&doubt);
+                        self.runner.ballista.lost(&job.job_id, &doubt.executor).await;
+                    }
+                },
                 _ = ticks.tick() => {
                     if let Some(end) = self.runner.ballista.status(&job.job_id).await.and_then(terminal) {
                         return end.map_err(|text| failure(&text));
+                    }
+                    if !self.runner.ballista.executors().await.is_empty() {
+                        deserted = None;
+                    } else if deserted.get_or_insert_with(Instant::now).elapsed() >= self.options.executor_wait {
+                        return Err(AttemptEnd::Failed(self.nobody_left()));
                     }
                     let seen = self.observe(&job.job_id, watchdog.wants_denials(Instant::now())).await;
                     if let Some(cause) = watchdog.observe(seen, Instant::now()) {
@@ -222,6 +309,35 @@ impl Drive<'_> {
                 }
             }
         }
+    }
+
+    /// Whether there are copies of all that a lost executor wrote; if not, the cause of the attempt's end.
+    async fn settle(&self, attempt: &Attempt, doubt: &Doubt) -> Result<(), String> {
+        let executor = &doubt.executor;
+        let Some(stored) = &self.stored else { return Err(format!("executor {executor} was lost")) };
+        match stored.missing(attempt, &doubt.outputs).await {
+            Ok(0) => {
+                tracing::info!(job = %attempt, executor, outputs = doubt.outputs.len(), "an executor was lost; there are copies of its output");
+                Ok(())
+            }
+            Ok(missing) => Err(format!(
+                "executor {executor} was lost, and {missing} of {} outputs that it had finished were not copied yet",
+                doubt.outputs.len()
+            )),
+            Err(error) => Err(format!("executor {executor} was lost, and {error}")),
+        }
+    }
+
+    fn nobody_left(&self) -> Error {
+        Error::new(
+            ErrorKind::NoExecutors,
+            format!(
+                "all executors were lost while the query ran, and none joined within {} ms",
+                self.options.executor_wait.as_millis()
+            ),
+        )
+        .with_hint("start executors and submit the query again")
+        .with_retry_after(Duration::from_secs(1))
     }
 
     async fn observe(&self, job_id: &str, ask_executors: bool) -> Observation {

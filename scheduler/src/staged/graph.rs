@@ -5,9 +5,11 @@
 //!
 //! 1. A report for a task that is already successful, for another attempt of its stage, or for a task twice in one
 //!    batch, is dropped: the stock graph would publish its rows again.
-//! 2. When an executor that ran any task of the job is lost, or a shuffle file cannot be fetched, the attempt is over.
-//!    The stock graph is never asked to repair itself; it is frozen, the job's driver is told, and the driver submits
-//!    the job again as a new attempt under a new id, whose files cannot mix with those of this one.
+//! 2. When an executor is lost, its running tasks go back to those that wait, as if they had failed for a reason that
+//!    passes. What it had finished stays, if nobody needs it any more or if the job's driver finds stored copies of it.
+//! 3. When an executor is lost with the only copy of what is needed, or a shuffle file can be fetched from nowhere, the
+//!    attempt is over. The stock graph is never asked to repair itself; it is frozen, the job's driver is told, and the
+//!    driver submits the job again as a new attempt under a new id, whose files cannot mix with those of this one.
 //!
 //! Everything else is passed to the stock graph unchanged.
 
@@ -18,15 +20,19 @@ use std::sync::Arc;
 use ballista_core::JobId;
 use ballista_core::error::Result;
 use ballista_core::serde::protobuf::failed_task::FailedReason;
-use ballista_core::serde::protobuf::{FailedTask, JobStatus, TaskStatus, task_status};
-use ballista_core::serde::scheduler::{ExecutorMetadata, PartitionLocation};
+use ballista_core::serde::protobuf::{FailedTask, JobStatus, ResultLost, TaskStatus, task_status};
+use ballista_core::serde::scheduler::{
+    ExecutorMetadata, ExecutorOperatingSystemSpecification, ExecutorSpecification, PartitionLocation,
+};
 use ballista_scheduler::scheduler_server::event::QueryStageSchedulerEvent;
 use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox, RunningTaskInfo};
 use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
+use polarway_common::Writer;
+use polarway_engine::settings::shuffle_mode;
 
-use super::losses::{Loss, Losses};
+use super::losses::{Doubt, Losses, OutputOf};
 
 /// See the module's page.
 pub struct GuardedGraph {
@@ -43,20 +49,76 @@ impl GuardedGraph {
 
     fn give_up(&mut self, cause: String) {
         if self.lost.is_none() && !self.inner.is_successful() {
-            self.losses.tell(Loss { job_id: self.inner.job_id().to_string(), cause: cause.clone() });
+            self.losses.over(self.inner.job_id().as_str(), cause.clone());
             self.lost = Some(cause);
         }
     }
 
-    /// Whether any task of the job ran or runs on the executor.
-    fn involves(&self, executor_id: &str) -> bool {
-        self.inner.stages().values().any(|stage| {
-            stage
-                .task_infos()
-                .into_iter()
-                .flatten()
-                .any(|task| executor_of(&task.task_status).is_some_and(|id| id == executor_id))
-        })
+    fn lose(&mut self, executor: &str) {
+        let doubt = Doubt { executor: executor.to_owned(), outputs: self.at_stake(executor) };
+        let job = self.inner.job_id().as_str();
+        if doubt.outputs.is_empty() || self.losses.is_kept(job, &doubt) {
+            self.run_again(executor);
+        } else if shuffle_mode(&self.inner.session_config()).stores() {
+            self.losses.doubt(job, doubt);
+        } else {
+            self.give_up(format!("executor {executor} was lost"));
+        }
+    }
+
+    /// Outputs of this attempt that the executor wrote and that are still to be read. Those of earlier attempts were
+    /// read from their stored copies in the first place.
+    fn at_stake(&self, executor: &str) -> Vec<OutputOf> {
+        let stages = self.inner.stages();
+        let is_done = |id: &usize| matches!(stages.get(id), Some(ExecutionStage::Successful(_)));
+        let mut outputs: Vec<OutputOf> = vec![];
+        for (id, stage) in stages {
+            let consumers = stage.output_links();
+            if !consumers.is_empty() && consumers.iter().all(is_done) {
+                continue;
+            }
+            for task in stage.task_infos().into_iter().flatten() {
+                let task_status::Status::Successful(success) = &task.task_status else { continue };
+                if success.executor_id == executor {
+                    let writers = success.partitions.iter().map(|partition| {
+                        partition
+                            .file_id
+                            .map_or(Writer { attempt: None, task: task.task_id as u32 }, Writer::from)
+                    });
+                    outputs.extend(
+                        writers.filter(|writer| writer.attempt.is_none()).map(|writer| (*id as u32, writer)),
+                    );
+                }
+            }
+        }
+        outputs.sort_unstable();
+        outputs.dedup();
+        outputs
+    }
+
+    /// Has the tasks that the executor was running run elsewhere. This does not count as their failure.
+    fn run_again(&mut self, executor: &str) {
+        let mut interrupted = vec![];
+        for (id, stage) in self.inner.stages() {
+            let ExecutionStage::Running(running) = stage else { continue };
+            for task in &running.task_infos {
+                if matches!(&task.task_status, task_status::Status::Running(running) if running.executor_id == executor)
+                {
+                    interrupted.push(lost_with_executor(*id, running.stage_attempt_num, task.task_id));
+                }
+            }
+        }
+        if interrupted.is_empty() {
+            return;
+        }
+        tracing::info!(job = %self.inner.job_id(), executor, tasks = interrupted.len(), "tasks of a lost executor run again");
+        if let Err(error) =
+            self.inner.update_task_status(&nobody(executor), interrupted, usize::MAX, usize::MAX)
+        {
+            self.give_up(format!(
+                "the job graph did not take back the tasks of executor {executor}: {error}"
+            ));
+        }
     }
 
     /// Drops reports that would count twice.
@@ -73,26 +135,51 @@ impl GuardedGraph {
     }
 }
 
-/// The executor a task is on, while it runs or after it succeeded.
-fn executor_of(status: &task_status::Status) -> Option<&str> {
-    match status {
-        task_status::Status::Running(running) => Some(&running.executor_id),
-        task_status::Status::Successful(successful) => Some(&successful.executor_id),
-        task_status::Status::Failed(_) => None,
+/// The report that an executor can no longer send of a task.
+fn lost_with_executor(stage: usize, attempt: usize, task: usize) -> TaskStatus {
+    let failure = FailedTask {
+        error: "the executor was lost".to_owned(),
+        retryable: true,
+        count_to_failures: false,
+        // The graph takes no report of the task after this one.
+        failed_reason: Some(FailedReason::ResultLost(ResultLost::default())),
+    };
+    TaskStatus {
+        task_id: task as u32,
+        stage_id: stage as u32,
+        stage_attempt_num: attempt as u32,
+        status: Some(task_status::Status::Failed(failure)),
+        ..TaskStatus::default()
     }
 }
 
-/// Whether the graph already holds the task's success, or has moved on from the attempt that the report is of.
+/// Where the output of tasks that failed would be.
+fn nobody(executor: &str) -> ExecutorMetadata {
+    ExecutorMetadata {
+        id: executor.to_owned(),
+        host: String::new(),
+        port: 0,
+        grpc_port: 0,
+        specification: ExecutorSpecification::default(),
+        os_info: ExecutorOperatingSystemSpecification::default(),
+    }
+}
+
+/// Whether the graph already holds the task's success, has given the task up with its executor, or has moved on from the
+/// attempt that the report is of.
 fn is_settled(stages: &HashMap<usize, ExecutionStage>, status: &TaskStatus) -> bool {
     let Some(stage) = stages.get(&(status.stage_id as usize)) else { return true };
     let ExecutionStage::Running(running) = stage else { return true };
     if running.stage_attempt_num != status.stage_attempt_num as usize {
         return true;
     }
-    running
-        .task_infos
-        .get(status.task_id as usize)
-        .is_none_or(|task| matches!(task.task_status, task_status::Status::Successful(_)))
+    running.task_infos.get(status.task_id as usize).is_none_or(|task| match &task.task_status {
+        task_status::Status::Running(_) => false,
+        task_status::Status::Successful(_) => true,
+        task_status::Status::Failed(failure) => {
+            matches!(failure.failed_reason, Some(FailedReason::ResultLost(_)))
+        }
+    })
 }
 
 /// The cause, if the failure means that finished work is gone or that the task was stopped from outside.
@@ -151,8 +238,8 @@ impl ExecutionGraph for GuardedGraph {
         &mut self,
         executor_id: &str,
     ) -> Result<(HashSet<usize>, Vec<RunningTaskInfo>)> {
-        if self.lost.is_none() && self.involves(executor_id) {
-            self.give_up(format!("executor {executor_id} was lost"));
+        if self.lost.is_none() {
+            self.lose(executor_id);
         }
         Ok((HashSet::new(), vec![]))
     }

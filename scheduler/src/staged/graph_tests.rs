@@ -23,19 +23,28 @@ use ballista_scheduler::state::execution_stage::ExecutionStage;
 use datafusion::datasource::MemTable;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use polarway_common::Writer;
+use polarway_common::config::ShuffleMode;
+use polarway_engine::settings::PolarwayOptions;
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 
 use super::ballista::{Ballista, BallistaOptions, Submitted};
 use super::graph::GuardedGraph;
-use super::losses::Losses;
+use super::losses::{Doubt, Loss, LossListener, Losses};
 
 const ROWS: u64 = 10;
 const TWO_STAGES: &str = "select k, sum(v) from t group by k";
 const THREE_STAGES: &str = "select k, sum(v) from t group by k order by k";
 
 async fn planned(sql: &str) -> (SessionContext, Arc<dyn ExecutionPlan>) {
+    planned_in(ShuffleMode::Local, sql).await
+}
+
+async fn planned_in(mode: ShuffleMode, sql: &str) -> (SessionContext, Arc<dyn ExecutionPlan>) {
+    let options = PolarwayOptions { shuffle: mode.to_string(), ..PolarwayOptions::default() };
     let config = SessionConfig::new_with_ballista()
+        .with_option_extension(options)
         .with_target_partitions(2)
         .set_bool("ballista.planner.adaptive.enabled", false);
     let context = SessionContext::new_with_config(config);
@@ -52,7 +61,11 @@ async fn planned(sql: &str) -> (SessionContext, Arc<dyn ExecutionPlan>) {
 }
 
 async fn stock_of(sql: &str) -> ExecutionGraphBox {
-    let (context, plan) = planned(sql).await;
+    stock_in(ShuffleMode::Local, sql).await
+}
+
+async fn stock_in(mode: ShuffleMode, sql: &str) -> ExecutionGraphBox {
+    let (context, plan) = planned_in(mode, sql).await;
     let config = Arc::new(context.copied_config());
     let mut planner = DefaultDistributedPlanner::new();
     let mut graph: ExecutionGraphBox = Box::new(
@@ -155,6 +168,13 @@ fn run_one(graph: &mut dyn ExecutionGraph, executor: &str) -> bool {
     true
 }
 
+async fn over(listener: &mut LossListener) -> String {
+    match listener.next().await {
+        Loss::Over(cause) => cause,
+        Loss::Doubt(doubt) => panic!("{doubt:?}"),
+    }
+}
+
 fn guarded(inner: ExecutionGraphBox, losses: &Losses) -> ExecutionGraphBox {
     Box::new(GuardedGraph::new(inner, losses.clone()))
 }
@@ -201,7 +221,7 @@ async fn the_stock_graph_still_publishes_pieces_twice_after_a_loss_and_the_wrapp
     let mut listener = losses.listen("job");
     let mut graph = guarded(stock_of(THREE_STAGES).await, &losses);
     lose_an_executor_midway(graph.as_mut());
-    assert!(listener.lost().await.contains("executor a"));
+    assert!(over(&mut listener).await.contains("executor a"));
     assert!(!run_one(graph.as_mut(), "b"));
     assert_eq!(pieces(graph.as_ref()), 2);
     assert!(!graph.is_successful());
@@ -216,7 +236,7 @@ async fn executor_death_ends_the_attempt_and_freezes_the_graph() {
     update(graph.as_mut(), "a", vec![success("a", first)]);
     let second = bind(graph.as_mut(), "b").unwrap();
     graph.reset_stages_on_lost_executor("a").unwrap();
-    assert!(listener.lost().await.contains("executor a"));
+    assert!(over(&mut listener).await.contains("executor a"));
     assert_eq!(graph.available_tasks(), 0);
     assert!(bind(graph.as_mut(), "b").is_none());
     let before = pieces(graph.as_ref());
@@ -234,6 +254,88 @@ async fn the_death_of_an_executor_that_took_no_part_changes_nothing() {
     update(graph.as_mut(), "a", vec![success("a", first)]);
     assert_eq!(pieces(graph.as_ref()), 2);
     assert!(graph.available_tasks() > 0);
+}
+
+/// Tasks that run, as executor and stage.
+fn running(graph: &dyn ExecutionGraph) -> Vec<(String, usize)> {
+    let mut running: Vec<_> =
+        graph.running_tasks().into_iter().map(|task| (task.executor_id, task.stage_id)).collect();
+    running.sort();
+    running
+}
+
+#[tokio::test]
+async fn row_14_an_executor_that_had_finished_nothing_costs_only_its_running_tasks() {
+    let losses = Losses::default();
+    let mut listener = losses.listen("job");
+    let mut graph = guarded(stock().await, &losses);
+    let of_a = bind(graph.as_mut(), "a").unwrap();
+    let of_b = bind(graph.as_mut(), "b").unwrap();
+    graph.reset_stages_on_lost_executor("a").unwrap();
+    assert_eq!(running(graph.as_ref()), [("b".to_owned(), of_b.0)]);
+    update(graph.as_mut(), "b", vec![success("b", of_b)]);
+    // Its report was on the way, or it was only cut off.
+    update(graph.as_mut(), "a", vec![success("a", of_a)]);
+    assert_eq!(pieces(graph.as_ref()), 2, "only that of b counts");
+    while run_one(graph.as_mut(), "b") {}
+    assert!(graph.is_successful());
+    assert_eq!(pieces(graph.as_ref()), 4);
+    assert!(futures::FutureExt::now_or_never(listener.next()).is_none());
+}
+
+#[tokio::test]
+async fn row_14_what_is_no_longer_needed_may_go_with_its_executor() {
+    let losses = Losses::default();
+    let mut graph = guarded(stock_of(THREE_STAGES).await, &losses);
+    assert!(run_one(graph.as_mut(), "a") && run_one(graph.as_mut(), "a"), "the first stage");
+    assert!(run_one(graph.as_mut(), "b") && run_one(graph.as_mut(), "b"), "the second stage");
+    graph.reset_stages_on_lost_executor("a").unwrap();
+    while run_one(graph.as_mut(), "b") {}
+    assert!(graph.is_successful());
+}
+
+#[tokio::test]
+async fn row_14_finished_output_is_kept_once_its_copies_are_found() {
+    let losses = Losses::default();
+    let mut listener = losses.listen("job");
+    let mut graph = guarded(stock_in(ShuffleMode::WriteBehind, THREE_STAGES).await, &losses);
+    assert!(run_one(graph.as_mut(), "a") && run_one(graph.as_mut(), "b"), "the first stage");
+    let (stage, task) = bind(graph.as_mut(), "a").unwrap();
+    graph.reset_stages_on_lost_executor("a").unwrap();
+    let Loss::Doubt(doubt) = listener.next().await else { panic!("the attempt is over") };
+    let written = (1, Writer { attempt: None, task: 0 });
+    assert_eq!(doubt, Doubt { executor: "a".to_owned(), outputs: vec![written] });
+    // Until it is known whether there are copies, everything else goes on.
+    assert!(run_one(graph.as_mut(), "b"));
+    assert_eq!(running(graph.as_ref()), [("a".to_owned(), stage)]);
+
+    listener.keep(&doubt);
+    graph.reset_stages_on_lost_executor("a").unwrap();
+    assert!(running(graph.as_ref()).is_empty());
+    update(graph.as_mut(), "a", vec![success("a", (stage, task))]);
+    while run_one(graph.as_mut(), "b") {}
+    assert!(graph.is_successful());
+    assert_eq!(pieces(graph.as_ref()), 4);
+    assert!(futures::FutureExt::now_or_never(listener.next()).is_none());
+}
+
+#[tokio::test]
+async fn an_output_of_an_earlier_attempt_is_not_at_stake() {
+    let losses = Losses::default();
+    let mut listener = losses.listen("job");
+    let mut graph = guarded(stock_in(ShuffleMode::WriteBehind, TWO_STAGES).await, &losses);
+    let reused = bind(graph.as_mut(), "a").unwrap();
+    let mut status = success("a", reused);
+    if let Some(task_status::Status::Successful(success)) = &mut status.status {
+        for partition in &mut success.partitions {
+            partition.file_id = Some(Writer { attempt: Some(1), task: 9 }.into());
+        }
+    }
+    update(graph.as_mut(), "a", vec![status]);
+    graph.reset_stages_on_lost_executor("a").unwrap();
+    assert!(futures::FutureExt::now_or_never(listener.next()).is_none());
+    while run_one(graph.as_mut(), "b") {}
+    assert!(graph.is_successful());
 }
 
 #[tokio::test]
@@ -256,7 +358,7 @@ async fn a_missing_shuffle_file_ends_the_attempt() {
         ..FailedTask::default()
     };
     update(graph.as_mut(), "b", vec![report(reader.0, reader.1, task_status::Status::Failed(failure))]);
-    assert!(listener.lost().await.contains("could not be read"));
+    assert!(over(&mut listener).await.contains("could not be read"));
 }
 
 #[tokio::test]
@@ -306,7 +408,7 @@ async fn submitted(guard_graphs: bool, job: &str) -> (Submitted, SharedGraph) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_runs_under_the_id_that_was_chosen_and_on_a_guarded_graph() {
-    let (mut submitted, graph) = submitted(true, "q-1-a2").await;
+    let (submitted, graph) = submitted(true, "q-1-a2").await;
     assert_eq!(submitted.job_id, "q-1-a2");
     let mut graph = graph.write().await;
     assert_eq!(graph.job_id().to_string(), "q-1-a2");
@@ -315,7 +417,8 @@ async fn a_job_runs_under_the_id_that_was_chosen_and_on_a_guarded_graph() {
     assert!(bound.iter().all(|task| task.job_id.to_string() == "q-1-a2" && task.executor_id == "mute"));
     let (reset, _) = graph.reset_stages_on_lost_executor("mute").unwrap();
     assert!(reset.is_empty(), "the stock graph was not asked");
-    assert!(submitted.loss.lost().await.contains("executor mute"));
+    assert!(graph.running_tasks().is_empty());
+    drop(submitted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,11 +24,6 @@ pub async fn with_job_id<F: Future>(id: String, submission: F) -> F::Output {
     CHOSEN.scope(id, submission).await
 }
 
-/// The id of a query's `attempt`th job (counted from one). Attempts never share files.
-pub fn attempt_id(query_id: &str, attempt: u32) -> String {
-    format!("{query_id}-a{attempt}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +33,5 @@ mod tests {
         let ids = ChosenJobIds;
         assert_eq!(with_job_id("q-1-a2".into(), ids.next_id()).await, "q-1-a2");
         assert_ne!(ids.next_id().await, ids.next_id().await);
-        assert_eq!(attempt_id("q-1", 2), "q-1-a2");
     }
 }

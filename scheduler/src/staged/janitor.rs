@@ -1,5 +1,5 @@
-//! Cleans up after jobs: cancels what still runs and removes shuffle files, whichever way a job ended. An executor that
-//! cannot be reached is sent its removals when it is there again.
+//! Cleans up after jobs: cancels what still runs and removes shuffle files and their copies, whichever way a job ended. An
+//! executor that cannot be reached is sent its removals when it is there again.
 
 mod owed;
 
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::owed::{Jobs, Owed};
 use super::ballista::Ballista;
+use super::stored::StoredRuns;
 use crate::peers::{PeerAddress, Peers};
 
 /// Jobs waiting to be cleaned up.
@@ -27,10 +28,24 @@ const SECOND_SWEEP: Duration = Duration::from_secs(2);
 const ROUND: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-struct Errand {
+enum Errand {
+    Job(EndedJob),
+    Run(EndedRun),
+}
+
+#[derive(Debug)]
+struct EndedJob {
     job_id: String,
     finished: bool,
     after: Duration,
+    /// The run goes on at least as long as the job's files are there.
+    run: Option<Arc<RunGuard>>,
+}
+
+#[derive(Debug)]
+struct EndedRun {
+    run: String,
+    since: Instant,
 }
 
 /// Takes errands from anywhere, also from `Drop`.
@@ -46,11 +61,33 @@ pub struct JobGuard {
     job_id: String,
     finished: bool,
     linger: Duration,
+    run: Option<Arc<RunGuard>>,
+}
+
+/// The copies of the output of a run; when it and all its jobs' guards are gone, they go too.
+#[derive(Debug)]
+pub struct RunGuard {
+    janitor: Janitor,
+    ended: Option<EndedRun>,
+}
+
+impl RunGuard {
+    pub fn new(janitor: Janitor, run: String) -> Self {
+        Self { janitor, ended: Some(EndedRun { run, since: Instant::now() }) }
+    }
+}
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            self.janitor.send(Errand::Run(ended));
+        }
+    }
 }
 
 impl JobGuard {
-    pub fn new(janitor: Janitor, job_id: String) -> Self {
-        Self { janitor, job_id, finished: false, linger: Duration::ZERO }
+    pub fn new(janitor: Janitor, job_id: String, run: Option<Arc<RunGuard>>) -> Self {
+        Self { janitor, job_id, finished: false, linger: Duration::ZERO, run }
     }
 
     /// The job has ended by itself: nothing is left to cancel.
@@ -66,11 +103,12 @@ impl JobGuard {
 
 impl Drop for JobGuard {
     fn drop(&mut self) {
-        let errand =
-            Errand { job_id: std::mem::take(&mut self.job_id), finished: self.finished, after: self.linger };
-        if let Err(error) = self.janitor.errands.try_send(errand) {
-            tracing::error!(%error, "a job could not be cleaned up");
-        }
+        self.janitor.send(Errand::Job(EndedJob {
+            job_id: std::mem::take(&mut self.job_id),
+            finished: self.finished,
+            after: self.linger,
+            run: self.run.take(),
+        }));
     }
 }
 
@@ -79,11 +117,18 @@ impl Janitor {
     pub fn new(
         ballista: Ballista,
         peers: Arc<Peers>,
+        stored: Option<Arc<StoredRuns>>,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = Result<(), Error>>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let cleaner = Cleaner { ballista, peers, owed: Arc::default(), stop };
+        let cleaner = Cleaner { ballista, peers, stored, owed: Arc::default(), stop };
         (Self { errands: sender }, work(cleaner, receiver))
+    }
+
+    fn send(&self, errand: Errand) {
+        if let Err(error) = self.errands.try_send(errand) {
+            tracing::error!(%error, "a job could not be cleaned up");
+        }
     }
 }
 
@@ -92,6 +137,7 @@ impl Janitor {
 struct Cleaner {
     ballista: Ballista,
     peers: Arc<Peers>,
+    stored: Option<Arc<StoredRuns>>,
     owed: Arc<Mutex<Owed>>,
     stop: CancellationToken,
 }
@@ -119,32 +165,51 @@ async fn work(cleaner: Cleaner, mut errands: mpsc::Receiver<Errand>) -> Result<(
                 let orphans = cleaner.ballista.orphans();
                 for job_id in orphans.iter().filter(|job| suspects.contains(job)) {
                     tracing::warn!(job = job_id, "a job that nobody waits for is cancelled");
-                    let errand = Errand { job_id: job_id.clone(), finished: false, after: Duration::ZERO };
-                    sweeps.spawn(cleaner.clone().run(errand));
+                    let orphan =
+                        EndedJob { job_id: job_id.clone(), finished: false, after: Duration::ZERO, run: None };
+                    sweeps.spawn(cleaner.clone().run(Errand::Job(orphan)));
                 }
                 suspects = orphans;
             }
             () = cleaner.stop.cancelled() => break,
         }
     }
-    while let Ok(errand) = errands.try_recv() {
-        sweeps.spawn(cleaner.clone().run(errand));
+    loop {
+        // The end of a job may be that of its run.
+        while let Ok(errand) = errands.try_recv() {
+            sweeps.spawn(cleaner.clone().run(errand));
+        }
+        if sweeps.join_next().await.is_none() {
+            return Ok(());
+        }
     }
-    while sweeps.join_next().await.is_some() {}
-    Ok(())
 }
 
 impl Cleaner {
     async fn run(self, errand: Errand) {
-        if !errand.finished {
-            self.ballista.cancel(&errand.job_id).await;
+        match errand {
+            Errand::Job(job) => self.end_job(job).await,
+            Errand::Run(run) => self.end_run(run).await,
         }
-        let job: Arc<str> = errand.job_id.into();
-        self.pause(errand.after).await;
+    }
+
+    async fn end_job(self, EndedJob { job_id, finished, after, run }: EndedJob) {
+        if !finished {
+            self.ballista.cancel(&job_id).await;
+        }
+        let job: Arc<str> = job_id.into();
+        self.pause(after).await;
         self.sweep(&job).await;
-        if !errand.finished {
+        drop(run);
+        if !finished {
             self.pause(SECOND_SWEEP).await;
             self.sweep(&job).await;
+        }
+    }
+
+    async fn end_run(&self, EndedRun { run, since }: EndedRun) {
+        if let Some(stored) = &self.stored {
+            stored.end(&run, since.elapsed()).await;
         }
     }
 

@@ -14,8 +14,8 @@ mod jobs;
 mod losses;
 mod report;
 pub mod results;
+pub mod stored;
 mod watchdog;
 
 pub use driver::{StagedOptions, StagedRunner};
 pub use executor_door::ExecutorDoor;
-pub use ids::attempt_id;

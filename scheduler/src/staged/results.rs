@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::ticket::{PlanTicket, ResultPartition, TicketSigner, expiry};
 
+use super::ballista::Ballista;
 use crate::peers::{PeerAddress, Peers, executor_error};
 
 /// Held back until the result is whole or has grown to this: within it, an executor's death costs a new attempt
@@ -70,20 +71,29 @@ fn rows_written(location: &PartitionLocation) -> Option<u64> {
     location.partition_stats.as_ref().and_then(|stats| u64::try_from(stats.num_rows).ok())
 }
 
+/// Whom a partition can be read from.
+#[derive(Clone)]
+pub struct Holders {
+    pub peers: Arc<Peers>,
+    /// Where output is copied: any executor can give what the one that wrote it no longer can.
+    pub others: Option<Ballista>,
+}
+
 /// Streams the partitions' record batches, one partition after the other if their order matters and otherwise
 /// `parallelism` at a time. Schema messages are left out.
 ///
 /// # Errors
-/// `ExecutorLost` when a holder fails while the beginning is held back: nothing has been passed on then.
+/// `ExecutorLost` when a partition can be read from nobody, and the beginning is held back: nothing has been passed on
+/// then.
 pub async fn open(
-    peers: Arc<Peers>,
+    holders: Holders,
     partitions: Vec<Partition>,
     ordered: bool,
     parallelism: usize,
     schema: SchemaRef,
 ) -> Result<Messages, Error> {
     let opened = stream::iter(partitions)
-        .map(move |partition| partition_messages(Arc::clone(&peers), partition, Arc::clone(&schema)));
+        .map(move |partition| partition_messages(holders.clone(), partition, Arc::clone(&schema)));
     let mut messages: Messages =
         if ordered { opened.flatten().boxed() } else { opened.flatten_unordered(parallelism.max(1)).boxed() };
     let mut held = vec![];
@@ -100,12 +110,64 @@ pub async fn open(
     Ok(stream::iter(held).chain(messages).boxed())
 }
 
-fn partition_messages(peers: Arc<Peers>, partition: Partition, schema: SchemaRef) -> Messages {
-    let opening = async move {
-        let (stream, in_flight) = peers.open(&partition.address, partition.ticket).await?;
-        Ok::<_, Error>(batches_only(stream, in_flight, schema))
-    };
-    stream::once(opening).try_flatten().boxed()
+/// A partition that is being read.
+struct Reading {
+    holders: Holders,
+    partition: Partition,
+    schema: SchemaRef,
+    source: Option<Messages>,
+    /// Batches passed on so far. Whoever gives the partition gives the same batches in the same order.
+    passed: usize,
+    /// Who has failed.
+    tried: Vec<PeerAddress>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<FlightData>, Error> {
+        loop {
+            let failure = match self.step().await {
+                Ok(message) => return Ok(message),
+                Err(error) if error.kind == ErrorKind::ExecutorLost => error,
+                Err(error) => return Err(error),
+            };
+            self.source = None;
+            self.tried.push(self.partition.address.clone());
+            let Some(other) = self.untried().await else { return Err(failure) };
+            tracing::info!(from = %self.partition.address, to = %other, cause = failure.message, "a result is read from another executor");
+            self.partition.address = other;
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<FlightData>, Error> {
+        let source = match &mut self.source {
+            Some(source) => source,
+            None => {
+                let Partition { address, ticket } = &self.partition;
+                let (stream, in_flight) = self.holders.peers.open(address, ticket.clone()).await?;
+                let mut opened = batches_only(stream, in_flight, Arc::clone(&self.schema)).boxed();
+                for _ in 0..self.passed {
+                    opened.try_next().await?;
+                }
+                self.source.insert(opened)
+            }
+        };
+        let message = source.try_next().await?;
+        self.passed += 1;
+        Ok(message)
+    }
+
+    async fn untried(&mut self) -> Option<PeerAddress> {
+        let present = self.holders.others.as_ref()?.executors().await;
+        present.into_iter().map(|executor| executor.address).find(|address| !self.tried.contains(address))
+    }
+}
+
+fn partition_messages(holders: Holders, partition: Partition, schema: SchemaRef) -> Messages {
+    let reading = Reading { holders, partition, schema, source: None, passed: 0, tried: vec![] };
+    stream::try_unfold(reading, |mut reading| async move {
+        Ok(reading.next().await?.map(|message| (message, reading)))
+    })
+    .boxed()
 }
 
 fn batches_only<G: Send + 'static>(
