@@ -214,9 +214,15 @@ Examples:
 Exit codes: 0 done, 1 a statement failed, 2 wrong use, 3 no connection,
 130 interrupted.")]
 pub struct SqlArgs {
-    /// The server.
-    #[arg(long, env = "POLARWAY_ENDPOINT", value_name = "HOST:PORT", default_value = "127.0.0.1:50051")]
-    pub endpoint: Endpoint,
+    /// The server; or several of one cluster, separated by commas, of which the first that answers is used until it fails.
+    #[arg(
+        long,
+        env = "POLARWAY_ENDPOINT",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:50051",
+        value_delimiter = ','
+    )]
+    pub endpoint: Vec<Endpoint>,
     /// Run these statements and leave; may be repeated.
     #[arg(short, long, value_name = "SQL")]
     pub command: Vec<String>,

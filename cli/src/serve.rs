@@ -229,11 +229,9 @@ impl Servers {
             // Others reach etcd as this process does.
             shared.members_use_meta = config.metastore.etcd.is_empty();
         }
-        // Without a scheduler it is found by configuration.
+        // Without a scheduler here it is found by configuration.
         let mut meta = shared.meta.clone();
-        if let (Some(config), None) = (&plan.scheduler, &meta)
-            && config.shuffle.url.is_some()
-        {
+        if let (Some(config), None) = (&plan.scheduler, &meta) {
             meta = Some(polarway_scheduler::open_meta(config).await?);
             shared.meta = meta.clone();
         }

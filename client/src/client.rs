@@ -1,7 +1,6 @@
 //! A session with a Polarway cluster.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{Action, CancelFlightInfoRequest, CancelStatus, FlightDescriptor, FlightInfo};
@@ -11,6 +10,7 @@ use polarway_proto::progress::{QUERY_PROGRESS_ACTION, QueryProgress};
 use prost::Message;
 
 use crate::pool::Pool;
+use crate::servers::Servers;
 use crate::transport::Failure;
 use crate::{ClientOptions, Endpoint, QueryHandle, QueryStream};
 
@@ -21,9 +21,7 @@ pub struct Client {
 }
 
 struct Inner {
-    servers: Vec<Endpoint>,
-    /// Index into `servers` of the one that answered last.
-    current: AtomicUsize,
+    servers: Arc<Servers>,
     pool: Arc<Pool>,
 }
 
@@ -54,8 +52,8 @@ impl Client {
         for (index, server) in options.endpoints.iter().enumerate() {
             match pool.client(server).await {
                 Ok(_) => {
-                    let current = AtomicUsize::new(index);
-                    return Ok(Self { inner: Arc::new(Inner { servers: options.endpoints, current, pool }) });
+                    let servers = Arc::new(Servers::new(options.endpoints, index, options.retry_for));
+                    return Ok(Self { inner: Arc::new(Inner { servers, pool }) });
                 }
                 Err(failure) => failed = failure.into_error(),
             }
@@ -65,14 +63,26 @@ impl Client {
 
     /// The server that plans the next statement.
     pub fn server(&self) -> &Endpoint {
-        &self.inner.servers[self.inner.current.load(Ordering::Relaxed)]
+        self.inner.servers.current()
     }
 
     /// Plans `sql` (one statement of any sort); reading the stream runs it.
     pub async fn execute(&self, sql: &str) -> Result<QueryStream, Error> {
         let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
         let (server, info) = self.plan(FlightDescriptor::new_cmd(command.as_any().encode_to_vec())).await?;
-        QueryStream::new(QueryHandle::new(info, server)?, Arc::clone(&self.inner.pool))
+        let Inner { servers, pool } = self.inner.as_ref();
+        QueryStream::new(QueryHandle::new(info, server)?, Arc::clone(pool), Arc::clone(servers))
+    }
+
+    /// Reads the result of a statement that was planned before, by this client or another. The servers take it for the
+    /// same query; whoever reads it already is overtaken.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub fn read(&self, query: QueryHandle) -> Result<QueryStream, Error> {
+        let Inner { servers, pool } = self.inner.as_ref();
+        let query = query.at(servers.current().clone());
+        QueryStream::new(query, Arc::clone(pool), Arc::clone(servers))
     }
 
     /// Asks the query's server to stop it. Dropping its [`QueryStream`] does the same without an answer.
@@ -110,15 +120,12 @@ impl Client {
 
     /// Planning changes nothing, so a server that does not answer is passed over for the next one.
     async fn plan(&self, descriptor: FlightDescriptor) -> Result<(Endpoint, FlightInfo), Error> {
-        let servers = &self.inner.servers;
-        let first = self.inner.current.load(Ordering::Relaxed);
         let mut failed = Error::internal("the client has no server");
-        for index in (first..servers.len()).chain(0..first) {
-            let server = &servers[index];
-            match self.plan_at(server, descriptor.clone()).await {
+        for server in self.inner.servers.in_turn() {
+            match self.plan_at(&server, descriptor.clone()).await {
                 Ok(info) => {
-                    self.inner.current.store(index, Ordering::Relaxed);
-                    return Ok((server.clone(), info));
+                    self.inner.servers.answered(&server);
+                    return Ok((server, info));
                 }
                 Err(failure) if failure.is_elsewhere_retryable() => failed = failure.into_error(),
                 Err(failure) => return Err(failure.into_error()),

@@ -23,6 +23,7 @@ mod options;
 mod pool;
 mod query;
 mod reader;
+mod servers;
 mod session;
 mod transport;
 

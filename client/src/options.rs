@@ -11,6 +11,9 @@ pub struct ClientOptions {
     pub endpoints: Vec<Endpoint>,
     /// How long to wait for one server to accept a connection.
     pub connect_timeout: Duration,
+    /// For how long a statement of whose result nothing has come yet is sent again after its server was lost or stopped:
+    /// to the others and the same one in turn, under the same id. Zero: not at all.
+    pub retry_for: Duration,
     /// What the server keeps `SET` values under. Clients that share an id share their settings.
     pub session: SessionId,
 }
@@ -18,9 +21,15 @@ pub struct ClientOptions {
 impl ClientOptions {
     /// One server, five seconds to connect, a session of its own.
     pub fn to(endpoint: Endpoint) -> Self {
+        Self::to_any(vec![endpoint])
+    }
+
+    /// Servers of one cluster.
+    pub fn to_any(endpoints: Vec<Endpoint>) -> Self {
         Self {
-            endpoints: vec![endpoint],
+            endpoints,
             connect_timeout: Duration::from_secs(5),
+            retry_for: Duration::from_secs(30),
             session: SessionId::random(),
         }
     }

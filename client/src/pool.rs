@@ -60,6 +60,11 @@ impl Pool {
         matches!(self.lock().get(server), Some(Slot::Refused(at)) if at.elapsed() < AVOID_FOR)
     }
 
+    /// Drops the connection to `server`; the next call makes a new one.
+    pub(crate) fn forget(&self, server: &Endpoint) {
+        self.lock().remove(server);
+    }
+
     /// Drops the connection to `server` and leaves it alone for a while.
     pub(crate) fn avoid(&self, server: &Endpoint) {
         self.lock().insert(server.clone(), Slot::Refused(Instant::now()));

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::Endpoint;
 use crate::pool::Pool;
 use crate::reader::Reader;
+use crate::servers::Servers;
 
 /// Endpoints of one result that are read at the same time.
 const PARALLEL_READS: usize = 16;
@@ -41,6 +42,11 @@ impl QueryHandle {
                 .with_hint("is it a polarway server of this version?")
         })?;
         Ok(Self { metadata: Arc::new(metadata), info: Arc::new(info), server })
+    }
+
+    /// The same query at another server.
+    pub(crate) fn at(self, server: Endpoint) -> Self {
+        Self { server, ..self }
     }
 
     pub fn query_id(&self) -> &str {
@@ -70,13 +76,14 @@ pub struct QueryStream {
 }
 
 impl QueryStream {
-    pub(crate) fn new(handle: QueryHandle, pool: Arc<Pool>) -> Result<Self, Error> {
+    pub(crate) fn new(handle: QueryHandle, pool: Arc<Pool>, servers: Arc<Servers>) -> Result<Self, Error> {
         let schema = decode_schema(handle.info())?;
         let origin = handle.server().clone();
         let endpoints = handle.info().endpoint.clone();
         // A closure that spawns is called only as far ahead as the combinators below pull.
-        let readers = stream::iter(endpoints)
-            .map(move |endpoint| Reader::spawn(Arc::clone(&pool), origin.clone(), endpoint));
+        let readers = stream::iter(endpoints).map(move |endpoint| {
+            Reader::spawn(Arc::clone(&pool), Arc::clone(&servers), origin.clone(), endpoint)
+        });
         let batches = if handle.info().ordered {
             readers.map(future::ready).buffered(PARALLEL_READS).flatten().boxed()
         } else {

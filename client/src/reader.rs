@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -14,10 +15,15 @@ use tokio::task::JoinHandle;
 
 use crate::Endpoint;
 use crate::pool::Pool;
+use crate::servers::Servers;
 use crate::transport::Failure;
 
 /// Batches decoded ahead of the consumer.
 const READ_AHEAD: usize = 2;
+
+/// Between two tries.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The batches of one endpoint. Dropping it ends the call, which tells the server to stop.
 pub(crate) struct Reader {
@@ -27,11 +33,17 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Starts to read `endpoint` from the servers it names, or from `origin`, which gave it.
-    pub(crate) fn spawn(pool: Arc<Pool>, origin: Endpoint, endpoint: FlightEndpoint) -> Self {
+    /// Starts to read `endpoint` from the servers it names, or from `origin`, which gave it, or from another of `servers`
+    /// when that is lost.
+    pub(crate) fn spawn(
+        pool: Arc<Pool>,
+        servers: Arc<Servers>,
+        origin: Endpoint,
+        endpoint: FlightEndpoint,
+    ) -> Self {
         let (sender, batches) = mpsc::channel(READ_AHEAD);
         let task = tokio::spawn(async move {
-            if let Err(failure) = read(&pool, origin, endpoint, &sender).await {
+            if let Err(failure) = read(&pool, &servers, origin, endpoint, &sender).await {
                 // A consumer that is gone has no use for the error.
                 let _ = sender.send(Err(failure.into_error())).await;
             }
@@ -65,13 +77,46 @@ impl Drop for Reader {
 
 async fn read(
     pool: &Pool,
+    servers: &Servers,
+    mut origin: Endpoint,
+    endpoint: FlightEndpoint,
+    sender: &mpsc::Sender<Result<RecordBatch, Error>>,
+) -> Result<(), Failure> {
+    let mut failing: Option<Instant> = None;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let mut passed = false;
+        let failure = match read_once(pool, origin.clone(), endpoint.clone(), sender, &mut passed).await {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        // Once something was passed on, another run of the statement may give other batches.
+        let again = !passed && endpoint.location.is_empty() && failure.is_elsewhere_retryable();
+        let since = failing.get_or_insert_with(Instant::now);
+        if !again || since.elapsed() + pause >= servers.retry_for {
+            return Err(failure);
+        }
+        let next = servers.after(&origin);
+        tracing::warn!(server = %origin, %next, error = %failure.into_error(), "a statement is sent again");
+        pool.forget(&origin);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        origin = next;
+        servers.answered(&origin);
+    }
+}
+
+async fn read_once(
+    pool: &Pool,
     origin: Endpoint,
     endpoint: FlightEndpoint,
     sender: &mpsc::Sender<Result<RecordBatch, Error>>,
+    passed: &mut bool,
 ) -> Result<(), Failure> {
     let (server, mut stream) = open(pool, origin, endpoint).await?;
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|error| Failure::from_flight(error, &server))?;
+        *passed = true;
         if sender.send(Ok(batch)).await.is_err() {
             break;
         }

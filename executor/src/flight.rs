@@ -29,6 +29,7 @@ use polarway_engine::offload::Work;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::time_zone::all_localized;
 use polarway_engine::{codec, errors, flight, settings};
+use polarway_metastore::membership::{Members, Role};
 use polarway_proto::progress::{FLUSH_SHUFFLE_ACTION, RUNNING_TASKS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{self, Analyze, PlanTicket, ResultPartition};
@@ -48,16 +49,33 @@ const KEY_REFRESH: Duration = Duration::from_secs(1);
 /// How long a scheduler that asks for copies is kept waiting.
 const FLUSH_LIMIT: Duration = Duration::from_secs(8);
 
-/// The scheduler's public key, fetched on first use.
-#[derive(Debug)]
+/// Whom to ask for the key, as `host:port`.
+pub enum KeyHolders {
+    One(String),
+    /// Any scheduler: they share it.
+    Members(Members),
+}
+
+impl KeyHolders {
+    fn addresses(&self) -> Vec<String> {
+        match self {
+            KeyHolders::One(scheduler) => vec![scheduler.clone()],
+            KeyHolders::Members(members) => {
+                members.current().of(Role::Scheduler).map(|member| member.address.to_string()).collect()
+            }
+        }
+    }
+}
+
+/// The schedulers' public key, fetched on first use.
 pub struct TicketKey {
-    scheduler: String,
+    holders: KeyHolders,
     cached: Mutex<Option<(Bytes, Instant)>>,
 }
 
 impl TicketKey {
-    pub fn new(scheduler: String) -> Self {
-        Self { scheduler, cached: Mutex::new(None) }
+    pub fn new(holders: KeyHolders) -> Self {
+        Self { holders, cached: Mutex::new(None) }
     }
 
     async fn verify(&self, bytes: &Bytes) -> Result<PlanTicket, Error> {
@@ -68,29 +86,35 @@ impl TicketKey {
                 return verdict;
             }
         }
-        let key = self.fetch().await.map_err(|cause| {
-            Error::new(
-                ErrorKind::Draining,
-                format!("cannot fetch the ticket key from {}: {cause}", self.scheduler),
-            )
-        })?;
+        let key = self.fetch().await?;
         *self.cached.lock() = Some((key.clone(), Instant::now()));
         ticket::verify_plan(&key, bytes, SystemTime::now())
     }
 
-    async fn fetch(&self) -> Result<Bytes, String> {
-        let channel = endpoint(&self.scheduler)?.connect().await.map_err(|error| error.to_string())?;
-        let action = Action { r#type: TICKET_KEY_ACTION.to_owned(), body: Bytes::new() };
-        let mut results = FlightServiceClient::new(channel)
-            .do_action(action)
-            .await
-            .map_err(|status| status.to_string())?
-            .into_inner();
-        match results.message().await {
-            Ok(Some(result)) => Ok(result.body),
-            Ok(None) => Err("no key came".to_owned()),
-            Err(status) => Err(status.to_string()),
+    async fn fetch(&self) -> Result<Bytes, Error> {
+        let mut failure = "there is no scheduler".to_owned();
+        for scheduler in self.holders.addresses() {
+            match fetch_from(&scheduler).await {
+                Ok(key) => return Ok(key),
+                Err(cause) => failure = format!("{scheduler}: {cause}"),
+            }
         }
+        Err(Error::new(ErrorKind::Draining, format!("cannot fetch the ticket key: {failure}")))
+    }
+}
+
+async fn fetch_from(scheduler: &str) -> Result<Bytes, String> {
+    let channel = endpoint(scheduler)?.connect().await.map_err(|error| error.to_string())?;
+    let action = Action { r#type: TICKET_KEY_ACTION.to_owned(), body: Bytes::new() };
+    let mut results = FlightServiceClient::new(channel)
+        .do_action(action)
+        .await
+        .map_err(|status| status.to_string())?
+        .into_inner();
+    match results.message().await {
+        Ok(Some(result)) => Ok(result.body),
+        Ok(None) => Err("no key came".to_owned()),
+        Err(status) => Err(status.to_string()),
     }
 }
 

@@ -17,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Ledger;
 use crate::report::connect;
+use crate::stored::Stored;
 use crate::workdir::WorkDir;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 /// What schedulers know of this executor.
 pub fn registration(id: &str, host: &str, port: u16, slots: u32) -> ExecutorRegistration {
@@ -41,6 +43,10 @@ pub fn registration(id: &str, host: &str, port: u16, slots: u32) -> ExecutorRegi
 pub struct Connected(AtomicBool);
 
 impl Connected {
+    pub fn set(&self, connected: bool) {
+        self.0.store(connected, Ordering::Relaxed);
+    }
+
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -56,6 +62,7 @@ pub struct Heart {
     pub connected: Arc<Connected>,
     pub ledger: Arc<Ledger>,
     pub work_dir: WorkDir,
+    pub stored: Option<Arc<Stored>>,
 }
 
 impl Heart {
@@ -104,6 +111,10 @@ impl Heart {
     async fn drop_jobs(&self, jobs: &[String]) {
         for job in jobs {
             tracing::info!(job, "a job's scheduler is gone; the job ends here");
+            if let Some(stored) = &self.stored {
+                // The one in its place may go on with what is stored.
+                stored.flush(job, FLUSH_LIMIT).await;
+            }
             self.ledger.cancel_job(job);
             if let Err(error) = self.work_dir.remove_job(job, &[]).await {
                 tracing::warn!(job, %error, "could not remove the job's files");

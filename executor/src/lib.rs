@@ -5,6 +5,7 @@ mod flight;
 mod health;
 mod heartbeat;
 mod incoming;
+mod launched;
 mod ledger;
 mod pool;
 mod report;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::extension::SessionConfigExt;
@@ -12,20 +12,22 @@ use ballista_executor::flight_service::BallistaFlightService;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::prelude::SessionConfig;
 use polarway_common::address::url_host;
-use polarway_common::{Config, Error, Listening, Supervisor, TaskKind};
+use polarway_common::{Config, Error, HostPort, Listening, Supervisor, SystemClock, TaskKind};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::{LiveAccess, RemoteRows};
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::PolarwayOptions;
 use polarway_metastore::MetaStore;
+use polarway_metastore::membership::{Member, MemberState, Members, Presence, Role};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::budgets::JobBudgets;
-use crate::flight::{ExecutorFlight, TicketKey};
+use crate::flight::{ExecutorFlight, KeyHolders, TicketKey};
 use crate::health::{self, Health};
 use crate::heartbeat::{Heart, registration};
+use crate::launched::{Launched, Orphanage};
 use crate::ledger::Ledger;
 use crate::pool::PeerPool;
 use crate::service::TaskService;
@@ -71,7 +73,12 @@ pub async fn run(
     let slots = options.slots.unwrap_or_else(polarway_common::machine::cores).max(1) as u32;
     let incarnation = uuid::Uuid::now_v7().simple().to_string();
     let name = options.name.clone().unwrap_or_else(|| format!("executor-{}", grpc.port()));
-    let id = format!("{name}-{incarnation}");
+    // A port alone is not unique in a cluster.
+    let member_name = options
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("executor-{}-{}", options.resolved_advertise_host(), grpc.port()));
+    let id = format!("{member_name}-{incarnation}");
     let base_dir = options.work_dir.clone().unwrap_or_else(|| config.data_dir.join("executor").join(&name));
     let work_dir = WorkDir::open(&base_dir, &incarnation)?;
     let memory_limit = config.executor_memory_limit();
@@ -96,17 +103,19 @@ pub async fn run(
     let supervisor = Supervisor::new();
     // Of its own: what it has still to copy it copies when all else is over.
     let copying = Supervisor::new();
-    let stored = match &config.shuffle.url {
-        None => None,
-        Some(_) => {
-            let meta = match meta {
-                Some(meta) => meta,
-                None => stored::metadata(&config).await?,
-            };
-            let (shuffle, s3) = (&config.shuffle, &config.storage.s3);
-            Stored::start(shuffle, s3, meta, work_dir.path(), &incarnation, &copying).await?.map(Arc::new)
-        }
+    let meta = match meta {
+        Some(meta) => meta,
+        None => stored::metadata(&config).await?,
     };
+    let (shuffle, s3, shared) = (&config.shuffle, &config.storage.s3, Arc::clone(&meta));
+    let stored =
+        Stored::start(shuffle, s3, shared, work_dir.path(), &incarnation, &copying).await?.map(Arc::new);
+    // With etcd schedulers find executors there, and otherwise by their heartbeats.
+    let members = match config.metastore.etcd.is_empty() {
+        true => None,
+        false => Some(Members::follow(Arc::clone(&meta), &supervisor).await?),
+    };
+    let launched = Arc::new(Launched::default());
     let copies = stored.is_some().then(|| (reachable(grpc), grpc.port()));
 
     let tasks = TaskService {
@@ -119,6 +128,7 @@ pub async fn run(
         },
         cpu: Arc::clone(&cpu),
         ledger: Arc::clone(&ledger),
+        launched: Arc::clone(&launched),
         slots: Arc::new(Semaphore::new(slots as usize)),
         slot_count: slots,
         reports,
@@ -130,7 +140,10 @@ pub async fn run(
     let flight = ExecutorFlight {
         shuffle: Arc::new(BallistaFlightService::new(work_path.clone())),
         work_dir: work_path,
-        key: Arc::new(TicketKey::new(scheduler.clone())),
+        key: Arc::new(TicketKey::new(match &members {
+            Some(members) => KeyHolders::Members(members.clone()),
+            None => KeyHolders::One(scheduler.clone()),
+        })),
         cpu: Arc::clone(&cpu),
         runtime: runtime.clone(),
         base_config,
@@ -149,6 +162,7 @@ pub async fn run(
         connected: Arc::default(),
         ledger: Arc::clone(&ledger),
         work_dir: work_dir.clone(),
+        stored: stored.clone(),
     };
 
     let stop = supervisor.token();
@@ -214,15 +228,60 @@ pub async fn run(
             bound
         }
     };
-    supervisor.spawn("heartbeat", TaskKind::Critical, heart.clone().beat(stop.clone()));
-    tracing::info!(%id, %grpc, slots, memory = %memory_limit, scheduler = heart.scheduler, "executor is listening");
+    let connected = Arc::clone(&heart.connected);
+    let by_etcd = members.is_some();
+    let presence = Presence {
+        store: meta,
+        member: Member {
+            name: member_name,
+            incarnation,
+            role: Role::Executor,
+            zone: config.zone.clone(),
+            address: HostPort::new(options.resolved_advertise_host(), grpc.port()),
+            http: http.map(|http| HostPort::new(options.resolved_advertise_host(), http.port())),
+            ws: None,
+            slots,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: MemberState::Active,
+            since: unix_millis(),
+        },
+        ttl: config.metastore.lease_ttl.0,
+        clock: Arc::new(SystemClock),
+        draining: draining.clone(),
+    };
+    let tell = move |registered| {
+        if by_etcd {
+            connected.set(registered);
+        }
+    };
+    supervisor.spawn("membership", TaskKind::Critical, presence.keep(stop.clone(), tell));
+    match members {
+        Some(members) => {
+            let stored = stored.clone();
+            let orphanage = Orphanage {
+                members,
+                launched,
+                ledger: Arc::clone(&ledger),
+                work_dir: work_dir.clone(),
+                stored,
+            };
+            supervisor.spawn("orphans", TaskKind::Background, orphanage.watch(stop.clone()));
+        }
+        None => {
+            supervisor.spawn("heartbeat", TaskKind::Critical, heart.clone().beat(stop.clone()));
+        }
+    }
+    let of = if by_etcd { "the cluster's" } else { heart.scheduler.as_str() };
+    tracing::info!(%id, %grpc, slots, memory = %memory_limit, scheduler = of, "executor is listening");
     let _ = ready.send(Listening { grpc, http, ws: None });
 
     tokio::select! {
         () = shutdown.cancelled() => {
             draining.cancel();
             drain(&ledger, &work_dir, stored.as_deref(), options.drain_timeout.0).await;
-            heart.leave("shutdown").await;
+            if !by_etcd {
+                heart.leave("shutdown").await;
+            }
         }
         () = supervisor.stopping() => {}
     }
@@ -267,6 +326,10 @@ async fn drain(ledger: &Ledger, work_dir: &WorkDir, stored: Option<&Stored>, lim
             "drain timed out; jobs that need this executor will run again"
         );
     }
+}
+
+fn unix_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 /// A host under which this process reaches what listens at `address`.

@@ -28,6 +28,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::launched::Launched;
 use crate::ledger::{Ledger, Outcome, Stop, TaskId};
 use crate::report::Report;
 use crate::task::{self, TaskEnv};
@@ -39,6 +40,7 @@ pub struct TaskService {
     pub env: TaskEnv,
     pub cpu: Arc<CpuRuntime>,
     pub ledger: Arc<Ledger>,
+    pub launched: Arc<Launched>,
     /// Bounds what runs at once, whatever schedulers believe to be free.
     pub slots: Arc<Semaphore>,
     pub slot_count: u32,
@@ -151,6 +153,7 @@ impl ExecutorGrpc for TaskService {
         check_job_ids(&multi_tasks).map_err(|error| status_from_error(&error))?;
         let mut failed_jobs = HashSet::new();
         for tasks in multi_tasks {
+            self.launched.note(&tasks.job_id, &scheduler_endpoint);
             let service = self.clone();
             let definition = tasks.clone();
             let decoded = self.cpu.handle().spawn(async move { service.decode(definition) }).await;
@@ -251,6 +254,7 @@ mod tests {
             },
             cpu: Arc::new(CpuRuntime::new("test-task", 1).unwrap()),
             ledger: Arc::default(),
+            launched: Arc::default(),
             slots: Arc::new(Semaphore::new(1)),
             slot_count: 1,
             reports,

@@ -20,7 +20,8 @@ pub async fn configured(config: &MetaStoreConfig) -> Result<Option<Arc<dyn MetaS
 }
 
 fn etcd(config: &MetaStoreConfig) -> EtcdConfig {
-    let MetaStoreConfig { etcd, prefix, user, password, password_file, ca, certificate, key } = config;
+    let MetaStoreConfig { etcd, prefix, user, password, password_file, ca, certificate, key, lease_ttl } =
+        config;
     let file = password_file.clone().map(Password::File);
     let password = file.or_else(|| password.clone().map(Password::Text));
     EtcdConfig {
@@ -28,12 +29,16 @@ fn etcd(config: &MetaStoreConfig) -> EtcdConfig {
         prefix: prefix.clone(),
         credentials: user.clone().zip(password).map(|(user, password)| Credentials { user, password }),
         tls: TlsFiles { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() },
+        lease_ttl: lease_ttl.0,
         ..EtcdConfig::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use polarway_common::HumanDuration;
     use polarway_common::config::Secret;
 
     use super::*;
@@ -48,6 +53,7 @@ mod tests {
             ca: Some("/ca".into()),
             certificate: Some("/certificate".into()),
             key: Some("/key".into()),
+            lease_ttl: HumanDuration::from_secs(9),
         }
     }
 
@@ -63,6 +69,7 @@ mod tests {
                 certificate: Some("/certificate".into()),
                 key: Some("/key".into()),
             },
+            lease_ttl: Duration::from_secs(9),
             ..EtcdConfig::default()
         };
         assert_eq!(etcd(&everything()), expected);

@@ -20,6 +20,7 @@ const STREAM_NODE: &str = "stream/node/";
 const MEMBER: &str = "member/";
 const JOB: &str = "job/";
 const SHUFFLE: &str = "shuffle/";
+const SESSION: &str = "session/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -50,6 +51,8 @@ pub enum Key {
     Job { run: String },
     /// What a finished task wrote, and where in the object store it is. Attempts count from one.
     ShuffleOutput { run: String, attempt: u32, stage: u32, task: u32 },
+    /// What a client has set for its session.
+    Session { id: String },
 }
 
 impl Key {
@@ -70,6 +73,7 @@ impl Key {
             Key::ShuffleOutput { run, attempt, stage, task } => {
                 format!("{SHUFFLE}{}/{attempt}/{stage}/{task}", percent::encode(run))
             }
+            Key::Session { id } => format!("{SESSION}{}", percent::encode(id)),
         }
     }
 
@@ -105,6 +109,9 @@ impl Key {
         }
         if let Some(run) = text.strip_prefix(JOB) {
             return Some(Key::Job { run: percent::decode(run)? });
+        }
+        if let Some(id) = text.strip_prefix(SESSION) {
+            return Some(Key::Session { id: percent::decode(id)? });
         }
         if let Some(output) = text.strip_prefix(SHUFFLE) {
             let mut parts = output.split('/');
@@ -148,6 +155,7 @@ pub enum KeyPrefix {
     StreamNodes,
     Members,
     Jobs,
+    Sessions,
     /// What all tasks of all queries stored.
     Shuffle,
     /// What the tasks of one query stored, in all its attempts.
@@ -174,6 +182,7 @@ impl KeyPrefix {
             KeyPrefix::StreamNodes => STREAM_NODE.to_owned(),
             KeyPrefix::Members => MEMBER.to_owned(),
             KeyPrefix::Jobs => JOB.to_owned(),
+            KeyPrefix::Sessions => SESSION.to_owned(),
             KeyPrefix::Shuffle => SHUFFLE.to_owned(),
             KeyPrefix::ShuffleOf { run } => format!("{SHUFFLE}{}/", percent::encode(run)),
             KeyPrefix::ShuffleOfAttempt { run, attempt } => {
@@ -200,6 +209,7 @@ mod tests {
             any::<String>().prop_map(|name| Key::StreamNode { name }),
             any::<String>().prop_map(|name| Key::Member { name }),
             any::<String>().prop_map(|run| Key::Job { run }),
+            any::<String>().prop_map(|id| Key::Session { id }),
             any::<(String, u32, u32, u32)>()
                 .prop_map(|(run, attempt, stage, task)| { Key::ShuffleOutput { run, attempt, stage, task } }),
         ]
@@ -219,6 +229,7 @@ mod tests {
         assert_eq!(Key::StreamNode { name: "ingest-0".into() }.encode(), "stream/node/ingest-0");
         assert_eq!(Key::Member { name: "executor-0".into() }.encode(), "member/executor-0");
         assert_eq!(Key::Job { run: "0f/1".into() }.encode(), "job/0f%2F1");
+        assert_eq!(Key::Session { id: "a/1".into() }.encode(), "session/a%2F1");
         let output = Key::ShuffleOutput { run: "0f".into(), attempt: 2, stage: 3, task: 40 };
         assert_eq!(output.encode(), "shuffle/0f/2/3/40");
     }
@@ -264,6 +275,7 @@ mod tests {
             prop_assert_eq!(within(KeyPrefix::StreamNodes), matches!(key, Key::StreamNode { .. }));
             prop_assert_eq!(within(KeyPrefix::Members), matches!(key, Key::Member { .. }));
             prop_assert_eq!(within(KeyPrefix::Jobs), matches!(key, Key::Job { .. }));
+            prop_assert_eq!(within(KeyPrefix::Sessions), matches!(key, Key::Session { .. }));
             prop_assert_eq!(within(KeyPrefix::Shuffle), matches!(key, Key::ShuffleOutput { .. }));
             if let Key::ShuffleOutput { run, attempt, .. } = &key {
                 let (run, attempt) = (run.clone(), *attempt);

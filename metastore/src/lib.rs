@@ -7,11 +7,13 @@
 //! [`conformance`] is the contract as tests, for every implementation. [`keys`] lists all that is ever stored,
 //! [`LeaseKeeper`] holds a lease, and [`membership`] makes of leases who is in the cluster.
 
+mod backoff;
 mod configured;
 pub mod conformance;
 pub mod embedded;
 pub mod error;
 pub mod etcd;
+pub mod follow;
 pub mod keeper;
 pub mod keys;
 pub mod lease;

@@ -98,7 +98,7 @@ async fn analyze(
     match compiled.decision.target {
         Target::Metadata | Target::Direct => {
             let Measured { plan, rows: count, peak } = if service.runs_on_executor(compiled) {
-                let id = &running.query.run;
+                let id = &running.query.run();
                 service.remote.measure(&service.local.cpu, compiled, id, verbose).await?
             } else {
                 service.local.measure(compiled, verbose).await?
@@ -120,7 +120,7 @@ async fn analyze(
                 .try_fold(0u64, |sum, message| async move { Ok(sum + message.data_body.len() as u64) })
                 .await?;
             let elapsed = started.elapsed();
-            let attempt = Attempt { run: running.query.run.clone(), number: running.query.attempt() };
+            let attempt = Attempt { run: running.query.run().to_string(), number: running.query.attempt() };
             let job = attempt.to_string();
             let ended = service.staged.ballista.ended(&job);
             for (id, plan) in ended.iter().flat_map(|ended| ended.plans.iter()) {

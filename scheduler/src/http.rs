@@ -25,6 +25,7 @@ pub fn routes(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>) -> 
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", metrics)
+        .route("/v1/nodes", get(nodes).with_state(Arc::clone(&service)))
         .route("/v1/queries", get(list).with_state(Arc::clone(&service)))
         .route("/v1/queries/{id}", get(one).delete(cancel))
         .with_state(service)
@@ -49,6 +50,12 @@ async fn show_metrics(service: Arc<QueryService>, more: Option<MoreMetrics>) -> 
 
 async fn list(State(service): State<Arc<QueryService>>) -> impl IntoResponse {
     Json(service.queries.overview())
+}
+
+/// The processes of the cluster.
+async fn nodes(State(service): State<Arc<QueryService>>) -> impl IntoResponse {
+    let members = service.members.current();
+    Json(members.members().cloned().collect::<Vec<_>>())
 }
 
 async fn one(State(service): State<Arc<QueryService>>, Path(id): Path<String>) -> impl IntoResponse {

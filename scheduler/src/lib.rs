@@ -9,6 +9,7 @@ mod explain;
 mod front;
 mod http;
 mod limits;
+mod members;
 mod metrics;
 mod peers;
 mod plan;

@@ -22,7 +22,7 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 pub struct Query {
     pub id: String,
     /// Tells runs of one ticket apart; jobs are named by it.
-    pub run: String,
+    run: Mutex<Arc<str>>,
     pub sql: String,
     pub route: &'static str,
     pub started: Instant,
@@ -46,6 +46,16 @@ impl Query {
     pub fn deadline(&self, limit: Option<Duration>) -> Deadline {
         let since = self.life.lock().admitted.unwrap_or(self.started);
         limit.and_then(|limit| Some((since.checked_add(limit)?, limit)))
+    }
+
+    /// Tells runs of one ticket apart; jobs are named by it.
+    pub fn run(&self) -> Arc<str> {
+        Arc::clone(&self.run.lock())
+    }
+
+    /// The query goes on where another scheduler's run of it has ended.
+    pub fn goes_on_as(&self, run: &str) {
+        *self.run.lock() = run.into();
     }
 
     pub fn attempt(&self) -> u32 {
@@ -172,7 +182,7 @@ impl Queries {
     pub fn begin(self: &Arc<Self>, id: &str, sql: &str, route: &'static str) -> Running {
         let query = Arc::new(Query {
             id: id.to_owned(),
-            run: format!("{id}-{:08x}", rand::random::<u32>()),
+            run: Mutex::new(format!("{id}-{:08x}", rand::random::<u32>()).into()),
             sql: sql.to_owned(),
             route,
             started: Instant::now(),

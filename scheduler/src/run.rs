@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
 use polarway_common::address::url_host;
 use polarway_common::config::DirectOn;
-use polarway_common::{Config, Error, ErrorKind, Listening, Supervisor, TaskKind, machine};
+use polarway_common::{
+    Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, machine,
+};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::StreamHost;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::{SCHEMA, base_config, with_scheduler_defaults};
+use polarway_metastore::membership::{Member, MemberState, Members, Registration, Role};
 use polarway_metastore::{
     EmbeddedMetaStore, Expect, Key, KeyPrefix, MetaDoor, MetaStore, Precondition, Rights, Txn, Write,
     configured,
@@ -28,6 +31,7 @@ use crate::connection;
 use crate::direct::{LocalRunner, RemoteRunner};
 use crate::front::FrontDoor;
 use crate::http;
+use crate::members::follow_executors;
 use crate::peers::Peers;
 use crate::plan::{Planner, PlannerOptions};
 use crate::queries::Queries;
@@ -83,7 +87,9 @@ pub async fn open_meta(config: &Config) -> Result<Arc<dyn MetaStore>, Error> {
 }
 
 /// How often orphans are looked for, which nothing but a crash makes.
-const SWEEP: Duration = Duration::from_secs(5 * 60);
+const SWEEP: Duration = Duration::from_secs(10);
+/// Objects without a query are looked for in every so many rounds.
+const SWEEPS_OF_OBJECTS: u64 = 60;
 
 /// Runs a scheduler until `shutdown`, then drains: new statements are refused, running ones end or are cut off after
 /// `scheduler.drain_timeout`. What it shares with other
@@ -118,6 +124,14 @@ pub async fn run(
         spill_dir: config.query.resolved_spill_dir(&config.data_dir),
         spill_limit: config.query.spill_limit.0,
     })?;
+    // Its own, so that this process is a member until all else has ended.
+    let membership = Supervisor::new();
+    let us = member(&config, grpc.port(), http_bound.port());
+    let (clock, ttl) = (Arc::new(SystemClock), config.metastore.lease_ttl.0);
+    let registration = Registration::start(Arc::clone(&meta), us.clone(), ttl, clock, &membership)
+        .await
+        .map_err(Error::from)?;
+    let members = Members::follow(Arc::clone(&meta), &membership).await.map_err(Error::from)?;
     let planner = Arc::new(Planner::new(PlannerOptions {
         catalog: Arc::clone(&catalog),
         runtime: runtime.clone(),
@@ -130,6 +144,7 @@ pub async fn run(
         local_cores: (options.direct == DirectOn::Local).then(|| machine::cores() as u32),
         list_ttl: config.storage.list_ttl.0,
         streams,
+        members: Some(members.clone()),
     }));
     let ballista = Ballista::start(&BallistaOptions {
         // Ballista writes `host:port` of it as it stands.
@@ -141,14 +156,19 @@ pub async fn run(
     .await?;
     let supervisor = Supervisor::new();
     let stop = supervisor.token();
-    let stored = StoredRuns::open(&config, Arc::clone(&meta)).await?.map(Arc::new);
-    let meta_door = members_use_meta.then(|| MetaDoor::new(meta, rights_of_members()).until(stop.clone()));
+    let runs = StoredRuns::open(&config, Arc::clone(&meta), members.clone(), &us.incarnation).await?;
+    let stored = runs.map(Arc::new);
+    // An embedded store is one scheduler's.
+    let several = !config.metastore.etcd.is_empty();
+    let meta_door =
+        members_use_meta.then(|| MetaDoor::new(Arc::clone(&meta), rights_of_members()).until(stop.clone()));
     let peers = Arc::new(Peers::default());
     if let Some(stored) = &stored {
-        // A metadata store that a scheduler keeps itself has no other scheduler.
-        let alone = config.metastore.etcd.is_empty();
-        let sweeping = sweep(Arc::clone(stored), alone, stop.clone());
-        supervisor.spawn("stored output", TaskKind::Background, sweeping);
+        supervisor.spawn("stored output", TaskKind::Background, sweep(Arc::clone(stored), stop.clone()));
+    }
+    if several {
+        let following = follow_executors(ballista.clone(), members.clone(), us, stop.clone());
+        supervisor.spawn("executors", TaskKind::Background, following);
     }
     let (janitor, cleaning) =
         Janitor::new(ballista.clone(), Arc::clone(&peers), stored.clone(), stop.clone());
@@ -164,10 +184,16 @@ pub async fn run(
         forget_lost_peers(ballista.clone(), Arc::clone(&peers), stop.clone()),
     );
 
+    let sessions = Arc::new(Sessions::new(several.then(|| Arc::clone(&meta))));
+    let following = Arc::clone(&sessions);
+    let until = stop.clone();
+    supervisor.spawn("sessions", TaskKind::Background, async move { following.follow(until).await });
+
     let threads = machine::cores();
     let service = Arc::new(QueryService {
         planner: Arc::clone(&planner),
-        sessions: Sessions::default(),
+        sessions,
+        members,
         queries: Arc::new(Queries::default()),
         admission: Admission::new(&config.admission),
         local: LocalRunner {
@@ -253,32 +279,65 @@ pub async fn run(
     let _ = ready.send(Listening { grpc, http: Some(http_bound), ws: None });
 
     tokio::select! {
-        () = shutdown.cancelled() => service.drain(options.drain_timeout.0).await,
+        () = shutdown.cancelled() => {
+            let leaving = registration.update(|member| member.state = MemberState::Leaving).await;
+            if let Err(error) = leaving {
+                tracing::warn!(%error, "the cluster does not know that this process leaves");
+            }
+            service.drain(options.drain_timeout.0).await;
+        }
         () = supervisor.stopping() => {}
     }
-    supervisor.shutdown(LAST_STEPS).await
+    let outcome = supervisor.shutdown(LAST_STEPS).await;
+    registration.leave().await;
+    outcome.and(membership.shutdown(LAST_STEPS).await)
 }
 
-/// What other processes may do: read the streams' definitions, say who takes which and what is sealed; and, as long as a
-/// query runs, say which output of its tasks is stored.
+/// What other processes may do: say that they are there; read the streams' definitions, say who takes which and what is
+/// sealed; and, as long as a query runs, say which output of its tasks is stored.
 fn rights_of_members() -> Rights {
-    let [streams, shuffle] = [KeyPrefix::Streams, KeyPrefix::Shuffle].map(|prefix| prefix.encode());
-    let [tables, jobs] = [KeyPrefix::Tables, KeyPrefix::Jobs].map(|prefix| prefix.encode());
-    Rights { read: vec![tables, jobs, streams.clone(), shuffle.clone()], write: vec![streams, shuffle] }
+    let write = [KeyPrefix::Members, KeyPrefix::Streams, KeyPrefix::Shuffle].map(|prefix| prefix.encode());
+    let read = [KeyPrefix::Tables, KeyPrefix::Jobs].map(|prefix| prefix.encode());
+    Rights { read: [&read[..], &write[..]].concat(), write: write.into() }
 }
 
-/// Removes stored output that no query will: at once what a scheduler has left that was here before.
-async fn sweep(stored: Arc<StoredRuns>, alone: bool, stop: CancellationToken) -> Result<(), Error> {
+/// Removes stored output that no query will.
+async fn sweep(stored: Arc<StoredRuns>, stop: CancellationToken) -> Result<(), Error> {
     let mut rounds = tokio::time::interval(SWEEP);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for round in 0u64.. {
         tokio::select! {
             _ = rounds.tick() => {}
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => break,
         }
-        if let Err(error) = stored.sweep(|_| !alone).await {
+        if let Err(error) = stored.sweep_runs().await {
+            tracing::warn!(%error, "queries of schedulers that are gone were not looked for");
+        }
+        // A list of all objects is not for every round.
+        if round % SWEEPS_OF_OBJECTS == 0
+            && let Err(error) = stored.sweep_objects().await
+        {
             tracing::warn!(%error, "stored output of queries that are over was not looked for");
         }
+    }
+    Ok(())
+}
+
+/// This process, for the others.
+fn member(config: &Config, grpc: u16, http: u16) -> Member {
+    let host = config.scheduler.resolved_advertise_host();
+    Member {
+        name: format!("scheduler-{host}-{grpc}"),
+        incarnation: uuid::Uuid::now_v7().simple().to_string(),
+        role: Role::Scheduler,
+        zone: config.zone.clone(),
+        address: HostPort::new(host, grpc),
+        http: Some(HostPort::new(host, http)),
+        ws: None,
+        slots: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: MemberState::Active,
+        since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64),
     }
 }
 

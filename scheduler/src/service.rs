@@ -15,6 +15,7 @@ use polarway_common::{Attempt, Error, ErrorKind, QueryId, Supervisor};
 use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
 use polarway_engine::settings::{self, Settings};
 use polarway_engine::{flight, settable};
+use polarway_metastore::membership::Members;
 use polarway_proto::progress::QueryProgress;
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{QueryTicket, TicketSigner, expiry};
@@ -71,7 +72,8 @@ pub struct Info {
 /// See the module's page.
 pub struct QueryService {
     pub planner: Arc<Planner>,
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
+    pub members: Members,
     pub queries: Arc<Queries>,
     pub admission: Admission,
     pub local: LocalRunner,
@@ -220,14 +222,14 @@ impl QueryService {
         match command {
             Command::Set { name, value } => {
                 settable::check(name, value, self.planner.base_config())?;
-                self.sessions.set(&request.session, name, value);
+                self.sessions.set(&request.session, name, value).await;
             }
             Command::Reset { name } => {
                 let known = self.planner.base_config().options().entries();
                 if !known.iter().any(|entry| &entry.key == name) {
                     settable::check(name, "", self.planner.base_config())?;
                 }
-                self.sessions.reset(&request.session, name);
+                self.sessions.reset(&request.session, name).await;
             }
             Command::Stream { statement, text } => {
                 let (planner, request) = (Arc::clone(&self.planner), request.clone());
@@ -322,7 +324,7 @@ impl QueryService {
         let attempt = query.attempt();
         let report = match query.route {
             "staged" => {
-                let job = Attempt { run: query.run.clone(), number: attempt };
+                let job = Attempt { run: query.run().to_string(), number: attempt };
                 self.staged.ballista.report(&job.to_string()).await.unwrap_or_default()
             }
             _ => Default::default(),

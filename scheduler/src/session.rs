@@ -1,12 +1,19 @@
 //! Sessions: what `SET` leaves behind. A session is named by the cookie `arrow_flight_session_id`, which clients that
-//! keep cookies send back, and otherwise by the connection.
+//! keep cookies send back, and otherwise by the connection. Where several schedulers share their metadata, what a client
+//! with a cookie has set at one of them holds at all of them.
 
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use polarway_common::Error;
 use polarway_engine::settings::Settings;
+use polarway_metastore::follow::{Follower, Seen};
+use polarway_metastore::{EventKind, Key, KeyPrefix, MetaStore, Txn};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 /// Flight's conventional cookie for sessions.
 pub const COOKIE: &str = "arrow_flight_session_id";
@@ -15,19 +22,38 @@ pub const COOKIE: &str = "arrow_flight_session_id";
 const KEPT: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
+/// What is shared of a session goes after this; it counts from the last `SET`.
+const SHARED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What sessions with a cookie are called; others belong to a connection.
+const BY_COOKIE: &str = "cookie:";
+
 /// See the module's page. Sessions without settings take no space.
 #[derive(Debug)]
 pub struct Sessions {
     settings: Mutex<LruCache<String, (Settings, Instant)>>,
+    shared: Option<Arc<dyn MetaStore>>,
 }
 
-impl Default for Sessions {
-    fn default() -> Self {
-        Self { settings: Mutex::new(LruCache::new(KEPT)) }
-    }
+/// What the metadata store has of a session.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    settings: Settings,
+    /// Milliseconds since 1970.
+    set_at: u64,
+}
+
+/// The name of the session with this cookie.
+pub fn by_cookie(id: &str) -> String {
+    format!("{BY_COOKIE}{id}")
 }
 
 impl Sessions {
+    /// Of this process alone, unless there is a store to share them by.
+    pub fn new(shared: Option<Arc<dyn MetaStore>>) -> Self {
+        Self { settings: Mutex::new(LruCache::new(KEPT)), shared }
+    }
+
     pub fn settings(&self, session: &str) -> Settings {
         let mut all = self.settings.lock();
         match all.get_mut(session) {
@@ -39,7 +65,12 @@ impl Sessions {
         }
     }
 
-    pub fn set(&self, session: &str, name: &str, value: &str) {
+    pub async fn set(&self, session: &str, name: &str, value: &str) {
+        self.set_here(session, name, value);
+        self.share(session).await;
+    }
+
+    fn set_here(&self, session: &str, name: &str, value: &str) {
         let mut all = self.settings.lock();
         let (settings, used) =
             all.get_or_insert_mut(session.to_owned(), || (Settings::new(), Instant::now()));
@@ -47,11 +78,72 @@ impl Sessions {
         *used = Instant::now();
     }
 
-    pub fn reset(&self, session: &str, name: &str) {
+    pub async fn reset(&self, session: &str, name: &str) {
         if let Some((settings, _)) = self.settings.lock().get_mut(session) {
             settings.remove(name);
         }
+        self.share(session).await;
     }
+
+    /// Tells the others. A store that is away leaves a session to this process.
+    async fn share(&self, session: &str) {
+        let (Some(meta), true) = (&self.shared, session.starts_with(BY_COOKIE)) else { return };
+        let key = Key::Session { id: session.to_owned() }.encode();
+        let settings = self.settings(session);
+        let txn = match serde_json::to_vec(&Stored { settings, set_at: now_millis() }) {
+            Ok(stored) => Txn::new().put(key, stored),
+            Err(error) => return tracing::warn!(%error, "a session cannot be written"),
+        };
+        if let Err(error) = meta.txn(txn).await {
+            tracing::warn!(%error, "other schedulers do not know what a session has set");
+        }
+    }
+
+    /// Learns what others were told, until `stop`.
+    pub async fn follow(&self, stop: CancellationToken) -> Result<(), Error> {
+        let Some(meta) = &self.shared else { return Ok(()) };
+        let mut sessions = Follower::new(Arc::clone(meta), KeyPrefix::Sessions.encode());
+        loop {
+            let seen = tokio::select! {
+                seen = sessions.next() => seen,
+                () = stop.cancelled() => return Ok(()),
+            };
+            match seen {
+                Seen::All(entries) => {
+                    for (key, found) in entries {
+                        if !self.learn(&key, &found.value)
+                            && let Err(error) = meta.txn(Txn::new().delete(key)).await
+                        {
+                            tracing::debug!(%error, "an old session was not removed");
+                        }
+                    }
+                }
+                Seen::One(event) => {
+                    if let EventKind::Put(value) = event.kind {
+                        self.learn(&event.key, &value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether it is worth keeping.
+    fn learn(&self, key: &str, value: &[u8]) -> bool {
+        let (Ok(Key::Session { id }), Ok(stored)) =
+            (Key::decode(key), serde_json::from_slice::<Stored>(value))
+        else {
+            return false;
+        };
+        if u128::from(now_millis().saturating_sub(stored.set_at)) >= SHARED_FOR.as_millis() {
+            return false;
+        }
+        self.settings.lock().put(id, (stored.settings, Instant::now()));
+        true
+    }
+}
+
+fn now_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 /// The session id in a `cookie` header.
@@ -66,16 +158,47 @@ pub fn from_cookies(header: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use polarway_metastore::EmbeddedMetaStore;
+
     use super::*;
 
-    #[test]
-    fn settings_belong_to_their_session() {
-        let sessions = Sessions::default();
-        sessions.set("a", "polarway.route", "staged");
+    #[tokio::test]
+    async fn settings_belong_to_their_session() {
+        let sessions = Sessions::new(None);
+        sessions.set("a", "polarway.route", "staged").await;
         assert_eq!(sessions.settings("a").get("polarway.route").unwrap(), "staged");
         assert!(sessions.settings("b").is_empty());
-        sessions.reset("a", "polarway.route");
+        sessions.reset("a", "polarway.route").await;
         assert!(sessions.settings("a").is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_set_at_one_scheduler_holds_at_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = EmbeddedMetaStore::open(directory.path().join("meta.redb")).await.unwrap();
+        let store: Arc<dyn MetaStore> = Arc::new(store);
+        let one = Sessions::new(Some(Arc::clone(&store)));
+        let other = Arc::new(Sessions::new(Some(store)));
+        one.set(&by_cookie("before"), "polarway.route", "staged").await;
+        one.set("connection", "polarway.route", "staged").await;
+        let stop = CancellationToken::new();
+        let following = tokio::spawn({
+            let (other, stop) = (Arc::clone(&other), stop.clone());
+            async move { other.follow(stop).await }
+        });
+        one.set(&by_cookie("after"), "polarway.route", "direct").await;
+        let value = |session: &str| other.settings(session).get("polarway.route").cloned();
+        while value(&by_cookie("after")).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(value(&by_cookie("before")).as_deref(), Some("staged"));
+        assert_eq!(value("connection"), None);
+        one.reset(&by_cookie("after"), "polarway.route").await;
+        while value(&by_cookie("after")).is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        following.await.unwrap().unwrap();
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub struct Setup {
     env: Vec<(String, String)>,
     front_listen: &'static str,
     ingest: usize,
+    schedulers: usize,
 }
 
 impl Setup {
@@ -54,6 +55,7 @@ impl Setup {
             env: vec![],
             front_listen: ANY_PORT,
             ingest: 0,
+            schedulers: 1,
         }
     }
 
@@ -61,6 +63,13 @@ impl Setup {
     #[must_use]
     pub fn ingest(mut self, count: usize) -> Self {
         self.ingest = count;
+        self
+    }
+
+    /// Adds schedulers until there are so many; they need an etcd.
+    #[must_use]
+    pub fn schedulers(mut self, count: usize) -> Self {
+        self.schedulers = count;
         self
     }
 
@@ -105,8 +114,16 @@ impl Setup {
         self
     }
 
-    /// Starts the processes and waits until the scheduler knows all executors.
+    /// Starts the processes and waits until the schedulers know all executors.
     pub async fn start(self) -> Cluster {
+        let (role, wanted) = (self.role, self.executors);
+        let cluster = self.start_without_waiting().await;
+        cluster.until_executors(if role == "up" { 1 } else { wanted }).await;
+        cluster
+    }
+
+    /// Starts the processes.
+    pub async fn start_without_waiting(self) -> Cluster {
         let dir = tempfile::Builder::new().prefix("polarway-test-").tempdir().unwrap();
         let mut setup = self;
         if setup.ingest > 0 {
@@ -116,18 +133,16 @@ impl Setup {
         }
         let front = start_front(&setup, dir.path(), setup.front_listen);
         let (wanted, ingest) = (setup.executors, setup.ingest);
-        let mut cluster = Cluster { front, executors: vec![], ingest: vec![], setup, dir, started: 0 };
+        let others = 1..setup.schedulers;
+        let others = others.map(|number| start_other(&setup, dir.path(), number)).collect();
+        let mut cluster =
+            Cluster { front, others, executors: vec![], ingest: vec![], setup, dir, started: 0 };
         for _ in 0..wanted {
             cluster.add_executor();
         }
         for number in 0..ingest {
             let process = cluster.start_ingest(number);
             cluster.ingest.push(process);
-        }
-        if cluster.setup.role == "up" {
-            cluster.until_executors(1).await;
-        } else {
-            cluster.until_executors(wanted).await;
         }
         cluster
     }
@@ -168,10 +183,20 @@ fn start_front(setup: &Setup, dir: &Path, listen: &str) -> Process {
     })
 }
 
+fn start_other(setup: &Setup, dir: &Path, number: usize) -> Process {
+    let name = format!("scheduler-{number}");
+    let mut arguments = vec!["scheduler".to_owned()];
+    arguments.extend(setup.common(ANY_PORT, &dir.join(&name), &setup.allow));
+    let log = dir.join(format!("{name}.log"));
+    Process::start(Launch { name, arguments, env: setup.env.clone(), log })
+}
+
 /// Running processes; stopped when dropped, and their directories removed.
 pub struct Cluster {
     /// The scheduler, or the whole of `polarway up`.
     pub front: Process,
+    /// Further schedulers.
+    pub others: Vec<Process>,
     pub executors: Vec<Process>,
     /// Processes that take rows of streams.
     pub ingest: Vec<Process>,
@@ -243,9 +268,19 @@ impl Cluster {
         self.ingest[index] = self.start_ingest(index);
     }
 
-    /// Waits until the scheduler counts so many executors.
+    /// All schedulers.
+    pub fn fronts(&self) -> Vec<SocketAddr> {
+        [&self.front].into_iter().chain(&self.others).map(|process| process.grpc).collect()
+    }
+
+    /// Waits until all schedulers count so many executors.
     pub async fn until_executors(&self, count: usize) {
-        let http = self.http();
+        for scheduler in [&self.front].into_iter().chain(&self.others) {
+            self.until_executors_at(scheduler.http(), count).await;
+        }
+    }
+
+    async fn until_executors_at(&self, http: SocketAddr, count: usize) {
         until(format!("the scheduler counts {count} executors"), MEMBERSHIP_CEILING, || async move {
             (http::metric(http, "polarway_executors").await == count as f64).then_some(())
         })

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
-use polarway_client::{Client, ClientOptions, QueryProgress};
+use polarway_client::{Client, ClientOptions, QueryHandle, QueryProgress};
 use polarway_common::Error;
 
 use crate::wait::within;
@@ -59,9 +59,18 @@ impl Session {
     }
 
     pub async fn try_connect(server: SocketAddr) -> Result<Self, Error> {
-        let options = ClientOptions::to(server.to_string().parse().unwrap());
+        // Tests of what dies see it at once; those that are to see nothing ask for it.
+        let endpoint = server.to_string().parse().unwrap();
+        let options = ClientOptions { retry_for: Duration::ZERO, ..ClientOptions::to(endpoint) };
         let connecting = Client::connect(options);
         Ok(Self { client: within("connecting", QUERY_CEILING, connecting).await? })
+    }
+
+    /// A session that goes on at another server when its own is gone.
+    pub async fn with_any(servers: &[SocketAddr]) -> Self {
+        let endpoints = servers.iter().map(|server| server.to_string().parse().unwrap()).collect();
+        let connecting = Client::connect(ClientOptions::to_any(endpoints));
+        Self { client: within("connecting", QUERY_CEILING, connecting).await.unwrap() }
     }
 
     /// Runs one statement to its end.
@@ -78,6 +87,20 @@ impl Session {
             Ok(Answer { query_id, route, schema, batches })
         };
         within(sql, QUERY_CEILING, work).await
+    }
+
+    /// Reads the result of a statement that was planned before, here or elsewhere, as if nothing had been read yet.
+    pub async fn again(&self, handle: &QueryHandle) -> Result<Answer, Error> {
+        let work = async {
+            let mut stream = self.client.read(handle.clone())?;
+            let (route, schema) = (stream.route().to_owned(), stream.schema().clone());
+            let mut batches = vec![];
+            while let Some(batch) = stream.next_batch().await? {
+                batches.push(batch);
+            }
+            Ok(Answer { query_id: handle.query_id().to_owned(), route, schema, batches })
+        };
+        within(handle.query_id(), QUERY_CEILING, work).await
     }
 
     /// A statement that must succeed.

@@ -10,7 +10,15 @@ mod drain;
 mod etcd;
 #[path = "cluster/lost_report.rs"]
 mod lost_report;
+#[path = "cluster/row_12_members.rs"]
+mod row_12_members;
+#[path = "cluster/row_13_failover.rs"]
+mod row_13_failover;
+#[path = "cluster/row_14_executor_loss.rs"]
+mod row_14_executor_loss;
 #[path = "cluster/row_16_shuffle_store.rs"]
 mod row_16_shuffle_store;
 #[path = "cluster/scheduler_death.rs"]
 mod scheduler_death;
+#[path = "cluster/stored.rs"]
+mod stored;

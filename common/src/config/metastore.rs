@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
+use crate::units::HumanDuration;
 
 /// `[metastore]`: where the catalog and what the cluster's processes share are kept. Without `etcd` a scheduler keeps
 /// them in its data directory, and other processes reach them through it.
@@ -23,6 +24,9 @@ pub struct MetaStoreConfig {
     /// A certificate (PEM) for etcd to know us by; goes together with its key.
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
+    /// How long a process that says nothing counts as there; the death of one is noticed after it. From 2s to 1h.
+    /// Default: `5s`.
+    pub lease_ttl: HumanDuration,
 }
 
 impl Default for MetaStoreConfig {
@@ -36,6 +40,7 @@ impl Default for MetaStoreConfig {
             ca: None,
             certificate: None,
             key: None,
+            lease_ttl: HumanDuration::from_secs(5),
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Config {
     /// Directory of everything that outlives a process on this machine: catalog, shuffle, spill.
     /// Default: `$XDG_DATA_HOME/polarway`, or `~/.local/share/polarway`.
     pub data_dir: PathBuf,
+    /// The part of the data centre that this process is in, for others to see. Default: none.
+    pub zone: Option<String>,
     pub log: LogConfig,
     pub scheduler: SchedulerConfig,
     pub admission: AdmissionConfig,
@@ -75,6 +77,7 @@ impl Config {
     fn with_data_dir(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
+            zone: None,
             log: LogConfig::default(),
             scheduler: SchedulerConfig::default(),
             admission: AdmissionConfig::default(),

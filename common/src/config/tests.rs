@@ -28,6 +28,7 @@ fn refused(loaded: Result<Config>, parts: &[&str]) {
 fn everything_set() -> Config {
     Config {
         data_dir: "/data".into(),
+        zone: Some("east".to_owned()),
         log: LogConfig { level: "debug".to_owned(), format: LogFormat::Json },
         scheduler: SchedulerConfig {
             listen: "0.0.0.0:1".parse().unwrap(),
@@ -111,6 +112,7 @@ fn everything_set() -> Config {
             ca: Some("/ca.pem".into()),
             certificate: Some("/cert.pem".into()),
             key: Some("/key.pem".into()),
+            lease_ttl: HumanDuration::from_secs(7),
         },
         shuffle: ShuffleConfig {
             url: Some("s3://bucket/shuffle".to_owned()),
@@ -315,6 +317,7 @@ fn contradictions_are_refused() {
     refused(flags(&[("storage.s3.access_key_id", "key")]), &["secret_access_key"]);
     refused(flags(&[("log.level", "inof")]), &["`inof`"]);
     refused(flags(&[("metastore.user", "polarway")]), &["`metastore.user`", "names no member"]);
+    refused(flags(&[("metastore.lease_ttl", "1s")]), &["`metastore.lease_ttl` (1s)", "2s to 1h"]);
     refused(flags(&[("metastore.key", "key.pem")]), &["`metastore.certificate`"]);
     refused(flags(&[("shuffle.mode", "durable")]), &["`shuffle.mode` (durable)", "`shuffle.url`"]);
     refused(flags(&[("scheduler.ticket_secret", "short")]), &["16 characters"]);

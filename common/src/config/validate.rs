@@ -9,7 +9,7 @@ use super::{
 use crate::address::{HostPort, is_host, is_wildcard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, HumanDuration};
 
 /// Below this not even a small query has room.
 const MIN_MEMORY: ByteSize = ByteSize::mib(64);
@@ -110,6 +110,10 @@ fn metastore(metastore: &MetaStoreConfig, faults: &mut Faults) {
     }
     if certificate.is_some() != key.is_some() {
         faults.add("`metastore.certificate` and `metastore.key` go together".to_owned());
+    }
+    let ttls = HumanDuration::from_secs(2)..=HumanDuration::from_secs(3600);
+    if !ttls.contains(&metastore.lease_ttl) {
+        faults.add(format!("`metastore.lease_ttl` ({}) must be from 2s to 1h", metastore.lease_ttl));
     }
     if etcd.is_empty() && (user.is_some() || certificate.is_some() || metastore.ca.is_some()) {
         faults.add("`[metastore]` says how to reach etcd, and `metastore.etcd` names no member".to_owned());

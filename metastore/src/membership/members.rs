@@ -6,9 +6,9 @@ use polarway_common::{Supervisor, TaskKind};
 use tokio::sync::watch;
 
 use super::error::MembershipError;
-use super::follow::{Follower, Seen};
 use super::member::Member;
 use super::view::{Change, Observed, View};
+use crate::follow::{Follower, Seen};
 use crate::keys::{Key, KeyPrefix};
 use crate::store::{Event, EventKind, MetaStore, Versioned};
 

@@ -3,11 +3,10 @@
 //! A process registers by [`Registration`], which keeps a key of its name only as long as it is alive, and follows the
 //! others by [`Members`]. What is known of them is a [`View`]: plain data that takes events and tells changes.
 
-mod backoff;
 mod error;
-mod follow;
 mod member;
 mod members;
+mod presence;
 mod registration;
 mod version;
 mod view;
@@ -18,6 +17,7 @@ pub(crate) mod tests;
 pub use error::MembershipError;
 pub use member::{Member, MemberState, Role};
 pub use members::Members;
+pub use presence::Presence;
 pub use registration::{Registration, Standing};
 pub use version::{VersionSkew, check_versions};
 pub use view::{Change, Observed, View};

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::StreamHost;
 use polarway_engine::settings::{CATALOG, SCHEMA};
+use polarway_metastore::membership::Members;
 use polarway_storage::catalog::{Definition, Snapshot, TableDefinition, ViewDefinition};
 
 use super::streams::{Moment, StreamTable};
@@ -59,6 +60,7 @@ struct Shared {
     types: ColumnTypes,
     dependencies: Mutex<Vec<Dependency>>,
     streams: Option<Arc<dyn StreamHost>>,
+    members: Option<Members>,
     /// What is seen of each stream, by its identity.
     moments: Mutex<HashMap<String, Moment>>,
     /// Whether a stream was looked up, whose rows are others the next moment.
@@ -79,10 +81,21 @@ impl PlanScope {
         template: SessionState,
         types: ColumnTypes,
         streams: Option<Arc<dyn StreamHost>>,
+        members: Option<Members>,
     ) -> Self {
         let (dependencies, moments, moves) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        let shared =
-            Shared { snapshot, tables, cache, template, types, dependencies, streams, moments, moves };
+        let shared = Shared {
+            snapshot,
+            tables,
+            cache,
+            template,
+            types,
+            dependencies,
+            streams,
+            members,
+            moments,
+            moves,
+        };
         Self { shared: Arc::new(shared), view_depth: 0 }
     }
 
@@ -202,18 +215,22 @@ impl CatalogProviderList for PlanScope {
 
 impl CatalogProvider for PlanScope {
     fn schema_names(&self) -> Vec<String> {
-        let system = self.shared.streams.iter().map(|_| SYSTEM.to_owned());
+        let Shared { streams, members, .. } = self.shared.as_ref();
+        let system = (streams.is_some() || members.is_some()).then(|| SYSTEM.to_owned());
         let schemas = self.shared.snapshot.schemas.keys().filter(|schema| *schema != SYSTEM).cloned();
         schemas.chain(system).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if name == SYSTEM
-            && let Some(host) = &self.shared.streams
-        {
+        let Shared { streams, members, .. } = self.shared.as_ref();
+        if name == SYSTEM && (streams.is_some() || members.is_some()) {
             self.shared.moves.store(true, Ordering::Relaxed);
             let snapshot = Arc::clone(&self.shared.snapshot);
-            return Some(Arc::new(SystemSchema { snapshot, host: Arc::clone(host) }));
+            return Some(Arc::new(SystemSchema {
+                snapshot,
+                host: streams.clone(),
+                members: members.clone(),
+            }));
         }
         self.shared.snapshot.schemas.contains_key(name).then(|| {
             Arc::new(ScopedSchema { scope: self.clone(), schema: name.to_owned() }) as Arc<dyn SchemaProvider>

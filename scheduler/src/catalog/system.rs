@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, Session, TableProvider};
@@ -13,32 +13,78 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use polarway_common::Error;
 use polarway_engine::live::{Held, StreamHost, StreamStatus};
+use polarway_metastore::membership::{Member, Members, View};
 use polarway_storage::catalog::{Definition, Snapshot, StreamDefinition};
 
 pub const SYSTEM: &str = "system";
 const STREAMS: &str = "streams";
+const NODES: &str = "nodes";
 
 /// See the module's page.
 #[derive(Debug, Clone)]
 pub struct SystemSchema {
     pub snapshot: Arc<Snapshot>,
-    pub host: Arc<dyn StreamHost>,
+    /// None where streams are not known.
+    pub host: Option<Arc<dyn StreamHost>>,
+    pub members: Option<Members>,
 }
 
 #[async_trait]
 impl SchemaProvider for SystemSchema {
     fn table_names(&self) -> Vec<String> {
-        vec![STREAMS.to_owned()]
+        [self.members.as_ref().map(|_| NODES), self.host.as_ref().map(|_| STREAMS)]
+            .into_iter()
+            .flatten()
+            .map(str::to_owned)
+            .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok((name == STREAMS)
-            .then(|| Arc::new(Streams { of: self.clone(), schema: schema() }) as Arc<dyn TableProvider>))
+        Ok(match (name, &self.host, &self.members) {
+            (STREAMS, Some(host), _) => {
+                let (snapshot, host) = (Arc::clone(&self.snapshot), Arc::clone(host));
+                Some(Arc::new(Streams { snapshot, host, schema: schema() }) as Arc<dyn TableProvider>)
+            }
+            (NODES, _, Some(members)) => {
+                let rows =
+                    nodes(&members.current()).map_err(|error| DataFusionError::External(Box::new(error)))?;
+                Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
+            }
+            _ => None,
+        })
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        name == STREAMS
+        self.table_names().iter().any(|table| table == name)
     }
+}
+
+/// The processes of the cluster, by name.
+fn nodes(view: &View) -> std::result::Result<RecordBatch, Error> {
+    let members: Vec<_> = view.members().collect();
+    let text = |of: &dyn Fn(&Member) -> Option<String>| -> ArrayRef {
+        Arc::new(members.iter().map(|member| of(member)).collect::<StringArray>())
+    };
+    let name = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+    let since = members.iter().map(|member| i64::try_from(member.since).ok());
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("name", text(&|member| Some(member.name.clone()))),
+        ("role", text(&|member| Some(name(&member.role)))),
+        ("state", text(&|member| Some(name(&member.state)))),
+        ("address", text(&|member| Some(member.address.to_string()))),
+        ("http", text(&|member| Some(member.http.as_ref()?.to_string()))),
+        ("ws", text(&|member| Some(member.ws.as_ref()?.to_string()))),
+        ("zone", text(&|member| member.zone.clone())),
+        (
+            "slots",
+            Arc::new(members.iter().map(|member| Some(u64::from(member.slots))).collect::<UInt64Array>()),
+        ),
+        ("version", text(&|member| Some(member.version.clone()))),
+        ("incarnation", text(&|member| Some(member.incarnation.clone()))),
+        ("since", Arc::new(since.collect::<TimestampMillisecondArray>().with_timezone("+00:00"))),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .map_err(|error| Error::internal(error.to_string()))
 }
 
 fn schema() -> SchemaRef {
@@ -65,7 +111,8 @@ fn schema() -> SchemaRef {
 /// files, where they are fetched and whether that works. Numbers are null when the owner does not answer.
 #[derive(Debug)]
 struct Streams {
-    of: SystemSchema,
+    snapshot: Arc<Snapshot>,
+    host: Arc<dyn StreamHost>,
     schema: SchemaRef,
 }
 
@@ -74,11 +121,11 @@ type Found<'a> = (&'a str, &'a str, &'a StreamDefinition);
 
 impl Streams {
     async fn rows(&self) -> std::result::Result<RecordBatch, Error> {
-        let statuses = self.of.host.status().await?;
+        let statuses = self.host.status().await?;
         let statuses: HashMap<&str, &StreamStatus> =
             statuses.iter().map(|status| (status.id.as_str(), status)).collect();
         let mut streams: Vec<Found<'_>> = vec![];
-        for (schema, tables) in &self.of.snapshot.schemas {
+        for (schema, tables) in &self.snapshot.schemas {
             for (name, entry) in tables {
                 if let Definition::Stream(definition) = &entry.definition {
                     streams.push((schema, name, definition));

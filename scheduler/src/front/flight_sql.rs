@@ -32,7 +32,7 @@ use crate::connection::ConnectionInfo;
 use crate::direct::DataStream;
 use crate::plan::Statement;
 use crate::service::{Info, QueryService, one_batch};
-use crate::session::from_cookies;
+use crate::session::{by_cookie, from_cookies};
 
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
@@ -80,7 +80,7 @@ fn session_of<T>(request: &Request<T>) -> String {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .find_map(from_cookies)
-        .map(|id| format!("cookie:{id}"));
+        .map(by_cookie);
     cookie.unwrap_or_else(|| {
         let connection = request.extensions().get::<ConnectionInfo>().map_or(0, |info| info.id);
         format!("connection:{connection}")

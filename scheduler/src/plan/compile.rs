@@ -41,6 +41,7 @@ use polarway_engine::settings::{
     VIEW_TYPES,
 };
 use polarway_engine::time_zone::localized;
+use polarway_metastore::membership::Members;
 use polarway_storage::catalog::CatalogStore;
 use polarway_storage::fingerprint::Fingerprints;
 
@@ -69,6 +70,8 @@ pub struct PlannerOptions {
     pub list_ttl: Duration,
     /// Who holds the streams, if there are any.
     pub streams: Option<Arc<dyn StreamHost>>,
+    /// The processes of the cluster, for the table of them.
+    pub members: Option<Members>,
 }
 
 /// Plans statements against the catalog.
@@ -80,6 +83,7 @@ pub struct Planner {
     fingerprints: Fingerprints,
     local_cores: Option<u32>,
     streams: Option<Arc<dyn StreamHost>>,
+    members: Option<Members>,
     pub cache: PlanCache,
 }
 
@@ -97,6 +101,7 @@ impl Planner {
             template,
             local_cores: options.local_cores,
             streams: options.streams,
+            members: options.members,
             fingerprints: Fingerprints::new(Arc::clone(&options.runtime.env), options.list_ttl),
             cache: PlanCache::new(options.cached_plans),
         }
@@ -157,6 +162,7 @@ impl Planner {
             template,
             types,
             self.streams.clone(),
+            self.members.clone(),
         );
         let mut state = scope.state();
         if speaks {

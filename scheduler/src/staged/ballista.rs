@@ -208,6 +208,20 @@ impl Ballista {
         }
     }
 
+    /// An executor is no member any more: its jobs learn of it now.
+    pub async fn left(&self, executor_id: &str) {
+        self.gone(executor_id).await;
+        let state = &self.server.state;
+        let reason = Some("it is no member of the cluster any more".to_owned());
+        if let Err(error) = state.executor_manager.remove_executor(executor_id, reason).await {
+            tracing::warn!(executor = executor_id, %error, "could not remove an executor");
+        }
+        match state.task_manager.executor_lost(executor_id).await {
+            Ok(_) => self.offer_slots().await,
+            Err(error) => tracing::warn!(executor = executor_id, %error, "jobs were not told of a loss"),
+        }
+    }
+
     /// Where all executors listen, draining ones included.
     pub async fn registered(&self) -> Vec<PeerAddress> {
         match self.server.state.executor_manager.get_executors_state().await {

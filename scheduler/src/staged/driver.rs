@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use ballista_core::serde::protobuf::PartitionLocation;
 use datafusion::physical_plan::ExecutionPlanProperties;
+use parking_lot::Mutex;
 use polarway_common::config::ShuffleMode;
 use polarway_common::{Attempt, Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
@@ -26,7 +27,7 @@ use super::janitor::{Janitor, JobGuard, RunGuard};
 use super::losses::{Doubt, Loss};
 use super::report::RunningTask;
 use super::results::{self, Holders, Messages, Partition};
-use super::stored::StoredRuns;
+use super::stored::{Claim, StoredRuns};
 use super::watchdog::{Observation, Watchdog};
 use crate::peers::Peers;
 use crate::plan::{Compiled, Planner};
@@ -97,6 +98,12 @@ struct Drive<'a> {
     options: StagedOptions,
     /// Where this query's output is copied to.
     stored: Option<Arc<StoredRuns>>,
+}
+
+/// A query whose tasks' output is copied.
+struct Begun {
+    claim: Arc<Mutex<Claim>>,
+    guard: Arc<RunGuard>,
 }
 
 impl StagedRunner {
@@ -174,12 +181,14 @@ impl Drive<'_> {
         let mut pause = FIRST_PAUSE;
         let mut spilling = false;
         let mut last_cause = String::new();
-        let run = self.begin().await?;
-        let mut ground = None;
+        let begun = self.begin().await?;
+        let last = begun.as_ref().and_then(|begun| begun.claim.lock().last.clone());
+        let mut ground = last.as_ref().map(|last| last.ground(false));
+        let before = last.map_or(0, |last| last.attempt);
         let most = self.options.max_attempts.max(1);
-        for attempt in 1..=most {
+        for attempt in before + 1..=before + most {
             self.query.attempt(attempt);
-            let cause = match self.attempt(attempt, spilling, &mut ground, run.clone()).await {
+            let cause = match self.attempt(attempt, spilling, &mut ground, begun.as_ref()).await {
                 Ok(result) => match take(result).await {
                     Ok(taken) => return Ok(taken),
                     Err(error) if error.kind == ErrorKind::ExecutorLost => error.message,
@@ -194,7 +203,7 @@ impl Drive<'_> {
             };
             tracing::warn!(query = self.query.query.id, attempt, cause, "an attempt was lost");
             last_cause = cause;
-            if attempt < most {
+            if attempt < before + most {
                 tokio::time::sleep(pause).await;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -207,14 +216,47 @@ impl Drive<'_> {
         .with_hint("the cluster keeps losing executors; submit again when it has settled"))
     }
 
-    /// From now on output can be copied, until all guards are gone.
-    async fn begin(&self) -> Result<Option<Arc<RunGuard>>, Error> {
+    /// Finds out whether the query has been begun before, here or by a scheduler that is gone.
+    async fn begin(&self) -> Result<Option<Begun>, Error> {
         let Some(stored) = &self.stored else { return Ok(None) };
-        let run = &self.query.query.run;
-        // Made first: a beginning whose answer is lost is ended, too.
-        let guard = RunGuard::new(self.runner.janitor.clone(), run.clone());
-        stored.begin(run).await?;
-        Ok(Some(Arc::new(guard)))
+        let query = &self.query.query;
+        let (mut found, before) = self.claim(stored).await?;
+        query.goes_on_as(&found.run);
+        let claim = Arc::new(Mutex::new(found.clone()));
+        // Made before anything more is written: a write whose answer is lost is taken back, too.
+        let guard = Arc::new(RunGuard::new(self.runner.janitor.clone(), Arc::clone(&claim)));
+        if let Some(number) = before {
+            tracing::info!(query = query.id, attempt = number, "a query is taken over");
+            // Its tasks may still be running: what they have finished is worth having, and the rest is in the way.
+            let before = Attempt { run: std::mem::take(&mut found.run), number };
+            self.copy_what_is_finished(&before).await;
+            self.stop(&before).await;
+        }
+        Ok(Some(Begun { claim, guard }))
+    }
+
+    /// The query's run, and the attempt at which it was taken over from whoever had it: that one makes no further attempt.
+    async fn claim(&self, stored: &StoredRuns) -> Result<(Claim, Option<u32>), Error> {
+        let query = &self.query.query;
+        loop {
+            let mut claim = stored.claim(&query.id, &query.run()).await?;
+            let Some(last) = claim.last.clone() else { return Ok((claim, None)) };
+            match stored.attempt(&mut claim, last.attempt, last.ground(false)).await {
+                Ok(()) => return Ok((claim, Some(last.attempt))),
+                // It has ended meanwhile, or a third one has it.
+                Err(error) if error.kind == ErrorKind::Cancelled => stored.give_up(&claim),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends what executors do for an attempt that is not this scheduler's.
+    async fn stop(&self, attempt: &Attempt) {
+        let StagedRunner { ballista, peers, .. } = self.runner;
+        let job = attempt.to_string();
+        let executors = ballista.executors().await;
+        let removals = executors.iter().map(|executor| peers.remove_job(&executor.address, &job));
+        futures::future::join_all(removals).await;
     }
 
     /// `ground` is what the first attempt was planned for. The others take it over where output is copied: of another
@@ -224,7 +266,7 @@ impl Drive<'_> {
         attempt: u32,
         spilling: bool,
         ground: &mut Option<Ground>,
-        run: Option<Arc<RunGuard>>,
+        begun: Option<&Begun>,
     ) -> Result<StagedResult, AttemptEnd> {
         let StagedRunner { ballista, planner, signer, janitor, .. } = self.runner;
         ballista.wait_for_executor(self.options.executor_wait).await.map_err(AttemptEnd::Failed)?;
@@ -239,8 +281,15 @@ impl Drive<'_> {
         let staged =
             offload::compute(self.cpu, "planning the query", planning).await.map_err(AttemptEnd::Failed)?;
         let ordered = staged.plan.output_ordering().is_some();
-        let attempt = Attempt { run: self.query.query.run.clone(), number: attempt };
+        if let (Some(stored), Some(begun)) = (&self.stored, begun) {
+            let mut claim = begun.claim.lock().clone();
+            let written = stored.attempt(&mut claim, attempt, ground).await;
+            *begun.claim.lock() = claim;
+            written.map_err(AttemptEnd::Failed)?;
+        }
+        let attempt = Attempt { run: self.query.query.run().to_string(), number: attempt };
         let job_id = attempt.to_string();
+        let run = begun.map(|begun| Arc::clone(&begun.guard));
         let mut guard = JobGuard::new(janitor.clone(), job_id.clone(), run);
         let submitted =
             ballista.submit(job_id, staged.context, staged.plan).await.map_err(AttemptEnd::Failed)?;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::owed::{Jobs, Owed};
 use super::ballista::Ballista;
-use super::stored::StoredRuns;
+use super::stored::{Claim, StoredRuns};
 use crate::peers::{PeerAddress, Peers};
 
 /// Jobs waiting to be cleaned up.
@@ -44,7 +44,7 @@ struct EndedJob {
 
 #[derive(Debug)]
 struct EndedRun {
-    run: String,
+    claim: Arc<Mutex<Claim>>,
     since: Instant,
 }
 
@@ -72,8 +72,9 @@ pub struct RunGuard {
 }
 
 impl RunGuard {
-    pub fn new(janitor: Janitor, run: String) -> Self {
-        Self { janitor, ended: Some(EndedRun { run, since: Instant::now() }) }
+    /// The claim may change as long as the guard is there.
+    pub fn new(janitor: Janitor, claim: Arc<Mutex<Claim>>) -> Self {
+        Self { janitor, ended: Some(EndedRun { claim, since: Instant::now() }) }
     }
 }
 
@@ -207,9 +208,10 @@ impl Cleaner {
         }
     }
 
-    async fn end_run(&self, EndedRun { run, since }: EndedRun) {
+    async fn end_run(&self, EndedRun { claim, since }: EndedRun) {
         if let Some(stored) = &self.stored {
-            stored.end(&run, since.elapsed()).await;
+            let claim = claim.lock().clone();
+            stored.end(&claim, since.elapsed()).await;
         }
     }
 

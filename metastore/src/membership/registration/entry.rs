@@ -15,12 +15,12 @@ use polarway_common::{Clock, Supervisor};
 use tokio::time::{Instant, timeout_at};
 
 use super::Standing;
+use crate::backoff::Backoff;
 use crate::error::MetaStoreError;
+use crate::follow::{Follower, Seen};
 use crate::keeper::LeaseKeeper;
 use crate::lease::LeaseId;
-use crate::membership::backoff::Backoff;
 use crate::membership::error::MembershipError;
-use crate::membership::follow::{Follower, Seen};
 use crate::membership::member::Member;
 use crate::store::{EventKind, MetaStore};
 use crate::txn::{Expect, Txn, TxnOutcome};

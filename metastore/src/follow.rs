@@ -1,17 +1,18 @@
 //! Following a set of keys over whatever happens to the store: list, then watch, and list again when the watch ends.
 //!
-//! A watch that fails is not resumed where it was: a list costs little, since there are few members, and is right after a
+//! A watch that fails is not resumed where it was: a list costs little where there are few keys, and is right after a
 //! compaction and after the store was restored from an older copy, too.
 
 use std::sync::Arc;
 
 use futures::StreamExt;
 
-use super::backoff::Backoff;
+use crate::backoff::Backoff;
 use crate::error::Result;
 use crate::store::{Event, MetaStore, Versioned, WatchStream};
 
-pub(super) struct Follower {
+/// See the module's page.
+pub struct Follower {
     store: Arc<dyn MetaStore>,
     prefix: String,
     events: Option<WatchStream>,
@@ -19,14 +20,15 @@ pub(super) struct Follower {
 }
 
 /// What there is to know next.
-pub(super) enum Seen {
+pub enum Seen {
     /// All that there is now; what was seen before no longer counts.
     All(Vec<(String, Versioned)>),
     One(Event),
 }
 
 impl Follower {
-    pub(super) fn new(store: Arc<dyn MetaStore>, prefix: String) -> Self {
+    /// Follows all keys that start with `prefix`.
+    pub fn new(store: Arc<dyn MetaStore>, prefix: String) -> Self {
         Self { store, prefix, events: None, backoff: Backoff::new() }
     }
 
@@ -34,7 +36,7 @@ impl Follower {
     ///
     /// # Errors
     /// Those of [`MetaStore::list`] and [`MetaStore::watch`].
-    pub(super) async fn list(&mut self) -> Result<Vec<(String, Versioned)>> {
+    pub async fn list(&mut self) -> Result<Vec<(String, Versioned)>> {
         self.events = None;
         let snapshot = self.store.list(&self.prefix).await?;
         self.events = Some(self.store.watch(&self.prefix, snapshot.revision).await?);
@@ -42,7 +44,7 @@ impl Follower {
     }
 
     /// What comes next, as soon as the store tells it. May be dropped at any time.
-    pub(super) async fn next(&mut self) -> Seen {
+    pub async fn next(&mut self) -> Seen {
         loop {
             if let Some(events) = &mut self.events {
                 let problem = match events.next().await {

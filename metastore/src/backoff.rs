@@ -10,22 +10,22 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// Each pause is twice as long as the one before, up to a second: an answer is noticed soon, and a store that comes
 /// back is not overrun.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { next: FIRST }
     }
 
-    pub(super) async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         let pause = self.next;
         self.next = (pause * 2).min(LONGEST);
         sleep(pause).await;
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST;
     }
 }

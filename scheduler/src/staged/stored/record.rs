@@ -1,0 +1,145 @@
+//! What the metadata store has of a query that runs as jobs, and who may change it.
+//!
+//! A record is written before the first job of its query is submitted and before each further one. Every write has the
+//! revision of the one before as its precondition: a scheduler whose query was taken over finds that out when it writes
+//! next, and changes nothing any more.
+
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::settings::Ground;
+use polarway_metastore::{Expect, Key, MetaStore, Txn, TxnOutcome, Versioned};
+use serde::{Deserialize, Serialize};
+
+/// See the module's page. Its presence lets executors say that they have stored something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// The incarnation of the scheduler that runs it.
+    pub owner: String,
+    /// The attempt that was made last; counted from one.
+    pub attempt: u32,
+    /// Task slots and whether there was one host, when the first attempt was planned: of other plans no output could be
+    /// taken over.
+    pub slots: u32,
+    pub one_host: bool,
+    /// When the first attempt was made, in milliseconds since 1970.
+    pub since: u64,
+}
+
+impl JobRecord {
+    pub fn ground(&self, spilling: bool) -> Ground {
+        Ground { slots: self.slots, one_host: self.one_host, spilling }
+    }
+}
+
+/// A run that this process has, or is about to have.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub run: String,
+    /// What was last written of it, by whomever.
+    pub last: Option<JobRecord>,
+    /// When that was.
+    revision: Option<u64>,
+}
+
+impl Claim {
+    /// A run that nobody has begun.
+    pub fn of_new(run: String) -> Self {
+        Self { run, last: None, revision: None }
+    }
+
+    /// A run that somebody has begun.
+    pub fn of_found(run: String, found: &Versioned) -> Option<Self> {
+        let last = serde_json::from_slice(&found.value).ok()?;
+        Some(Self { run, last: Some(last), revision: Some(found.revision) })
+    }
+
+    /// Writes the record, and so makes the run this process's, unless somebody else has written it meanwhile.
+    ///
+    /// # Errors
+    /// `Cancelled`: somebody has. Those of the metadata store; after `OutcomeUnknown` it is looked at what is there.
+    pub async fn write(&mut self, meta: &dyn MetaStore, record: JobRecord) -> Result<(), Error> {
+        let value = serde_json::to_vec(&record)
+            .map_err(|error| Error::internal(format!("a job record cannot be written: {error}")))?;
+        let expect = self.revision.map_or(Expect::Absent, Expect::Revision);
+        let txn = Txn::new().expect(key(&self.run), expect).put(key(&self.run), value.clone());
+        let revision = match meta.txn(txn).await {
+            Ok(TxnOutcome::Committed { revision }) => revision,
+            Ok(TxnOutcome::Conflict { .. }) => return Err(self.taken()),
+            Err(error) => match meta.get(&key(&self.run)).await? {
+                // The answer was lost, not the write.
+                Some(found) if found.value == value && Some(found.revision) != self.revision => {
+                    found.revision
+                }
+                _ => return Err(error.into()),
+            },
+        };
+        (self.last, self.revision) = (Some(record), Some(revision));
+        Ok(())
+    }
+
+    /// Ends the run, unless it is somebody else's now. Gives whether it has ended.
+    ///
+    /// # Errors
+    /// Those of the metadata store.
+    pub async fn end(&self, meta: &dyn MetaStore) -> Result<bool, Error> {
+        let Some(revision) = self.revision else { return Ok(true) };
+        let txn = Txn::new().expect(key(&self.run), Expect::Revision(revision)).delete(key(&self.run));
+        match meta.txn(txn).await? {
+            TxnOutcome::Committed { .. } => Ok(true),
+            // An end whose answer was lost leaves nothing.
+            TxnOutcome::Conflict { .. } => Ok(meta.get(&key(&self.run)).await?.is_none()),
+        }
+    }
+
+    fn taken(&self) -> Error {
+        Error::new(ErrorKind::Cancelled, "the query runs on another scheduler now")
+    }
+}
+
+/// Where the record of a run is.
+pub fn key(run: &str) -> String {
+    Key::Job { run: run.to_owned() }.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use polarway_metastore::EmbeddedMetaStore;
+
+    use super::*;
+
+    fn record(owner: &str, attempt: u32) -> JobRecord {
+        JobRecord { owner: owner.into(), attempt, slots: 2, one_host: true, since: 0 }
+    }
+
+    async fn found(meta: &dyn MetaStore, run: &str) -> Option<Claim> {
+        Claim::of_found(run.into(), &meta.get(&key(run)).await.unwrap()?)
+    }
+
+    #[tokio::test]
+    async fn row_13_a_scheduler_whose_query_was_taken_over_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let meta = EmbeddedMetaStore::open(directory.path().join("meta.redb")).await.unwrap();
+        let mut first = Claim::of_new("q-1".into());
+        first.write(&meta, record("a", 1)).await.unwrap();
+        let mut second = found(&meta, "q-1").await.unwrap();
+        assert_eq!(second.last, Some(record("a", 1)));
+        second.write(&meta, record("b", 2)).await.unwrap();
+
+        let error = first.write(&meta, record("a", 2)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Cancelled);
+        assert!(!first.end(&meta).await.unwrap());
+        assert_eq!(found(&meta, "q-1").await.unwrap().last, Some(record("b", 2)));
+        assert!(second.end(&meta).await.unwrap());
+        assert!(second.end(&meta).await.unwrap());
+        assert!(found(&meta, "q-1").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn row_13_of_two_that_take_over_one_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let meta = EmbeddedMetaStore::open(directory.path().join("meta.redb")).await.unwrap();
+        Claim::of_new("q-1".into()).write(&meta, record("a", 1)).await.unwrap();
+        let (mut b, mut c) = (found(&meta, "q-1").await.unwrap(), found(&meta, "q-1").await.unwrap());
+        let (b, c) = tokio::join!(b.write(&meta, record("b", 2)), c.write(&meta, record("c", 2)));
+        assert!(b.is_ok() != c.is_ok());
+    }
+}
