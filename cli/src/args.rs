@@ -43,6 +43,8 @@ pub enum Command {
     Executor(ExecutorArgs),
     /// Ask a server: an interactive shell, or statements from flags, files or standard input.
     Sql(SqlArgs),
+    /// List the processes of a cluster: schedulers, executors, and those that take rows of streams.
+    Nodes(NodesArgs),
     /// Make TPC-H test data as Parquet files.
     Tpch(TpchArgs),
     /// Print the configuration in effect.
@@ -247,6 +249,46 @@ pub struct SqlArgs {
     /// File of the prompt's history [default: history in the data directory].
     #[arg(long, env = "POLARWAY_HISTORY", value_name = "FILE")]
     pub history: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The same as a table: SELECT * FROM system.nodes
+
+Examples:
+  polarway nodes
+  polarway nodes --endpoint a.example:50051,b.example:50051 --format ndjson")]
+pub struct NodesArgs {
+    /// A scheduler; or several, separated by commas.
+    #[arg(
+        long,
+        env = "POLARWAY_ENDPOINT",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:50051",
+        value_delimiter = ','
+    )]
+    pub endpoint: Vec<Endpoint>,
+    /// How to write the list.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+impl NodesArgs {
+    /// The statement that this stands for.
+    pub fn into_sql(self) -> SqlArgs {
+        let columns = "name, role, state, address, http, ws, zone, slots, version, since";
+        SqlArgs {
+            endpoint: self.endpoint,
+            command: vec![format!("SELECT {columns} FROM system.nodes ORDER BY role, name")],
+            file: vec![],
+            format: self.format,
+            output: None,
+            quiet: true,
+            timing: false,
+            connect_timeout: HumanDuration::from_secs(5),
+            history: None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -67,6 +67,10 @@ async fn dispatch(cli: Cli) -> Result<u8, Error> {
             };
             Ok(Box::pin(sql::run(args, history)).await)
         }
+        Command::Nodes(args) => {
+            log_if_asked(&global)?;
+            Ok(Box::pin(sql::run(args.into_sql(), std::path::PathBuf::new())).await)
+        }
         Command::Tpch(args) => {
             log_if_asked(&global)?;
             tpch::run(args).await

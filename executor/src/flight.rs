@@ -30,7 +30,9 @@ use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::time_zone::all_localized;
 use polarway_engine::{codec, errors, flight, settings};
 use polarway_metastore::membership::{Members, Role};
-use polarway_proto::progress::{FLUSH_SHUFFLE_ACTION, RUNNING_TASKS_ACTION, TICKET_KEY_ACTION};
+use polarway_proto::progress::{
+    FLUSH_SHUFFLE_ACTION, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION, TICKET_KEY_ACTION,
+};
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{self, Analyze, PlanTicket, ResultPartition};
 use tonic::{Request, Response, Status, Streaming};
@@ -266,6 +268,14 @@ impl FlightService for ExecutorFlight {
                 None => 0,
             };
             let result = arrow_flight::Result { body: left.to_string().into() };
+            return Ok(Response::new(futures::stream::once(async { Ok(result) }).boxed()));
+        }
+        if request.get_ref().r#type == SHUFFLE_REQUESTS_ACTION {
+            let job = String::from_utf8_lossy(&request.get_ref().body).into_owned();
+            let requests = self.stored.as_ref().map(|stored| stored.requests_of(&job)).unwrap_or_default();
+            let body = serde_json::to_vec(&requests)
+                .map_err(|error| Status::internal(format!("counts cannot be written: {error}")))?;
+            let result = arrow_flight::Result { body: body.into() };
             return Ok(Response::new(futures::stream::once(async { Ok(result) }).boxed()));
         }
         let action = checked_shuffle_request(&request.get_ref().body)?;

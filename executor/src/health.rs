@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use polarway_engine::runtime::EngineRuntime;
+use tokio::sync::Semaphore;
 
 use crate::heartbeat::Connected;
 use crate::ledger::Ledger;
@@ -18,6 +19,7 @@ pub struct Health {
     pub ledger: Arc<Ledger>,
     pub runtime: EngineRuntime,
     pub slots: u32,
+    pub free: Arc<Semaphore>,
     pub stored: Option<Arc<Stored>>,
 }
 
@@ -49,7 +51,16 @@ async fn metrics(State(health): State<Health>) -> String {
     let totals = health.ledger.totals();
     let mut text = [
         gauge("polarway_executor_slots", "Task slots.", u64::from(health.slots)),
-        gauge("polarway_executor_tasks_running", "Tasks running now.", health.ledger.running() as u64),
+        gauge(
+            "polarway_executor_slots_used",
+            "Task slots in use: never more than there are, however many schedulers send tasks.",
+            u64::from(health.slots).saturating_sub(health.free.available_permits() as u64),
+        ),
+        gauge(
+            "polarway_executor_tasks_running",
+            "Tasks that run or wait for a slot.",
+            health.ledger.running() as u64,
+        ),
         counter("polarway_executor_tasks_started_total", "Tasks started.", totals.started),
         counter("polarway_executor_tasks_succeeded_total", "Tasks that ended well.", totals.succeeded),
         counter("polarway_executor_tasks_failed_total", "Tasks that failed.", totals.failed),

@@ -116,6 +116,7 @@ pub async fn run(
         false => Some(Members::follow(Arc::clone(&meta), &supervisor).await?),
     };
     let launched = Arc::new(Launched::default());
+    let free = Arc::new(Semaphore::new(slots as usize));
     let copies = stored.is_some().then(|| (reachable(grpc), grpc.port()));
 
     let tasks = TaskService {
@@ -129,7 +130,7 @@ pub async fn run(
         cpu: Arc::clone(&cpu),
         ledger: Arc::clone(&ledger),
         launched: Arc::clone(&launched),
-        slots: Arc::new(Semaphore::new(slots as usize)),
+        slots: Arc::clone(&free),
         slot_count: slots,
         reports,
         functions: Arc::clone(&functions),
@@ -216,6 +217,7 @@ pub async fn run(
                 ledger: Arc::clone(&ledger),
                 runtime: runtime.clone(),
                 slots,
+                free: Arc::clone(&free),
                 stored: stored.clone(),
             });
             let http_stop = stop.clone();

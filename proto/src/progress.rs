@@ -19,6 +19,10 @@ pub const RUNNING_TASKS_ACTION: &str = "polarway.RunningTasks";
 /// object store; the one result's body is the number of outputs that are not copied yet when the answer is given.
 pub const FLUSH_SHUFFLE_ACTION: &str = "polarway.FlushShuffle";
 
+/// Flight action type served by executors: the body is a job id, the one result a JSON object with what the executor has
+/// asked of the object store for the job's query: `puts`, `put_bytes`, `gets`, `get_bytes`, `retries` and more.
+pub const SHUFFLE_REQUESTS_ACTION: &str = "polarway.ShuffleRequests";
+
 /// Header of a scheduler's answer to a heartbeat: a value that a restarted scheduler does not repeat.
 pub const SCHEDULER_HEADER: &str = "polarway-scheduler";
 

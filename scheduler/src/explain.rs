@@ -9,6 +9,7 @@ use datafusion::physical_plan::displayable;
 use futures::TryStreamExt;
 use polarway_common::{Attempt, ByteSize, Error, ErrorKind};
 use polarway_engine::measure::Measured;
+use polarway_storage::shuffle::Requests;
 
 use crate::limits::{bounded, or_cancelled};
 use crate::plan::route::Target;
@@ -137,6 +138,9 @@ async fn analyze(
                     format!("{} tasks, {} rows out: {}", stage.done, stage.rows, shares.join(", ")),
                 ));
             }
+            if service.staged.stores(&compiled.settings) {
+                rows.push(("shuffle_store".into(), shuffle_requests(service, &job).await));
+            }
             rows.push((
                 "summary".into(),
                 format!(
@@ -149,6 +153,22 @@ async fn analyze(
         }
     }
     Ok(rows)
+}
+
+/// What the executors have asked of the object store. Copies that are made in the background may come after this.
+async fn shuffle_requests(service: &QueryService, job: &str) -> String {
+    let executors = service.staged.ballista.executors().await;
+    let asked =
+        executors.iter().map(|executor| service.staged.peers.shuffle_requests(&executor.address, job));
+    let answers = futures::future::join_all(asked).await;
+    let silent = answers.iter().filter(|answer| answer.is_err()).count();
+    let Requests { puts, put_bytes, gets, get_bytes, retries, .. } = answers.into_iter().flatten().sum();
+    let of_silent = if silent > 0 { format!(", {silent} executors did not answer") } else { String::new() };
+    format!(
+        "so far {puts} PUT of {}, {gets} GET of {}, {retries} repeated{of_silent}",
+        ByteSize(put_bytes).approx(),
+        ByteSize(get_bytes).approx(),
+    )
 }
 
 fn to_batch(explain: &Explain, rows: &[(String, String)]) -> Result<RecordBatch, Error> {

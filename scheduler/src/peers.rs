@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use polarway_common::address::url_host;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::status::error_from_status;
+use polarway_storage::shuffle::Requests;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
@@ -146,6 +147,25 @@ impl Peers {
                 tracing::info!(job = job_id, executor = %address, %status, "output was not copied");
             }
             Err(_) => tracing::info!(job = job_id, executor = %address, "output was not copied in time"),
+        }
+    }
+
+    /// What an executor has asked of the object store for a job's query.
+    pub async fn shuffle_requests(&self, address: &PeerAddress, job_id: &str) -> Result<Requests, Error> {
+        let (channel, _) = self.channel(address)?;
+        let action = Action {
+            r#type: polarway_proto::progress::SHUFFLE_REQUESTS_ACTION.to_owned(),
+            body: Bytes::copy_from_slice(job_id.as_bytes()),
+        };
+        let mut results = FlightServiceClient::new(channel)
+            .do_action(action)
+            .await
+            .map_err(|status| executor_error(&status))?
+            .into_inner();
+        match results.message().await.map_err(|status| executor_error(&status))? {
+            Some(result) => serde_json::from_slice(&result.body)
+                .map_err(|error| Error::internal(format!("an executor's counts cannot be read: {error}"))),
+            None => Ok(Requests::default()),
         }
     }
 

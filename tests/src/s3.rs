@@ -1,16 +1,17 @@
-//! An S3 server in the test's own process, over a directory; it notes what it is asked for.
+//! An S3 server in the test's own process, over a directory; it notes what it is asked for, and fails as it is told to.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use s3s::S3Result;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
+use s3s::{S3Error, S3ErrorCode, S3Result};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -32,22 +33,47 @@ pub struct Request {
 
 type Requests = Arc<Mutex<Vec<Request>>>;
 
+/// How a server fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Faults {
+    /// The share of requests that are answered 503, from 0 to 1.
+    pub slow_down: f64,
+    /// The share of connections that are cut some time after they were made.
+    pub cut: f64,
+    /// How much longer each request takes.
+    pub delay: Duration,
+    /// All requests are answered 403.
+    pub denied: bool,
+}
+
 /// A running server; ends when dropped.
 pub struct S3Server {
     pub address: SocketAddr,
     root: TempDir,
     requests: Requests,
+    faults: Arc<Mutex<Faults>>,
     serving: AbortHandle,
 }
 
-struct Notes(Requests);
+struct Notes {
+    requests: Requests,
+    faults: Arc<Mutex<Faults>>,
+}
 
 #[async_trait]
 impl S3Access for Notes {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let operation = context.s3_op().name().to_owned();
         let key = context.s3_path().get_object_key().unwrap_or_default().to_owned();
-        self.0.lock().unwrap().push(Request { operation, key });
+        self.requests.lock().unwrap().push(Request { operation, key });
+        let faults = *self.faults.lock().unwrap();
+        tokio::time::sleep(faults.delay).await;
+        if faults.denied {
+            return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "told to"));
+        }
+        if rand::random::<f64>() < faults.slow_down {
+            return Err(S3Error::with_message(S3ErrorCode::SlowDown, "told to"));
+        }
         Ok(())
     }
 }
@@ -58,22 +84,31 @@ impl S3Server {
         let requests = Requests::default();
         let mut builder = S3ServiceBuilder::new(FileSystem::new(root.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        builder.set_access(Notes(Arc::clone(&requests)));
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        builder.set_access(Notes { requests: Arc::clone(&requests), faults: Arc::clone(&faults) });
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let told = Arc::clone(&faults);
         let serving = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let service = service.clone();
+                let cut = rand::random::<f64>() < told.lock().unwrap().cut;
                 tokio::spawn(async move {
-                    let _ = Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await;
+                    let builder = Builder::new(TokioExecutor::new());
+                    let serving = builder.serve_connection(TokioIo::new(socket), service);
+                    let life = if cut { rand::random_range(0..300) } else { u64::MAX };
+                    let _ = tokio::time::timeout(Duration::from_millis(life), serving).await;
                 });
             }
         })
         .abort_handle();
-        Self { address, root, requests, serving }
+        Self { address, root, requests, faults, serving }
+    }
+
+    /// Fails like this from now on.
+    pub fn fail(&self, faults: Faults) {
+        *self.faults.lock().unwrap() = faults;
     }
 
     /// The directory of a bucket, made if it is not there.

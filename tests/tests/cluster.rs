@@ -18,7 +18,11 @@ mod row_13_failover;
 mod row_14_executor_loss;
 #[path = "cluster/row_16_shuffle_store.rs"]
 mod row_16_shuffle_store;
+#[path = "cluster/row_17_store_faults.rs"]
+mod row_17_store_faults;
 #[path = "cluster/scheduler_death.rs"]
 mod scheduler_death;
+#[path = "cluster/slots.rs"]
+mod slots;
 #[path = "cluster/stored.rs"]
 mod stored;

@@ -220,6 +220,11 @@ impl Stored {
         self.uploader.metrics().failures == 0 && jobs.iter().all(|job| !local.contains(job))
     }
 
+    /// What was asked of the store for a job's query.
+    pub fn requests_of(&self, job: &str) -> Requests {
+        job.parse::<Attempt>().map(|attempt| self.store.requests_of(&attempt.run)).unwrap_or_default()
+    }
+
     pub fn counts(&self) -> Counts {
         Counts {
             upload: self.uploader.metrics(),

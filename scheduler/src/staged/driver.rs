@@ -130,6 +130,11 @@ impl StagedRunner {
         drive.with_attempts(open).await
     }
 
+    /// Whether the output of a query with these settings is copied.
+    pub fn stores(&self, settings: &QuerySettings) -> bool {
+        settings.shuffle.unwrap_or(self.shuffle).stores()
+    }
+
     /// Opens a result. As long as the guard lives it can be read.
     ///
     /// # Errors

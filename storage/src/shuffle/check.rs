@@ -11,12 +11,13 @@ use uuid::Uuid;
 use super::backoff::Retry;
 use super::error::ShuffleError;
 use super::fault::Fault;
-use super::requests::add;
 use super::store::ShuffleStore;
 
 /// How long a check of the store takes at most.
 const CHECK_WITHIN: Duration = Duration::from_secs(10);
 
+/// What requests for probes count as.
+const PROBES: &str = "probe";
 /// How often the probe is written at most, each time.
 const ATTEMPTS: u32 = 4;
 
@@ -47,7 +48,7 @@ impl ShuffleStore {
             }),
         };
         // A store that forbids writing has nothing to remove, and one that does not answer will not do so now.
-        add(&self.counters.deletes, 1);
+        self.counters.count(PROBES, |requests| requests.deletes += 1);
         let _ = timeout(limit.mul_f64(CLEAN_UP_SHARE), self.store.delete(&path)).await;
         checked
     }
@@ -68,7 +69,7 @@ impl ShuffleStore {
         for second in [false, true] {
             let written = self
                 .repeat_within(retry, "write", name, || async {
-                    add(&self.counters.puts, 1);
+                    self.counters.count(PROBES, |requests| requests.puts += 1);
                     self.put_once(path, content.clone()).await
                 })
                 .await;

@@ -1,9 +1,13 @@
 //! What was asked of the store, because it is billed by it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// Requests since the store was opened. An attempt that is repeated counts as often as it is made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requests {
     pub puts: u64,
     /// Reads and heads. One read is several requests where its ranges are far apart.
@@ -20,32 +24,54 @@ pub struct Requests {
     pub retries: u64,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) puts: AtomicU64,
-    pub(super) gets: AtomicU64,
-    pub(super) lists: AtomicU64,
-    pub(super) deletes: AtomicU64,
-    pub(super) put_bytes: AtomicU64,
-    pub(super) get_bytes: AtomicU64,
-    pub(super) retries: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn snapshot(&self) -> Requests {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Requests {
-            puts: of(&self.puts),
-            gets: of(&self.gets),
-            lists: of(&self.lists),
-            deletes: of(&self.deletes),
-            put_bytes: of(&self.put_bytes),
-            get_bytes: of(&self.get_bytes),
-            retries: of(&self.retries),
-        }
+impl std::iter::Sum for Requests {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self {
+            puts: a.puts + b.puts,
+            gets: a.gets + b.gets,
+            lists: a.lists + b.lists,
+            deletes: a.deletes + b.deletes,
+            put_bytes: a.put_bytes + b.put_bytes,
+            get_bytes: a.get_bytes + b.get_bytes,
+            retries: a.retries + b.retries,
+        })
     }
 }
 
-pub(super) fn add(counter: &AtomicU64, count: u64) {
-    counter.fetch_add(count, Ordering::Relaxed);
+/// Queries whose requests are kept apart.
+const RUNS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
+
+#[derive(Debug)]
+pub(super) struct Counters {
+    all: Mutex<Requests>,
+    runs: Mutex<LruCache<String, Requests>>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { all: Mutex::default(), runs: Mutex::new(LruCache::new(RUNS)) }
+    }
+}
+
+impl Counters {
+    /// Counts a request for the object `name`, which begins with its query.
+    pub(super) fn count(&self, name: &str, count: impl Fn(&mut Requests)) {
+        count(&mut self.all.lock());
+        let run = name.split('/').next().unwrap_or_default();
+        let mut runs = self.runs.lock();
+        if runs.get(run).is_none() {
+            runs.put(run.to_owned(), Requests::default());
+        }
+        if let Some(requests) = runs.get_mut(run) {
+            count(requests);
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Requests {
+        *self.all.lock()
+    }
+
+    pub(super) fn of_run(&self, run: &str) -> Requests {
+        self.runs.lock().peek(run).copied().unwrap_or_default()
+    }
 }

@@ -21,7 +21,7 @@ use super::backoff::Retry;
 use super::error::ShuffleError;
 use super::fault::{Fault, classify};
 use super::name::is_plain;
-use super::requests::{Counters, Requests, add};
+use super::requests::{Counters, Requests};
 use crate::stores::store_that_retries;
 
 /// The objects below one prefix of a store. Names are counted from there.
@@ -111,6 +111,11 @@ impl ShuffleStore {
         self.counters.snapshot()
     }
 
+    /// Requests so far for the objects of one query; of the last few hundred queries.
+    pub fn requests_of(&self, run: &str) -> Requests {
+        self.counters.of_run(run)
+    }
+
     /// Writes an object that is not there yet.
     ///
     /// # Errors
@@ -122,7 +127,7 @@ impl ShuffleStore {
         // Whether an attempt may have written it although it failed.
         let lost = AtomicBool::new(false);
         let put = self.repeat("write", name, || async {
-            add(&self.counters.puts, 1);
+            self.counters.count(name, |requests| requests.puts += 1);
             let put = self.put_once(&path, bytes.clone()).await;
             match put.as_ref().map_err(classify) {
                 Err(Fault::Transient) => {
@@ -130,14 +135,14 @@ impl ShuffleStore {
                     put
                 }
                 Err(Fault::Exists) => {
-                    self.judge_existing(&path, length, lost.load(Ordering::Relaxed), put).await
+                    self.judge_existing(name, &path, length, lost.load(Ordering::Relaxed), put).await
                 }
                 _ => put,
             }
         });
         match put.await {
             Ok(()) => {
-                add(&self.counters.put_bytes, length);
+                self.counters.count(name, |requests| requests.put_bytes += length);
                 Ok(())
             }
             Err((Fault::Exists, _)) => Err(ShuffleError::Exists { object: name.to_owned() }),
@@ -154,12 +159,13 @@ impl ShuffleStore {
     /// names. One that is not of this length is not.
     async fn judge_existing(
         &self,
+        name: &str,
         path: &Path,
         length: u64,
         lost: bool,
         exists: object_store::Result<()>,
     ) -> object_store::Result<()> {
-        add(&self.counters.gets, 1);
+        self.counters.count(name, |requests| requests.gets += 1);
         match self.store.head(path).await {
             Ok(found) if lost && found.size == length => Ok(()),
             Ok(_) => exists,
@@ -180,13 +186,14 @@ impl ShuffleStore {
         let read = self.repeat("read", name, || {
             let path = &path;
             async move {
-                add(&self.counters.gets, 1);
+                self.counters.count(name, |requests| requests.gets += 1);
                 self.store.get_ranges(path, ranges).await
             }
         });
         match read.await {
             Ok(parts) => {
-                add(&self.counters.get_bytes, parts.iter().map(|part| part.len() as u64).sum());
+                let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+                self.counters.count(name, |requests| requests.get_bytes += bytes);
                 match ranges
                     .iter()
                     .zip(&parts)
@@ -211,7 +218,7 @@ impl ShuffleStore {
         error: ShuffleError,
     ) -> ShuffleError {
         let Some(end) = ranges.iter().map(|range| range.end).max() else { return error };
-        add(&self.counters.gets, 1);
+        self.counters.count(name, |requests| requests.gets += 1);
         match timeout(self.retry.total, self.store.head(path)).await {
             Ok(Ok(found)) if found.size < end => cut_short(name, found.size, end),
             _ => error,
@@ -229,7 +236,7 @@ impl ShuffleStore {
 
     async fn delete(&self, name: &str, path: &Path) -> Result<(), ShuffleError> {
         let deleted = self.repeat("delete", name, || async {
-            add(&self.counters.deletes, 1);
+            self.counters.count(name, |requests| requests.deletes += 1);
             self.store.delete(path).await
         });
         match deleted.await {
@@ -249,7 +256,7 @@ impl ShuffleStore {
         let prefix = self.path(run);
         // Paths of one query are few and short; to have all makes the deletion repeatable.
         let listed = self.repeat("list", run, || {
-            add(&self.counters.lists, 1);
+            self.counters.count(run, |requests| requests.lists += 1);
             self.store.list(Some(&prefix)).map_ok(|found| found.location).try_collect::<Vec<Path>>()
         });
         let paths = listed.await.map_err(|(_, error)| error)?;
@@ -258,7 +265,7 @@ impl ShuffleStore {
             return Ok(0);
         }
         let deleted = self.repeat("delete", run, || async {
-            add(&self.counters.deletes, count);
+            self.counters.count(run, |requests| requests.deletes += count);
             let mut deletions =
                 self.store.delete_stream(futures::stream::iter(paths.clone()).map(Ok).boxed());
             // What an earlier attempt or somebody else has deleted is no failure, and a failure leaves no other out.
@@ -282,7 +289,7 @@ impl ShuffleStore {
     /// [`ShuffleError::Refused`], [`ShuffleError::Unavailable`].
     pub async fn runs_older_than(&self, age: Duration) -> Result<Vec<String>, ShuffleError> {
         let listed = self.repeat("list", "", || {
-            add(&self.counters.lists, 1);
+            self.counters.count("", |requests| requests.lists += 1);
             self.newest_of_runs()
         });
         let newest = listed.await.map_err(|(_, error)| error)?;
@@ -365,7 +372,7 @@ impl ShuffleStore {
             let pause = pause.filter(|pause| started.elapsed() + *pause < retry.total);
             let Some(pause) = pause else { return Err(unavailable(number, error.to_string())) };
             tracing::debug!(operation, object, attempt = number, %error, "the shuffle store is asked again");
-            add(&self.counters.retries, 1);
+            self.counters.count(object, |requests| requests.retries += 1);
             sleep(pause).await;
             number += 1;
         }
