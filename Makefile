@@ -4,8 +4,9 @@ BIN := $(CARGO_TARGET_DIR)
 PROFILE ?= release
 SCALES ?= 1,10
 REPEATS ?= 5
+MINUTES ?= 20
 
-.PHONY: help setup build release demo test acceptance lint fmt bench clean
+.PHONY: help setup build release demo test chaos acceptance lint fmt bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,6 +25,10 @@ demo: release ## Show a cluster at work on TPC-H data
 
 test: build ## Run all tests
 	cargo nextest run --workspace --locked --no-fail-fast
+
+chaos: build ## Kill, stop and cut off processes under load for MINUTES; writes chaos-report.md
+	POLARWAY_CHAOS_MINUTES=$(MINUTES) POLARWAY_CHAOS_REPORT=$(CURDIR)/chaos-report.md \
+		cargo nextest run --workspace --locked --run-ignored only --no-capture -E 'package(polarway-tests) and binary(chaos)'
 
 acceptance: build ## Run the acceptance rows and write their state to docs/acceptance.md
 	./scripts/acceptance.sh

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::namespace::Namespace;
 use crate::process::{Launch, Process};
 use crate::session::Session;
 use crate::wait::until;
@@ -26,7 +27,7 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     executor_allow: Option<Vec<String>>,
     env: Vec<(String, String)>,
-    front_listen: &'static str,
+    front_listen: String,
     ingest: usize,
     schedulers: usize,
 }
@@ -53,7 +54,7 @@ impl Setup {
             settings: settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             executor_allow: None,
             env: vec![],
-            front_listen: ANY_PORT,
+            front_listen: ANY_PORT.to_owned(),
             ingest: 0,
             schedulers: 1,
         }
@@ -75,8 +76,8 @@ impl Setup {
 
     /// The front's gRPC address, with port zero for any.
     #[must_use]
-    pub fn front_at(mut self, listen: &'static str) -> Self {
-        self.front_listen = listen;
+    pub fn front_at(mut self, listen: impl ToString) -> Self {
+        self.front_listen = listen.to_string();
         self
     }
 
@@ -131,7 +132,7 @@ impl Setup {
             std::fs::create_dir(&sealed).unwrap();
             setup = setup.allow(sealed);
         }
-        let front = start_front(&setup, dir.path(), setup.front_listen);
+        let front = start_front(&setup, dir.path(), &setup.front_listen);
         let (wanted, ingest) = (setup.executors, setup.ingest);
         let others = 1..setup.schedulers;
         let others = others.map(|number| start_other(&setup, dir.path(), number)).collect();
@@ -156,7 +157,11 @@ impl Setup {
     }
 
     fn common(&self, listen: &str, data_dir: &Path, allow: &[String]) -> Vec<String> {
-        let arguments = ["--listen", listen, "--http-listen", ANY_PORT];
+        self.common_at(listen, ANY_PORT, data_dir, allow)
+    }
+
+    fn common_at(&self, listen: &str, http: &str, data_dir: &Path, allow: &[String]) -> Vec<String> {
+        let arguments = ["--listen", listen, "--http-listen", http];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.extend(["--data-dir".into(), data_dir.display().to_string()]);
         for root in allow {
@@ -180,6 +185,7 @@ fn start_front(setup: &Setup, dir: &Path, listen: &str) -> Process {
         arguments,
         env: setup.env.clone(),
         log: dir.join("front.log"),
+        namespace: None,
     })
 }
 
@@ -188,7 +194,7 @@ fn start_other(setup: &Setup, dir: &Path, number: usize) -> Process {
     let mut arguments = vec!["scheduler".to_owned()];
     arguments.extend(setup.common(ANY_PORT, &dir.join(&name), &setup.allow));
     let log = dir.join(format!("{name}.log"));
-    Process::start(Launch { name, arguments, env: setup.env.clone(), log })
+    Process::start(Launch { name, arguments, env: setup.env.clone(), log, namespace: None })
 }
 
 /// Running processes; stopped when dropped, and their directories removed.
@@ -232,18 +238,39 @@ impl Cluster {
 
     /// Starts one more executor; gives its index. The scheduler learns of it in a moment.
     pub fn add_executor(&mut self) -> usize {
+        let listen = match self.front.grpc.ip().is_loopback() {
+            true => ANY_PORT.to_owned(),
+            // Where the front is reached others are, too.
+            false => SocketAddr::new(self.front.grpc.ip(), 0).to_string(),
+        };
+        self.add_executor_at(&listen, None)
+    }
+
+    /// Starts one more executor in a network namespace.
+    pub fn add_executor_in(&mut self, namespace: &Namespace) -> usize {
+        let listen = SocketAddr::new(namespace.inner(), 0).to_string();
+        self.add_executor_at(&listen, Some(namespace.name().to_owned()))
+    }
+
+    fn add_executor_at(&mut self, listen: &str, namespace: Option<String>) -> usize {
         self.started += 1;
         let name = format!("executor-{}", self.started);
         let home = self.dir.path().join(&name);
         let allow = self.setup.executor_allow.as_ref().unwrap_or(&self.setup.allow);
         let mut arguments = vec!["executor".to_owned()];
-        arguments.extend(self.setup.common(ANY_PORT, &home, allow));
+        arguments.extend(self.setup.common_at(listen, listen, &home, allow));
         arguments.extend(["--scheduler".into(), self.front.grpc.to_string()]);
         arguments.extend(["--slots".into(), self.setup.slots.to_string()]);
         arguments.extend(["--name".into(), name.clone()]);
         arguments.extend(["--work-dir".into(), home.join("work").display().to_string()]);
         let log = self.dir.path().join(format!("{name}.log"));
-        self.executors.push(Process::start(Launch { name, arguments, env: self.setup.env.clone(), log }));
+        self.executors.push(Process::start(Launch {
+            name,
+            arguments,
+            env: self.setup.env.clone(),
+            log,
+            namespace: None,
+        }));
         self.executors.len() - 1
     }
 
@@ -259,13 +286,35 @@ impl Cluster {
             arguments.extend(["--set".into(), format!("ingest.directory={sealed}")]);
         }
         let log = self.dir.path().join(format!("{name}.log"));
-        Process::start(Launch { name, arguments, env: self.setup.env.clone(), log })
+        Process::start(Launch { name, arguments, env: self.setup.env.clone(), log, namespace: None })
     }
 
     /// Starts a process that takes rows again, after it has ended, with the directories it had; its addresses change.
     pub fn start_ingest_again(&mut self, index: usize) {
         assert!(!self.ingest[index].is_running());
         self.ingest[index] = self.start_ingest(index);
+    }
+
+    /// A scheduler by its number; the first is the front.
+    pub fn scheduler(&mut self, number: usize) -> &mut Process {
+        match number.checked_sub(1) {
+            None => &mut self.front,
+            Some(other) => &mut self.others[other],
+        }
+    }
+
+    /// SIGKILL for a scheduler, and a start at the same addresses, with nothing that it had on disk.
+    pub fn restart_scheduler(&mut self, number: usize) {
+        let process = self.scheduler(number);
+        let (grpc, http) = (process.grpc.to_string(), process.http().to_string());
+        process.kill();
+        let name = format!("scheduler-{number}-again");
+        let home = self.dir.path().join(&name);
+        let mut arguments = vec!["scheduler".to_owned()];
+        arguments.extend(self.setup.common_at(&grpc, &http, &home, &self.setup.allow));
+        let log = self.dir.path().join(format!("{name}.log"));
+        let env = self.setup.env.clone();
+        *self.scheduler(number) = Process::start(Launch { name, arguments, env, log, namespace: None });
     }
 
     /// All schedulers.
@@ -305,7 +354,7 @@ impl Cluster {
     /// Starts the front again over the same directories, after it has ended.
     pub fn start_front_again(&mut self) {
         assert!(!self.front.is_running());
-        self.front = start_front(&self.setup, self.dir.path(), self.setup.front_listen);
+        self.front = start_front(&self.setup, self.dir.path(), &self.setup.front_listen);
     }
 
     /// The same at a given gRPC address.

@@ -1,10 +1,11 @@
 //! etcd itself, one member, started by a test and stopped by it.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use tempfile::TempDir;
 
 use crate::ports;
@@ -23,8 +24,13 @@ pub struct Etcd {
 impl Etcd {
     /// Starts an empty one.
     pub async fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts an empty one that others reach at `host`.
+    pub async fn start_at(host: IpAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (client, peer) = (ports::free(), ports::free());
+        let (client, peer) = (ports::free_at(host), ports::free());
         let process = spawn(&directory, client, peer);
         let mut etcd = Self { process, client, peer, directory };
         etcd.until_ready().await;
@@ -34,6 +40,24 @@ impl Etcd {
     /// For `metastore.etcd`.
     pub fn url(&self) -> String {
         format!("http://{}", self.client)
+    }
+
+    /// How many keys start with `prefix`.
+    pub async fn count(&self, prefix: &str) -> u64 {
+        let end = {
+            let mut end = prefix.as_bytes().to_vec();
+            *end.last_mut().unwrap() += 1;
+            end
+        };
+        let body = serde_json::json!({
+            "key": BASE64_STANDARD.encode(prefix),
+            "range_end": BASE64_STANDARD.encode(end),
+            "count_only": true,
+        });
+        let url = format!("{}/v3/kv/range", self.url());
+        let answer = reqwest::Client::new().post(url).body(body.to_string()).send().await.unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        answer.get("count").map_or(0, |count| count.as_str().unwrap().parse().unwrap())
     }
 
     /// As if its machine had died.

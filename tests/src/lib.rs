@@ -15,6 +15,7 @@ pub mod flight;
 pub mod forbidden;
 pub mod http;
 pub mod lossy;
+pub mod namespace;
 pub mod oracle;
 pub mod ports;
 pub mod process;

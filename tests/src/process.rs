@@ -26,6 +26,8 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// Where its standard error goes; appended.
     pub log: PathBuf,
+    /// The network namespace to start it in, if not the test's.
+    pub namespace: Option<String>,
 }
 
 /// A running server; stopped and reaped when dropped.
@@ -52,11 +54,28 @@ pub fn command(arguments: &[String], env: &[(String, String)]) -> Command {
     command
 }
 
+/// The same command in a network namespace: `ip` becomes it.
+fn within(namespace: &str, command: &Command) -> Command {
+    let mut within = Command::new("ip");
+    within.args(["netns", "exec", namespace]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => within.env(name, value),
+            None => within.env_remove(name),
+        };
+    }
+    within
+}
+
 impl Process {
     /// Starts a server and waits until it is ready.
     pub fn start(launch: Launch) -> Self {
         let log = File::options().create(true).append(true).open(&launch.log).unwrap();
-        let mut child = command(&launch.arguments, &launch.env)
+        let mut command = command(&launch.arguments, &launch.env);
+        if let Some(namespace) = &launch.namespace {
+            command = within(namespace, &command);
+        }
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -16,6 +16,8 @@ mod row_12_members;
 mod row_13_failover;
 #[path = "cluster/row_14_executor_loss.rs"]
 mod row_14_executor_loss;
+#[path = "cluster/row_15_partition.rs"]
+mod row_15_partition;
 #[path = "cluster/row_16_shuffle_store.rs"]
 mod row_16_shuffle_store;
 #[path = "cluster/row_17_store_faults.rs"]

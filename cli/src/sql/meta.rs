@@ -84,7 +84,7 @@ fn list_tables(kind: Option<&str>) -> String {
     let kind = kind.map_or_else(String::new, |kind| format!(" AND table_type = '{kind}'"));
     format!(
         "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables \
-         WHERE table_schema <> 'information_schema'{kind} ORDER BY table_catalog, table_schema, table_name"
+         WHERE table_schema NOT IN ('information_schema', 'system'){kind} ORDER BY table_catalog, table_schema, table_name"
     )
 }
 

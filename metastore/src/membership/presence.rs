@@ -41,8 +41,10 @@ impl Presence {
             () = stop.cancelled() => Ok(()),
         };
         tell(false);
-        // Whatever registration there is goes with its supervisor.
-        supervisor.shutdown(self.ttl + LAST_STEPS).await?;
+        // Whatever registration there is goes with its supervisor; where the store does not answer, with its lease.
+        if let Err(error) = supervisor.shutdown(LAST_STEPS).await {
+            tracing::info!(%error, "the cluster will notice by the end of a lease that this process is gone");
+        }
         outcome
     }
 

@@ -1,6 +1,6 @@
 //! Clusters whose shuffle output is copied to an S3 server, and a query that lasts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use polarway_client::QueryHandle;
@@ -42,7 +42,7 @@ impl Stored {
 
     /// Objects in the bucket.
     pub fn objects(&self) -> Vec<PathBuf> {
-        files_below(&self.server.bucket(BUCKET))
+        self.server.objects(BUCKET)
     }
 
     pub async fn until_no_objects(&self, why: &str) {
@@ -57,10 +57,13 @@ impl Stored {
     }
 
     pub async fn begin(&self, sql: &str) -> Begun {
-        let sql = sql.to_owned();
-        let mut stream = self.session.client.execute(&sql).await.unwrap();
+        Self::begin_at(&self.session, sql).await
+    }
+
+    pub async fn begin_at(session: &Session, sql: &str) -> Begun {
+        let mut stream = session.client.execute(sql).await.unwrap();
         let (handle, id) = (stream.handle().clone(), stream.query_id().to_owned());
-        let session = self.session.clone();
+        let session = session.clone();
         let (route, schema) = (stream.route().to_owned(), stream.schema().clone());
         let query_id = id.clone();
         let reading = tokio::spawn(async move {
@@ -76,15 +79,19 @@ impl Stored {
 
     /// Waits until the stages before the last but one are done, and all that their tasks have written is stored.
     pub async fn until_stored(&self, query: &Begun, stages: &[u64]) {
+        Self::until_stored_at(&self.session, &self.cluster, query, stages).await;
+    }
+
+    pub async fn until_stored_at(session: &Session, cluster: &Cluster, query: &Begun, stages: &[u64]) {
         until("stages are done and stored", CEILING, || async {
-            let progress = self.session.client.progress(&query.id).await.ok()??;
+            let progress = session.client.progress(&query.id).await.ok()??;
             let done: u64 = stages
                 .iter()
                 .map(|id| progress.stages.iter().find(|stage| stage.id == *id && stage.tasks == stage.done))
                 .map(|stage| stage.map(|stage| stage.done))
                 .sum::<Option<u64>>()?;
-            let stored = self.cluster.sum_of_executors("polarway_shuffle_outputs_stored_total").await;
-            let running = self.cluster.running_tasks().await;
+            let stored = cluster.sum_of_executors("polarway_shuffle_outputs_stored_total").await;
+            let running = cluster.running_tasks().await;
             (stored == done as f64 && running > 0.0).then_some(())
         })
         .await;
@@ -95,11 +102,4 @@ pub struct Begun {
     pub id: String,
     pub handle: QueryHandle,
     pub reading: JoinHandle<Result<Answer, Error>>,
-}
-
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    let files = entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] });
-    // The server keeps notes of its own beside its objects.
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "pack")).collect()
 }
