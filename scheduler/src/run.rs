@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
@@ -88,8 +88,6 @@ pub async fn open_meta(config: &Config) -> Result<Arc<dyn MetaStore>, Error> {
 
 /// How often orphans are looked for, which nothing but a crash makes.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Objects without a query are looked for in every so many rounds.
-const SWEEPS_OF_OBJECTS: u64 = 60;
 
 /// Runs a scheduler until `shutdown`, then drains: new statements are refused, running ones end or are cut off after
 /// `scheduler.drain_timeout`. What it shares with other
@@ -305,22 +303,23 @@ fn rights_of_members() -> Rights {
 async fn sweep(stored: Arc<StoredRuns>, stop: CancellationToken) -> Result<(), Error> {
     let mut rounds = tokio::time::interval(SWEEP);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for round in 0u64.. {
+    let mut listed: Option<Instant> = None;
+    loop {
         tokio::select! {
             _ = rounds.tick() => {}
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => return Ok(()),
         }
         if let Err(error) = stored.sweep_runs().await {
             tracing::warn!(%error, "queries of schedulers that are gone were not looked for");
         }
         // A list of all objects is not for every round.
-        if round % SWEEPS_OF_OBJECTS == 0
-            && let Err(error) = stored.sweep_objects().await
-        {
-            tracing::warn!(%error, "stored output of queries that are over was not looked for");
+        if listed.is_none_or(|listed| listed.elapsed() >= stored.orphan_after / 2) {
+            listed = Some(Instant::now());
+            if let Err(error) = stored.sweep_objects().await {
+                tracing::warn!(%error, "stored output of queries that are over was not looked for");
+            }
         }
     }
-    Ok(())
 }
 
 /// This process, for the others.

@@ -269,7 +269,7 @@ impl Cluster {
             arguments,
             env: self.setup.env.clone(),
             log,
-            namespace: None,
+            namespace,
         }));
         self.executors.len() - 1
     }

@@ -121,7 +121,10 @@ impl S3Server {
     /// The objects of a bucket whose names end as those of shuffle output do; the server keeps notes of its own beside them.
     pub fn objects(&self, bucket: &str) -> Vec<PathBuf> {
         let files = files_below(&self.bucket(bucket));
-        files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "pack")).collect()
+        files
+            .into_iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "pack"))
+            .collect()
     }
 
     /// Points all processes of `setup` at this server.

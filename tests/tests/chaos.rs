@@ -49,7 +49,8 @@ impl World {
             .set("metastore.etcd", etcd.url())
             .set("metastore.lease_ttl", "2s")
             .set("shuffle.url", "s3://shuffle/chaos")
-            .set("shuffle.upload_after", "100ms");
+            .set("shuffle.upload_after", "100ms")
+            .set("shuffle.orphan_after", "30s");
         let cluster = setup.start().await;
         tpch::create_tables(&cluster.session().await, &tpch::data("0.1")).await;
         Self { etcd, store, cluster }
@@ -77,7 +78,8 @@ impl World {
         })
         .await;
         self.cluster.until_no_shuffle().await;
-        until("no keys of queries are left", CEILING, || async { (self.keys().await == 0).then_some(()) }).await;
+        until("no keys of queries are left", CEILING, || async { (self.keys().await == 0).then_some(()) })
+            .await;
         until("no objects are left", CEILING, || async {
             self.store.objects("shuffle").is_empty().then_some(())
         })

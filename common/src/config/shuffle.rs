@@ -17,6 +17,8 @@ pub struct ShuffleConfig {
     pub object_size: ByteSize,
     /// How long an output may wait for others before it is copied. Default: `1s`.
     pub upload_after: HumanDuration,
+    /// Age at which a copy of which nobody knows is removed: a crash can leave some. Default: `15m`.
+    pub orphan_after: HumanDuration,
 }
 
 impl ShuffleConfig {
@@ -34,6 +36,7 @@ impl Default for ShuffleConfig {
             mode: None,
             object_size: ByteSize::mib(32),
             upload_after: HumanDuration::from_secs(1),
+            orphan_after: HumanDuration::from_secs(15 * 60),
         }
     }
 }

@@ -119,6 +119,7 @@ fn everything_set() -> Config {
             mode: Some(ShuffleMode::Durable),
             object_size: ByteSize::mib(16),
             upload_after: HumanDuration::from_secs(16),
+            orphan_after: HumanDuration::from_secs(17),
         },
     }
 }

@@ -121,7 +121,8 @@ fn metastore(metastore: &MetaStoreConfig, faults: &mut Faults) {
 }
 
 fn shuffle(shuffle: &ShuffleConfig, faults: &mut Faults) {
-    let ShuffleConfig { url, mode, object_size, .. } = shuffle;
+    let ShuffleConfig { url, mode, object_size, orphan_after, .. } = shuffle;
+    faults.zero("shuffle.orphan_after", orphan_after.is_zero());
     if let (None, Some(mode)) = (url, mode)
         && mode.stores()
     {

@@ -87,8 +87,12 @@ impl Events {
                 tokio::time::sleep(a_while / 2).await;
                 world.etcd.start_again().await;
             }
-            Event::StoreIsOverloaded => self.store(world, a_while, Faults { slow_down: 0.2, ..Faults::default() }).await,
-            Event::StoreCutsConnections => self.store(world, a_while, Faults { cut: 0.3, ..Faults::default() }).await,
+            Event::StoreIsOverloaded => {
+                self.store(world, a_while, Faults { slow_down: 0.2, ..Faults::default() }).await
+            }
+            Event::StoreCutsConnections => {
+                self.store(world, a_while, Faults { cut: 0.3, ..Faults::default() }).await
+            }
             Event::StoreIsSlow => {
                 let delay = Duration::from_millis(300);
                 self.store(world, a_while, Faults { delay, ..Faults::default() }).await;

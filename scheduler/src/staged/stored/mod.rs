@@ -18,9 +18,6 @@ pub use self::record::Claim;
 use self::record::{JobRecord, key};
 use super::losses::OutputOf;
 
-/// Objects that no query can claim are removed once they are so old.
-pub const ORPHAN_AGE: Duration = Duration::from_secs(15 * 60);
-
 /// How long the query of a scheduler that is gone waits for its client to ask another one.
 pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -33,6 +30,7 @@ pub struct StoredRuns {
     owner: String,
     /// No copy is made of what is younger.
     upload_after: Duration,
+    pub orphan_after: Duration,
     /// Runs that this process has.
     ours: Mutex<HashSet<String>>,
     /// Since when runs have been seen to have no scheduler.
@@ -59,6 +57,7 @@ impl StoredRuns {
             members,
             owner: owner.to_owned(),
             upload_after: config.shuffle.upload_after.0,
+            orphan_after: config.shuffle.orphan_after.0,
             ours: Mutex::default(),
             deserted: Mutex::default(),
         }))
@@ -187,7 +186,7 @@ impl StoredRuns {
         Ok(())
     }
 
-    /// Removes objects and entries older than [`ORPHAN_AGE`] of runs without a record: a crash can leave some.
+    /// Removes objects and entries older than `shuffle.orphan_after` of runs without a record: a crash can leave some.
     ///
     /// # Errors
     /// Those of the metadata store and of the object store.
@@ -195,7 +194,7 @@ impl StoredRuns {
         let entries = self.meta.list(&KeyPrefix::Shuffle.encode()).await?;
         let mut orphans: HashSet<String> =
             entries.entries.iter().filter_map(|(key, _)| OutputId::parse(key)).map(|id| id.run).collect();
-        orphans.extend(self.store.runs_older_than(ORPHAN_AGE).await?);
+        orphans.extend(self.store.runs_older_than(self.orphan_after).await?);
         for run in orphans {
             if self.meta.get(&key(&run)).await?.is_none() {
                 self.remove(&run).await;
