@@ -4,20 +4,25 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use polarway_common::address::url_host;
 use polarway_common::config::IngestConfig;
-use polarway_common::{Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind};
+use polarway_common::{
+    Clock, Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind,
+};
 use polarway_engine::live::{LiveAccess, StreamHost};
 use polarway_ingest::host::{Host, HostOptions, SealedRoot, Share, node_name};
 use polarway_ingest::node;
+use polarway_ingest::ownership::{Keeper, KeeperOptions, Tenure};
 use polarway_ingest::pull::{FeedPolicy, NoSecrets, SecretFiles, Secrets};
 use polarway_ingest::socket::{Options, SocketMetrics, serve};
-use polarway_metastore::{MetaStore, RemoteMetaStore, configured};
-use polarway_storage::streams::Node;
+use polarway_metastore::membership::{MemberState, Role};
+use polarway_metastore::{Member, Members, MetaStore, Registration, RemoteMetaStore, configured};
+use polarway_storage::streams::{Node, Owners};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
+use uuid::Uuid;
 
 /// What acknowledgements may take once clients have been told to go, and logs to be flushed.
 const GRACE: Duration = Duration::from_secs(45);
@@ -30,8 +35,11 @@ pub struct Streams {
     host: Arc<Host>,
     directory: String,
     listening: Listening,
-    /// Whether the process is in the list of those that take streams.
-    listed: bool,
+    tenure: Tenure,
+    /// What makes it a member of the cluster: it is one until its streams are closed.
+    membership: Supervisor,
+    /// Takes streams, and gives them up.
+    keeping: Supervisor,
     door: Supervisor,
     work: Supervisor,
     grpc: Supervisor,
@@ -97,9 +105,7 @@ impl Streams {
             Some(etcd) => etcd,
             None => of_scheduler(config).await?,
         };
-        let streams = Self::start(config, doors, meta, Share::Own).await?;
-        streams.host.node().enter(streams.meta.as_ref()).await?;
-        Ok(streams)
+        Self::start(config, doors, meta, Share::Own).await
     }
 
     async fn start(
@@ -117,6 +123,18 @@ impl Streams {
             Share::Own => config.executor.name.as_deref(),
         };
         let node = doors.node(config, node_name(Path::new(&logs), wanted)?);
+        let (membership, keeping) = (Supervisor::new(), Supervisor::new());
+        let lease_ttl = config.metastore.lease_ttl.get();
+        let tenure = match share {
+            Share::All => Tenure::alone(),
+            Share::Own => {
+                let member = member(&node, doors.listening)?;
+                let clock = Arc::new(SystemClock);
+                let registering =
+                    Registration::start(Arc::clone(&meta), member, lease_ttl, clock, &membership);
+                Tenure::of(registering.await?)
+            }
+        };
         let socket = Arc::new(SocketMetrics::default());
         let options = HostOptions {
             meta: Arc::clone(&meta),
@@ -129,17 +147,28 @@ impl Streams {
             grace: config.ingest.grace.get(),
             node,
             share,
+            tenure: tenure.clone(),
             clock: Arc::new(SystemClock),
         };
         let Doors { ws, grpc, http, listening } = doors;
         let (door, work, servers) = (Supervisor::new(), Supervisor::new(), Supervisor::new());
         let host = Host::open(options, work.clone()).await?;
+        if !tenure.is_alone() {
+            let keeper = KeeperOptions {
+                host: Arc::clone(&host),
+                tenure: tenure.clone(),
+                members: Members::follow(Arc::clone(&meta), &keeping).await?,
+                owners: Owners::follow(Arc::clone(&meta), &keeping).await?,
+                grace: grace(lease_ttl),
+                clock: Arc::new(SystemClock),
+            };
+            Keeper::start(keeper, &keeping).await?;
+        }
         let (streams, stop) = (Arc::clone(&host), door.token());
         let limits = limits(&config.ingest);
         door.spawn("streams", TaskKind::Critical, async move {
             serve(ws, streams, limits, socket, stop).await.map_err(|error| Error::internal(error.to_string()))
         });
-        let listed = grpc.is_some();
         if let Some(listener) = grpc {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             let max_frame = config.ingest.max_frame.as_usize();
@@ -156,7 +185,7 @@ impl Streams {
             sealed = directory,
             "takes rows of streams"
         );
-        Ok(Self { meta, host, directory, listening, listed, door, work, grpc: servers })
+        Ok(Self { meta, host, directory, listening, tenure, membership, keeping, door, work, grpc: servers })
     }
 
     pub fn meta(&self) -> Arc<dyn MetaStore> {
@@ -189,27 +218,54 @@ impl Streams {
     }
 
     /// What ends when the process cannot do its work any more.
-    pub fn supervisors(&self) -> [&Supervisor; 2] {
-        [&self.door, &self.grpc]
+    pub fn supervisors(&self) -> [&Supervisor; 3] {
+        [&self.door, &self.grpc, &self.keeping]
     }
 
     /// Takes no more rows from anybody; what was taken is acknowledged first.
     pub async fn close_door(&self) -> Result<(), Error> {
-        if self.listed
-            && let Err(error) = self.host.node().leave(self.meta.as_ref()).await
-        {
-            tracing::warn!(%error, "still in the list of those that take streams");
-        }
+        self.tenure.leaving().await;
+        let keeping = self.keeping.shutdown(GRACE).await;
         self.host.stop_feeds().await;
-        self.door.shutdown(GRACE).await
+        keeping.and(self.door.shutdown(GRACE).await)
     }
 
     /// Ends the streams, with all their rows in files or in their logs.
     pub async fn stop(&self) -> Result<(), Error> {
         self.host.close().await;
         let work = self.work.shutdown(GRACE).await;
-        work.and(self.grpc.shutdown(GRACE).await)
+        let grpc = self.grpc.shutdown(GRACE).await;
+        work.and(grpc).and(self.membership.shutdown(GRACE).await)
     }
+}
+
+/// How long a process that is gone has to come back before others take its streams. With the time in which its death shows,
+/// one time to live and what the store takes to notice, it stays below two of them.
+fn grace(lease_ttl: Duration) -> Duration {
+    lease_ttl * 3 / 4
+}
+
+/// What the process says of itself to the others.
+fn member(node: &Node, listening: Listening) -> Result<Member, Error> {
+    let address = |text: &str| {
+        text.parse::<HostPort>().map_err(|error| Error::new(ErrorKind::Configuration, error.to_string()))
+    };
+    let since = SystemClock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let address_of = address(&node.address)?;
+    let http = listening.http.map(|http| HostPort::new(address_of.host.clone(), http.port()));
+    Ok(Member {
+        name: node.name.clone(),
+        incarnation: Uuid::now_v7().simple().to_string(),
+        role: Role::Ingest,
+        zone: None,
+        address: address_of,
+        http,
+        ws: Some(address(&node.ws)?),
+        slots: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: MemberState::Active,
+        since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 /// The metadata store of the scheduler, once that answers.

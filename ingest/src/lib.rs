@@ -7,9 +7,11 @@
 pub mod decode;
 mod durability;
 pub mod feed;
+pub mod handover;
 pub mod host;
 pub mod hot;
 pub mod node;
+pub mod ownership;
 pub mod pull;
 mod put;
 pub mod remote;

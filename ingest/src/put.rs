@@ -219,7 +219,9 @@ fn told(fault: Fault) -> Error {
         FaultKind::Idle => ErrorKind::DeadlineExceeded,
         FaultKind::Internal => ErrorKind::Internal,
         FaultKind::Draining => ErrorKind::Draining,
-        FaultKind::LogFull | FaultKind::DiskFull | FaultKind::Unavailable => ErrorKind::StoreUnavailable,
+        FaultKind::Moved | FaultKind::LogFull | FaultKind::DiskFull | FaultKind::Unavailable => {
+            ErrorKind::StoreUnavailable
+        }
     };
     let hint = fault.hint().to_owned();
     Error::new(kind, fault.message).with_hint(hint)

@@ -210,6 +210,7 @@ impl StreamHost for RemoteStreams {
             files: view.files.into_iter().map(file).collect::<Result<_, Error>>()?,
             slices: slices(view.hot_from..view.hot_to, id, &owner),
             end: view.hot_to,
+            missing: view.missing.iter().map(|rows| rows.from..rows.to).collect(),
             rows: Arc::clone(&self.rows) as _,
         })
     }

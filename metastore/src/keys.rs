@@ -16,7 +16,6 @@ const VERSION: &str = "catalog/version";
 const SECRET: &str = "cluster/secret";
 const STREAM_OWNER: &str = "stream/owner/";
 const STREAM_MANIFEST: &str = "stream/manifest/";
-const STREAM_NODE: &str = "stream/node/";
 const MEMBER: &str = "member/";
 const JOB: &str = "job/";
 const SHUFFLE: &str = "shuffle/";
@@ -43,8 +42,6 @@ pub enum Key {
     StreamOwner { id: String },
     /// Which rows of a stream are sealed, and where.
     StreamManifest { id: String },
-    /// A process that takes rows of streams, by the name that it keeps over restarts.
-    StreamNode { name: String },
     /// A process of the cluster, under its lease. Names are unique: the second of a name waits for the first to go.
     Member { name: String },
     /// A query that runs as jobs. Its presence is what counts: what its tasks store is only committed while it is there.
@@ -67,7 +64,6 @@ impl Key {
             Key::ClusterSecret => SECRET.to_owned(),
             Key::StreamOwner { id } => format!("{STREAM_OWNER}{}", percent::encode(id)),
             Key::StreamManifest { id } => format!("{STREAM_MANIFEST}{}", percent::encode(id)),
-            Key::StreamNode { name } => format!("{STREAM_NODE}{}", percent::encode(name)),
             Key::Member { name } => format!("{MEMBER}{}", percent::encode(name)),
             Key::Job { run } => format!("{JOB}{}", percent::encode(run)),
             Key::ShuffleOutput { run, attempt, stage, task } => {
@@ -100,9 +96,6 @@ impl Key {
         }
         if let Some(id) = text.strip_prefix(STREAM_MANIFEST) {
             return Some(Key::StreamManifest { id: percent::decode(id)? });
-        }
-        if let Some(name) = text.strip_prefix(STREAM_NODE) {
-            return Some(Key::StreamNode { name: percent::decode(name)? });
         }
         if let Some(name) = text.strip_prefix(MEMBER) {
             return Some(Key::Member { name: percent::decode(name)? });
@@ -152,7 +145,6 @@ pub enum KeyPrefix {
     /// All that is stored of streams beside their definitions.
     Streams,
     StreamOwners,
-    StreamNodes,
     Members,
     Jobs,
     Sessions,
@@ -179,7 +171,6 @@ impl KeyPrefix {
             KeyPrefix::TablesOf { schema } => format!("{TABLE}{}/", percent::encode(schema)),
             KeyPrefix::Streams => "stream/".to_owned(),
             KeyPrefix::StreamOwners => STREAM_OWNER.to_owned(),
-            KeyPrefix::StreamNodes => STREAM_NODE.to_owned(),
             KeyPrefix::Members => MEMBER.to_owned(),
             KeyPrefix::Jobs => JOB.to_owned(),
             KeyPrefix::Sessions => SESSION.to_owned(),
@@ -206,7 +197,6 @@ mod tests {
             Just(Key::ClusterSecret),
             any::<String>().prop_map(|id| Key::StreamOwner { id }),
             any::<String>().prop_map(|id| Key::StreamManifest { id }),
-            any::<String>().prop_map(|name| Key::StreamNode { name }),
             any::<String>().prop_map(|name| Key::Member { name }),
             any::<String>().prop_map(|run| Key::Job { run }),
             any::<String>().prop_map(|id| Key::Session { id }),
@@ -226,7 +216,6 @@ mod tests {
         assert_eq!(Key::ClusterSecret.encode(), "cluster/secret");
         assert_eq!(Key::StreamOwner { id: "a/1".into() }.encode(), "stream/owner/a%2F1");
         assert_eq!(Key::StreamManifest { id: "1".into() }.encode(), "stream/manifest/1");
-        assert_eq!(Key::StreamNode { name: "ingest-0".into() }.encode(), "stream/node/ingest-0");
         assert_eq!(Key::Member { name: "executor-0".into() }.encode(), "member/executor-0");
         assert_eq!(Key::Job { run: "0f/1".into() }.encode(), "job/0f%2F1");
         assert_eq!(Key::Session { id: "a/1".into() }.encode(), "session/a%2F1");
@@ -272,7 +261,6 @@ mod tests {
                 matches!(key, Key::CatalogSchema { .. } | Key::CatalogTable { .. } | Key::CatalogVersion);
             prop_assert_eq!(within(KeyPrefix::Catalog), of_catalog);
             prop_assert_eq!(within(KeyPrefix::StreamOwners), matches!(key, Key::StreamOwner { .. }));
-            prop_assert_eq!(within(KeyPrefix::StreamNodes), matches!(key, Key::StreamNode { .. }));
             prop_assert_eq!(within(KeyPrefix::Members), matches!(key, Key::Member { .. }));
             prop_assert_eq!(within(KeyPrefix::Jobs), matches!(key, Key::Job { .. }));
             prop_assert_eq!(within(KeyPrefix::Sessions), matches!(key, Key::Session { .. }));
@@ -288,7 +276,7 @@ mod tests {
             }
             let of_streams = matches!(
                 key,
-                Key::StreamOwner { .. } | Key::StreamManifest { .. } | Key::StreamNode { .. }
+                Key::StreamOwner { .. } | Key::StreamManifest { .. }
             );
             prop_assert_eq!(within(KeyPrefix::Streams), of_streams);
             let schema = match &key {

@@ -14,12 +14,47 @@ pub mod action {
     pub const OPEN: &str = "polarway.OpenStream";
     /// [`StreamId`](super::StreamId) to an empty body: end a stream that is no longer in the catalog, and remove its rows.
     pub const DROP: &str = "polarway.DropStream";
+    /// [`StreamLog`](super::StreamLog) to [`LogState`](super::LogState): how much of it is there.
+    pub const LOG_STATE: &str = "polarway.LogState";
+    /// [`StreamLog`](super::StreamLog) to an empty body: all of it is handed over; note that it is needed no more.
+    pub const LOG_SETTLED: &str = "polarway.LogSettled";
 }
 
 /// Header of a DoPut into a stream: who sends, so that nothing that is sent again doubles.
 pub const PRODUCER_HEADER: &str = "polarway-producer";
 /// Header of a DoPut into a stream: the durability that acknowledgements promise.
 pub const ACK_HEADER: &str = "polarway-ack";
+
+/// Header of a DoPut by which an owner of a stream from before hands over its log: the log's name, in decimal digits. The
+/// descriptor's path is the stream's identity. A record is sent in parts, as bodies of messages; the last part has the
+/// record's number in `app_metadata`, in decimal digits. The one answer comes when all are in the new owner's log.
+pub const LOG_HEADER: &str = "polarway-log";
+
+/// A log of a stream, of an owner before this one.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct StreamLog {
+    /// The stream's identity.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(uint64, tag = "2")]
+    pub log: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct LogState {
+    /// Records that are there; absent when the whole log is.
+    #[prost(uint64, optional, tag = "1")]
+    pub taken: Option<u64>,
+}
+
+/// Places `from..to`.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Span {
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    #[prost(uint64, tag = "2")]
+    pub to: u64,
+}
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct StreamId {
@@ -47,6 +82,9 @@ pub struct View {
     pub hot_from: u64,
     #[prost(uint64, tag = "4")]
     pub hot_to: u64,
+    /// Places of rows that may be in logs of owners before, and nowhere else.
+    #[prost(message, repeated, tag = "5")]
+    pub missing: Vec<Span>,
 }
 
 /// A Parquet file of sealed rows.

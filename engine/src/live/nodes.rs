@@ -66,7 +66,9 @@ pub fn call_failed(address: &str, status: &Status) -> Error {
             ErrorKind::StoreUnavailable,
             format!("the rows in memory at {address} cannot be reached: {}", error.message),
         )
-        .with_hint("the process that takes the stream's rows has to be started again with its log");
+        .with_hint(
+            "run the statement again: if the process does not come back, another one takes the stream over",
+        );
     }
     error
 }

@@ -1,6 +1,7 @@
 //! What a query sees of a stream.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -22,6 +23,8 @@ pub struct StreamView {
     pub slices: Vec<HotSlice>,
     /// The place after the last row.
     pub end: u64,
+    /// Places of rows that are in none of them: an owner from before may have them in its log.
+    pub missing: Vec<Range<u64>>,
     /// Reads `slices` in this process, whatever leaves memory meanwhile.
     pub rows: Arc<dyn HotRows>,
 }

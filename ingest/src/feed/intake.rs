@@ -185,10 +185,22 @@ fn fault(error: LiveError) -> Fault {
         }
         LiveError::TakenBack { disk_full: true, .. } => FaultKind::DiskFull,
         LiveError::Closed { .. } => FaultKind::Draining,
-        LiveError::Log { .. } | LiveError::TakenBack { .. } | LiveError::Sealed(_) => FaultKind::Unavailable,
-        LiveError::Record(_) | LiveError::Rows(_) | LiveError::Seal(_) | LiveError::Lost { .. } => {
-            FaultKind::Internal
-        }
+        LiveError::Moved { .. } => FaultKind::Moved,
+        LiveError::Log { .. }
+        | LiveError::TakenBack { .. }
+        | LiveError::Suspended { .. }
+        | LiveError::Sealed(_) => FaultKind::Unavailable,
+        LiveError::NotOwed { .. }
+        | LiveError::Record(_)
+        | LiveError::Rows(_)
+        | LiveError::Seal(_)
+        | LiveError::Lost { .. } => FaultKind::Internal,
     };
-    Fault::new(kind, error.to_string())
+    let told = Fault::new(kind, error.to_string());
+    match error {
+        LiveError::Moved { stream, at: Some(at) } => {
+            told.with_hint(format!("connect to ws://{at}/v1/streams/{stream}, and go on after `last`"))
+        }
+        _ => told,
+    }
 }

@@ -13,7 +13,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use polarway_common::SystemClock;
 use polarway_metastore::{EmbeddedMetaStore, MetaStore};
-use polarway_storage::streams::{Ownership, SealedStore};
+use polarway_storage::streams::{Claimant, Ownership, Previous, SealedStore};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -25,6 +25,7 @@ use super::*;
 use crate::Durability;
 use crate::decode::DecodeOptions;
 use crate::hot::samples::{rows, schema};
+use crate::ownership::Tenure;
 use crate::seal::Layout;
 use crate::socket::{Feed, OpenError, Options, SocketMetrics, Streams, serve};
 use crate::stream::{Live, SealPolicy, StreamOptions};
@@ -90,9 +91,12 @@ impl Server {
                 key: None,
                 retention: None,
                 clock: Arc::new(SystemClock),
+                tenure: Tenure::alone(),
             };
             let sealed = SealedStore::new(store.clone(), Path::from(format!("streams/{id}")), None);
-            let ownership = Ownership::claim(Arc::clone(&meta), sealed, id, "here", "here:1").await.unwrap();
+            let claimant = Claimant { node: "here".into(), address: "here:1".into(), fence: None };
+            let ownership =
+                Ownership::claim(Arc::clone(&meta), sealed, id, &claimant, Previous::Own).await.unwrap();
             let (live, following) = Live::open(options, ownership).await.unwrap();
             let (follower, keeper) = (Arc::clone(&live), Arc::clone(&live));
             tasks.push(tokio::spawn(async move { follower.follow(following).await }));

@@ -26,7 +26,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 impl Streams for Host {
     async fn open(&self, name: &str, producer: Option<&str>) -> Result<Arc<dyn Feed>, OpenError> {
         let (schema, name) = split_name(name);
-        let Some(open) = self.by_name(schema, name) else { return Err(self.elsewhere(schema, name).await) };
+        // Whose stream it is may have changed while this process was not registered.
+        let open = self.by_name(schema, name).filter(|_| self.options.tenure.holds());
+        let Some(open) = open else { return Err(self.elsewhere(schema, name).await) };
         if open.definition.companion_of().is_some() {
             return Err(OpenError::NotAllowed(format!("`{schema}.{name}` is written by the server alone")));
         }
@@ -74,7 +76,8 @@ impl Host {
             Ok(Some(node)) if node.name != self.options.node.name => {
                 OpenError::Elsewhere { address: node.ws }
             }
-            Ok(_) => unavailable(format!("`{schema}.{name}` is not open yet")),
+            Ok(Some(_)) => unavailable(format!("`{schema}.{name}` is not open yet")),
+            Ok(None) => unavailable(format!("nobody takes rows of `{schema}.{name}` at the moment")),
             Err(error) => unavailable(error.to_string()),
         }
     }

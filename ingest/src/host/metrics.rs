@@ -35,6 +35,15 @@ impl Host {
         gauge(&mut text, "polarway_stream_files", "Files of sealed rows.", &|open| {
             open.live.view().manifest().segments.len() as u64
         });
+        gauge(
+            &mut text,
+            "polarway_stream_owed_logs",
+            "Logs of earlier owners whose rows are not handed over.",
+            &|open| open.live.owed() as u64,
+        );
+        gauge(&mut text, "polarway_stream_epoch", "How often the stream was claimed.", &|open| {
+            open.live.epoch()
+        });
         feeds(
             &mut text,
             &open.iter().filter_map(|open| Some((stream(open), open.feed_status()?))).collect::<Vec<_>>(),
@@ -44,6 +53,8 @@ impl Host {
 
     fn senders(&self, text: &mut Text) {
         let socket = &self.options.socket;
+        text.head("polarway_ingest_registered", "1 while the process may take rows.", "gauge");
+        text.value("polarway_ingest_registered", "", u64::from(self.options.tenure.holds()));
         text.head("polarway_ingest_connections", "WebSocket connections now.", "gauge");
         text.value("polarway_ingest_connections", "", socket.connections.load(Relaxed));
         for (name, help, counter) in [

@@ -3,11 +3,13 @@
 mod door;
 mod feeds;
 mod identity;
+mod logs;
 mod metrics;
 mod root;
+mod takeover;
 mod views;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use polarway_common::{Clock, Error, ErrorKind, Supervisor, TaskKind};
 use polarway_engine::live::{Held, PutAnswers, PutFrames, PutOptions, StreamHost, StreamStatus, StreamView};
 use polarway_metastore::{Key, KeyPrefix, MetaStore};
 use polarway_storage::catalog::{Definition, StreamDefinition};
-use polarway_storage::streams::{Node, Owner, Ownership, SealedStore};
+use polarway_storage::streams::{Claimant, Node, Owner, Ownership, Previous, SealedStore, StreamError};
 use tokio::runtime::Handle;
 
 use feeds::FeedTask;
@@ -29,8 +31,11 @@ pub use root::SealedRoot;
 pub use views::{Seen, slices};
 
 pub(crate) use door::{split_name, the_stream};
+pub(crate) use takeover::groups;
 
 use crate::feed::{accepts, dead_letter_schema};
+use crate::handover::directory_of;
+use crate::ownership::Tenure;
 use crate::pull::{FeedPolicy, gap_schema};
 use crate::put;
 use crate::seal::{Layout, ticks_per_second};
@@ -62,6 +67,8 @@ pub struct HostOptions {
     /// This process.
     pub node: Node,
     pub share: Share,
+    /// Whether it may act as the owner of its streams.
+    pub tenure: Tenure,
     /// What feeds may be dialled.
     pub feeds: Arc<FeedPolicy>,
     /// Counters of all senders.
@@ -76,8 +83,18 @@ pub struct Host {
     /// Where the streams' work goes on: a stream may be made by a statement, whose threads end before it.
     runtime: Handle,
     open: RwLock<HashMap<String, Arc<Open>>>,
+    /// Streams that others took from this process.
+    moved: RwLock<HashSet<String>>,
     /// Held while a stream is opened, so that none is opened twice.
     opening: tokio::sync::Mutex<()>,
+}
+
+/// A stream of the catalog.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub schema: String,
+    pub name: String,
+    pub definition: StreamDefinition,
 }
 
 /// A stream and what it is called.
@@ -108,17 +125,22 @@ impl Host {
             supervisor,
             runtime: Handle::current(),
             open: RwLock::default(),
+            moved: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
         };
-        let meta = host.options.meta.as_ref();
-        let owners = Owner::all(meta).await?;
+        let owners = Owner::all(host.options.meta.as_ref()).await?;
         let owned = |id: &str| owners.get(id).is_some_and(|owner| owner.node == host.options.node.name);
-        for (key, found) in meta.list(&KeyPrefix::Tables.encode()).await?.entries {
-            if let Ok(Key::CatalogTable { schema, table }) = Key::decode(&key)
-                && let Definition::Stream(definition) = definition(&schema, &table, &found.value)?
-                && (host.options.share == Share::All || owned(&definition.id))
-            {
-                host.start(schema, table, definition).await?;
+        for Known { schema, name, definition } in host.known().await? {
+            if host.options.share == Share::Own && !owned(&definition.id) {
+                continue;
+            }
+            match host.claim(&definition.id).await {
+                Ok(ownership) => host.start(schema, name, definition, Some(ownership)).await?,
+                // What is this process's after all is opened when it is registered again.
+                Err(error @ (StreamError::Fenced { .. } | StreamError::NotRegistered)) => {
+                    tracing::info!(stream = name, %error, "is not opened");
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         // What cannot be fetched any more can still be queried.
@@ -175,14 +197,65 @@ impl Host {
         Ok(Arc::clone(&self.by_id(id)?.live.options().schema))
     }
 
-    async fn start(&self, schema: String, name: String, definition: StreamDefinition) -> Result<(), Error> {
+    /// All streams of the catalog.
+    pub(crate) async fn known(&self) -> Result<Vec<Known>, Error> {
+        let mut known = vec![];
+        for (key, found) in self.options.meta.list(&KeyPrefix::Tables.encode()).await?.entries {
+            if let Ok(Key::CatalogTable { schema, table: name }) = Key::decode(&key)
+                && let Definition::Stream(definition) = definition(&schema, &name, &found.value)?
+            {
+                known.push(Known { schema, name, definition });
+            }
+        }
+        Ok(known)
+    }
+
+    /// Where the sealed rows of a stream are.
+    pub(crate) fn sealed_store(&self, id: &str) -> SealedStore {
+        let SealedRoot { store, path, local, .. } = &self.options.sealed;
+        let local = local.as_ref().map(|root| root.join(id));
+        SealedStore::new(Arc::clone(store), path.clone().join(id), local)
+    }
+
+    /// This process as a claimant.
+    fn claimant(&self) -> Result<Claimant, StreamError> {
+        let HostOptions { node, tenure, .. } = &self.options;
+        let fence = tenure.fence();
+        if fence.is_none() && !tenure.is_alone() {
+            return Err(StreamError::NotRegistered);
+        }
+        Ok(Claimant { node: node.name.clone(), address: node.address.clone(), fence })
+    }
+
+    async fn claim(&self, id: &str) -> Result<Ownership, StreamError> {
+        let previous = match self.options.share {
+            Share::All => Previous::Anyone,
+            Share::Own => Previous::Own,
+        };
+        let meta = Arc::clone(&self.options.meta);
+        Ownership::claim(meta, self.sealed_store(id), id, &self.claimant()?, previous).await
+    }
+
+    /// Opens a stream, which is claimed if there is no ownership yet.
+    async fn start(
+        &self,
+        schema: String,
+        name: String,
+        definition: StreamDefinition,
+        ownership: Option<Ownership>,
+    ) -> Result<(), Error> {
         let _one = self.opening.lock().await;
         if self.open.read().contains_key(&definition.id) {
             return Ok(());
         }
-        let live = self.live(&schema, &name, &definition).await?;
+        let ownership = match ownership {
+            Some(ownership) => ownership,
+            None => self.claim(&definition.id).await?,
+        };
+        let live = self.live(&schema, &name, &definition, ownership).await?;
         let id = definition.id.clone();
         let open = Open { schema, name, definition, live, feed: Mutex::default() };
+        self.moved.write().remove(&id);
         self.open.write().insert(id, Arc::new(open));
         Ok(())
     }
@@ -192,13 +265,11 @@ impl Host {
         schema: &str,
         name: &str,
         definition: &StreamDefinition,
+        ownership: Ownership,
     ) -> Result<Arc<Live>, Error> {
-        let HostOptions { meta, sealed, logs, log_limit, hot_limit, grace, node, .. } = &self.options;
+        let HostOptions { logs, log_limit, hot_limit, grace, .. } = &self.options;
         let id = definition.id.as_str();
         let columns = definition.schema()?;
-        let local = sealed.local.as_ref().map(|root| root.join(id));
-        let store = SealedStore::new(Arc::clone(&sealed.store), sealed.path.clone().join(id), local);
-        let ownership = Ownership::claim(Arc::clone(meta), store, id, &node.name, &node.address).await?;
         let wanted = &definition.options;
         let place =
             |column: &String| columns.index_of(column).map_err(|error| Error::internal(error.to_string()));
@@ -215,7 +286,7 @@ impl Host {
                 bytes: wanted.seal_bytes.0,
                 age: wanted.seal_age.get(),
             },
-            log: logs.join(id),
+            log: directory_of(logs, id, ownership.log()),
             log_limit: *log_limit,
             hot_limit: *hot_limit,
             grace: *grace,
@@ -228,6 +299,7 @@ impl Host {
                 ticks: column.map(|column| ticks_per_second(columns.field(column).data_type())),
             }),
             clock: Arc::clone(&self.options.clock),
+            tenure: self.options.tenure.clone(),
             schema: columns,
         };
         let (live, following) = Live::open(options, ownership).await.map_err(error)?;
@@ -246,8 +318,11 @@ impl Host {
 
     fn by_id(&self, id: &str) -> Result<Arc<Open>, Error> {
         self.open.read().get(id).cloned().ok_or_else(|| {
-            Error::new(ErrorKind::TableNotFound, "the stream was dropped")
-                .with_hint("run the statement again")
+            match self.moved.read().contains(id) {
+                true => Error::new(ErrorKind::StoreUnavailable, "the stream has another owner by now"),
+                false => Error::new(ErrorKind::TableNotFound, "the stream was dropped"),
+            }
+            .with_hint("run the statement again")
         })
     }
 
@@ -307,7 +382,7 @@ impl StreamHost for Host {
             self.pull_feed(schema, name, &definition)?;
         }
         let of = definition.companion_of().unwrap_or(name).to_owned();
-        self.start(schema.to_owned(), name.to_owned(), definition).await?;
+        self.start(schema.to_owned(), name.to_owned(), definition, None).await?;
         self.by_name(schema, &of).map_or(Ok(()), |stream| self.start_feed(&stream))
     }
 
@@ -332,9 +407,12 @@ fn definition(schema: &str, name: &str, value: &[u8]) -> Result<Definition, Erro
 /// What a user is told.
 fn error(error: LiveError) -> Error {
     let kind = match &error {
-        LiveError::Sealed(_) | LiveError::Closed { .. } | LiveError::TakenBack { .. } => {
-            ErrorKind::StoreUnavailable
-        }
+        LiveError::Sealed(_)
+        | LiveError::Closed { .. }
+        | LiveError::Suspended { .. }
+        | LiveError::Moved { .. }
+        | LiveError::TakenBack { .. } => ErrorKind::StoreUnavailable,
+        LiveError::NotOwed { .. } => ErrorKind::InvalidTicket,
         LiveError::Log { .. } => ErrorKind::CorruptFile,
         _ => ErrorKind::Internal,
     };

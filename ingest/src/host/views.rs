@@ -23,6 +23,8 @@ const MAX_SLICES: u64 = 8;
 #[derive(Debug)]
 pub struct Seen {
     pub files: Vec<SealedFile>,
+    /// Places of rows that owners before may have in their logs.
+    pub missing: Vec<Range<u64>>,
     hot: HotSnapshot,
 }
 
@@ -40,6 +42,7 @@ impl Seen {
             files: self.files,
             slices: slices(hot.clone(), stream, owner),
             end: hot.end,
+            missing: self.missing,
             rows: Arc::new(Pinned(self.hot)),
         }
     }
@@ -58,7 +61,8 @@ pub fn seen(live: &Live) -> Seen {
             events: segment.events.map(|events| (events.first, events.last)),
         })
         .collect();
-    Seen { files, hot: view.hot }
+    let missing = view.manifest().owed.iter().map(|owed| owed.from..owed.to).collect();
+    Seen { files, missing, hot: view.hot }
 }
 
 /// Cuts rows into slices of like size.

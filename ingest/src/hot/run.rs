@@ -144,13 +144,13 @@ fn range(column: &ArrayRef) -> Result<Option<(ScalarValue, ScalarValue)>> {
 mod tests {
     use super::super::samples::{rows, schema};
     use super::*;
-    use crate::stream::{Draft, Record};
+    use crate::stream::{Draft, Origin, Record};
 
     /// As the log gives rows back: one message, whose memory all columns share.
     #[test]
     fn shared_memory_is_counted_once() {
         let apart = memory(&rows(0, 10_000));
-        let record = Draft::new(&rows(0, 10_000), None).unwrap().placed(0, 0).to_vec();
+        let record = Draft::new(&rows(0, 10_000), &Origin::default()).unwrap().placed(0, 0).to_vec();
         let read = Record::read(&record, &schema()).unwrap().rows;
         let together = memory(&read);
         assert!(together <= allocated(record.len()) && together * 2 > apart, "{together} of {apart}");

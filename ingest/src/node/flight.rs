@@ -15,7 +15,9 @@ use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::{Held, HotRows, HotSlice, PutOptions, StreamHost, query_of};
 use polarway_engine::{errors, flight};
 use polarway_proto::status::status_from_error;
-use polarway_proto::streams::{File, SliceTicket, Statuses, StreamId, StreamName, View, action};
+use polarway_proto::streams::{
+    File, LOG_HEADER, LogState, SliceTicket, Span, Statuses, StreamId, StreamLog, StreamName, View, action,
+};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -33,6 +35,15 @@ impl NodeFlight {
             action::OPEN => {
                 let StreamName { schema, name } = body(action)?;
                 self.0.made(&schema, &name).await?;
+                Ok(Bytes::new())
+            }
+            action::LOG_STATE => {
+                let StreamLog { id, log } = body(action)?;
+                Ok(LogState { taken: self.0.log_state(&id, log)? }.encode_to_vec().into())
+            }
+            action::LOG_SETTLED => {
+                let StreamLog { id, log } = body(action)?;
+                self.0.settle(&id, log).await?;
                 Ok(Bytes::new())
             }
             action::DROP => {
@@ -76,6 +87,7 @@ impl NodeFlight {
             files,
             hot_from: hot.start,
             hot_to: hot.end,
+            missing: seen.missing.iter().map(|rows| Span { from: rows.start, to: rows.end }).collect(),
         })
     }
 
@@ -137,6 +149,15 @@ impl FlightService for NodeFlight {
             Some(Err(status)) => return Err(status.clone()),
             None => return Err(Status::invalid_argument("nothing was sent")),
         };
+        if let Some(log) = headers.get(LOG_HEADER) {
+            let log = log.to_str().ok().and_then(|log| log.parse().ok());
+            let log = log.ok_or_else(|| Status::invalid_argument(format!("`{LOG_HEADER}` names no log")))?;
+            let id = descriptor.path.join(".");
+            let taken = self.0.take_in(&id, log, frames.boxed()).await;
+            taken.map_err(|error| status_from_error(&error))?;
+            let answer = futures::stream::once(async { Ok(PutResult::default()) });
+            return Ok(Response::new(answer.boxed()));
+        }
         let put = async { self.0.put(PutOptions::read(&descriptor, &headers)?, frames.boxed()).await };
         put.await.map(Response::new).map_err(|error| status_from_error(&error))
     }

@@ -66,7 +66,7 @@ impl End {
             FaultKind::Idle => Closed::Idle,
             FaultKind::FrameTooLarge => Closed::TooLarge,
             FaultKind::Internal => Closed::Internal,
-            FaultKind::Draining => Closed::Draining,
+            FaultKind::Draining | FaultKind::Moved => Closed::Draining,
             FaultKind::LogFull | FaultKind::DiskFull | FaultKind::Unavailable => Closed::Unavailable,
         }
     }

@@ -23,6 +23,8 @@ pub enum FaultKind {
     Internal,
     /// The server is shutting down.
     Draining,
+    /// Another process has the stream by now.
+    Moved,
     /// The write-ahead log is at its limit.
     LogFull,
     /// The disk below the log is full.
@@ -33,7 +35,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, for tests and documentation.
-    pub const ALL: [FaultKind; 12] = [
+    pub const ALL: [FaultKind; 13] = [
         FaultKind::Protocol,
         FaultKind::Unsupported,
         FaultKind::InvalidText,
@@ -43,6 +45,7 @@ impl FaultKind {
         FaultKind::FrameTooLarge,
         FaultKind::Internal,
         FaultKind::Draining,
+        FaultKind::Moved,
         FaultKind::LogFull,
         FaultKind::DiskFull,
         FaultKind::Unavailable,
@@ -60,6 +63,7 @@ impl FaultKind {
             FaultKind::FrameTooLarge => "frame_too_large",
             FaultKind::Internal => "internal",
             FaultKind::Draining => "draining",
+            FaultKind::Moved => "moved",
             FaultKind::LogFull => "log_full",
             FaultKind::DiskFull => "disk_full",
             FaultKind::Unavailable => "unavailable",
@@ -75,7 +79,7 @@ impl FaultKind {
             FaultKind::NotAllowed | FaultKind::Quota | FaultKind::Idle => 1008,
             FaultKind::FrameTooLarge => 1009,
             FaultKind::Internal => 1011,
-            FaultKind::Draining => 1012,
+            FaultKind::Draining | FaultKind::Moved => 1012,
             FaultKind::LogFull | FaultKind::DiskFull | FaultKind::Unavailable => 1013,
         }
     }
@@ -94,6 +98,7 @@ impl FaultKind {
             FaultKind::FrameTooLarge => "send fewer rows in a frame",
             FaultKind::Internal => "connect again, and send what was not acknowledged",
             FaultKind::Draining => "connect again after a moment, and send what was not acknowledged",
+            FaultKind::Moved => "connect to any process that takes rows, and go on after `last`",
             FaultKind::LogFull => "connect again later; the log empties as rows reach the object store",
             FaultKind::DiskFull => "an operator must free disk space; connect again later",
             FaultKind::Unavailable => "connect again later, and send what was not acknowledged",

@@ -2,37 +2,39 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use datafusion::common::DataFusionError;
 use parking_lot::Mutex;
-use polarway_storage::streams::{Committed, Manifest, Ownership, Segment, StreamError};
+use polarway_storage::streams::{Committed, Manifest, Owed, Ownership, Segment, StreamError};
 use thiserror::Error;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::cuts::{Cut, Cuts};
+use super::handed::{handed, has_received, without_received};
 use super::options::{StreamOptions, Unsealed};
 use super::producers::Producers;
-use super::recent::{Keyer, Recent, only_new};
-use super::record::{Draft, Record, RecordError, Sender};
+use super::recent::{Key as RowKey, Keyer, Recent, only_new};
+use super::record::{Draft, Origin, Record, RecordError, Sender};
 use super::replay::Replay;
 use super::retention::micros;
 use super::state::{Fate, FrameRows, Progress, State, Taken};
 use crate::durability::Durability;
 use crate::hot::{Hot, HotSnapshot};
 use crate::seal::{FileOptions, SealError, SealedFile, seal};
-use crate::wal::{Position, Ticket, Wal, WalError, WalOptions};
+use crate::wal::{Permit, Position, Ticket, Wal, WalError, WalOptions};
 
 /// Groups that are on their way to the log at the same time.
-const QUEUE: usize = 1024;
+pub const LOG_QUEUE: usize = 1024;
 /// Bytes of records that are on their way, a larger one alone: 8 MiB.
 const QUEUE_UNIT: usize = 1024;
 const QUEUE_UNITS: u32 = 8 << 10;
-const LOG_SEGMENT: u64 = 64 << 20;
+/// Bytes of one file of the log.
+pub const LOG_SEGMENT: u64 = 64 << 20;
 const GROUP_ROWS: usize = 128 << 10;
 /// How often it is looked whether there is something to seal or to forget.
 const TICK: Duration = Duration::from_millis(100);
@@ -57,8 +59,24 @@ pub enum LiveError {
     TakenBack { stream: String, disk_full: bool },
     #[error("stream `{stream}` is closed")]
     Closed { stream: String },
+    /// The process may not be the stream's owner any more: it does not know.
+    #[error("stream `{stream}` takes no rows: its owner is not registered in the cluster at the moment")]
+    Suspended { stream: String },
+    #[error("stream `{stream}` has another owner{}", told_where(at))]
+    Moved {
+        stream: String,
+        /// Where its senders connect now, `host:port`, if that is known.
+        at: Option<String>,
+    },
+    /// Rows of a log that is not owed, because all of them are there.
+    #[error("stream `{stream}` has no use for log {log}")]
+    NotOwed { stream: String, log: u64 },
     #[error("a step of stream `{stream}` ended without an answer: {cause}")]
     Lost { stream: String, cause: String },
+}
+
+fn told_where(at: &Option<String>) -> String {
+    at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default()
 }
 
 /// Where the rows of a group are, or where those lie that were there before.
@@ -110,6 +128,19 @@ struct Inner {
     expired: Vec<(Instant, String)>,
 }
 
+impl Inner {
+    /// For who waits for rows that are there: they may still be on their way to the log.
+    fn all_so_far(&self) -> Appended {
+        let (generation, to) = self.state.next();
+        Appended { generation, to, record: self.state.records(), rows: 0 }
+    }
+
+    /// Which rows are new by their keys; none when all are.
+    fn news(&self, keys: Option<&[RowKey]>) -> Option<BooleanArray> {
+        self.recent.as_ref()?.news(keys?)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Standing {
     progress: Progress,
@@ -136,6 +167,8 @@ pub struct Live {
     /// Whether the last failure of the log was for want of room on its disk.
     disk_full: AtomicBool,
     closed: CancellationToken,
+    /// Set before it is closed because another process has the stream.
+    moved: OnceLock<Option<String>>,
 }
 
 /// A group that the log was given.
@@ -147,6 +180,14 @@ struct Written {
     length: usize,
     /// In the log's queue, until it is written.
     room: OwnedSemaphorePermit,
+}
+
+/// What a record needs on its way to the log.
+struct Room<'a> {
+    draft: Draft,
+    bytes: OwnedSemaphorePermit,
+    follow: mpsc::Permit<'a, Written>,
+    permit: Permit<'a>,
 }
 
 /// The work that goes on beside: [`Live::follow`] and [`Live::keep`] have to run as long as the stream is open.
@@ -165,9 +206,9 @@ impl Live {
             directory: options.log.clone(),
             segment_bytes: LOG_SEGMENT.min(options.log_limit / 4),
             max_bytes: options.log_limit,
-            queue: QUEUE,
+            queue: LOG_QUEUE,
         };
-        let (from, producers) = (sealed.manifest.sealed_to, producers(&sealed.manifest));
+        let (from, producers) = (sealed.manifest.sealed_to, Producers::sealed(&sealed.manifest));
         let opened = tokio::task::spawn_blocking(move || {
             let mut replay = Replay::new(Arc::clone(&schema), from, producers);
             let mut written = None;
@@ -196,7 +237,7 @@ impl Live {
             Some(keyer) => Some(recent(keyer, &ownership, &sealed.manifest, state.hot()).await?),
             None => None,
         };
-        let (written, follow) = mpsc::channel(QUEUE);
+        let (written, follow) = mpsc::channel(LOG_QUEUE);
         let standing = Standing { progress: state.progress().clone(), sealed: sealed.manifest.sealed_to };
         let inner = Inner {
             unsealed_since: (rows > 0).then(Instant::now),
@@ -223,12 +264,18 @@ impl Live {
             copies: AtomicUsize::new(0),
             disk_full: AtomicBool::new(false),
             closed: CancellationToken::new(),
+            moved: OnceLock::new(),
         };
         Ok((Arc::new(live), Following(follow)))
     }
 
     pub fn options(&self) -> &StreamOptions {
         &self.options
+    }
+
+    /// The epoch in which it was claimed.
+    pub fn epoch(&self) -> u64 {
+        self.ownership.epoch()
     }
 
     /// The last number of a producer whose rows are in the log.
@@ -290,16 +337,13 @@ impl Live {
         producer: Option<&Arc<str>>,
         frames: &[FrameRows],
     ) -> Result<Appended, LiveError> {
-        let mut rows = RecordBatch::try_new(Arc::clone(&self.options.schema), rows.columns().to_vec())
-            .map_err(DataFusionError::from)?;
+        let mut rows = self.fitting(&rows)?;
         let mut frames = frames.to_vec();
         loop {
             self.wait_for_room().await?;
-            let keys = self.keyer.as_ref().map(|keyer| keyer.keys(&rows)).transpose();
-            let keys = keys.map_err(DataFusionError::from)?;
-            let number = frames.last().map_or(0, |frame| frame.number);
-            let sender = producer.map(|producer| Sender { producer: Arc::clone(producer), number });
-            let draft = Draft::new(&rows, sender.as_ref())?;
+            let keys = self.keys(&rows)?;
+            let origin = Origin::sent(producer, &frames);
+            let draft = Draft::new(&rows, &origin)?;
             let bytes = self.room_in_queue(draft.size()).await?;
             let follow = self.written.reserve().await.map_err(|_| self.is_closed())?;
             let permit = self.log.reserve().await.map_err(|source| self.log_fault(source))?;
@@ -309,38 +353,157 @@ impl Live {
                 let count: usize = frames.drain(..known).map(|frame| frame.rows).sum();
                 rows = rows.slice(count, rows.num_rows() - count);
                 if frames.is_empty() {
-                    // What is there may still be on its way to the log.
-                    let (generation, to) = inner.state.next();
-                    return Ok(Appended { generation, to, record: inner.state.records(), rows: 0 });
+                    return Ok(inner.all_so_far());
                 }
                 continue;
             }
-            if let (Some(recent), Some(keys)) = (&inner.recent, &keys)
-                && let Some(new) = recent.news(keys)
-            {
+            if let Some(new) = inner.news(keys.as_deref()) {
                 rows = only_new(&rows, &mut frames, &new).map_err(DataFusionError::from)?;
                 continue;
             }
-            let (generation, place) = inner.state.next();
-            let record = draft.placed(generation, place);
-            let length = record.len();
-            let ticket = permit.enqueue(record).map_err(|source| self.log_fault(source))?;
-            let count = rows.num_rows();
-            let taken = inner.state.take(rows, sender)?;
-            if let (Some(recent), Some(keys)) = (&mut inner.recent, &keys) {
-                recent.add(taken.from, keys);
-            }
-            inner.unsealed_since.get_or_insert_with(Instant::now);
-            let appended = Appended { generation, to: taken.to, record: taken.record, rows: count };
-            follow.send(Written { ticket, taken, length, room: bytes });
-            return Ok(appended);
+            return self.place(
+                &mut inner,
+                rows,
+                origin,
+                keys.as_deref(),
+                Room { draft, bytes, follow, permit },
+            );
         }
+    }
+
+    /// Takes the rows of a record that an owner before this one has in its log, number `number` of those that it hands over,
+    /// without those frames that have come since in another way. A record that is there already changes nothing.
+    ///
+    /// # Errors
+    /// As [`Live::append`]; [`LiveError::NotOwed`] when all rows of that log are there.
+    pub async fn take_in(&self, log: u64, number: u64, record: Record) -> Result<Appended, LiveError> {
+        let mut rows = self.fitting(&record.rows)?;
+        let mark = Sender { producer: Owed::producer(log).into(), number };
+        let mut origin = handed(record.origin, rows.num_rows(), mark);
+        loop {
+            self.wait_for_room().await?;
+            {
+                let inner = self.inner.lock();
+                if let Some(here) = self.is_here(&inner, log, &origin)? {
+                    return Ok(here);
+                }
+                let producers = inner.state.seen_producers();
+                rows = without_received(&rows, &mut origin, producers, log).map_err(DataFusionError::from)?;
+            }
+            let keys = self.keys(&rows)?;
+            let draft = Draft::new(&rows, &origin)?;
+            let bytes = self.room_in_queue(draft.size()).await?;
+            let follow = self.written.reserve().await.map_err(|_| self.is_closed())?;
+            let permit = self.log.reserve().await.map_err(|source| self.log_fault(source))?;
+            let mut inner = self.inner.lock();
+            if let Some(here) = self.is_here(&inner, log, &origin)? {
+                return Ok(here);
+            }
+            if has_received(&origin, inner.state.seen_producers(), log) {
+                continue;
+            }
+            if let Some(new) = inner.news(keys.as_deref()) {
+                rows = only_new(&rows, &mut origin.frames, &new).map_err(DataFusionError::from)?;
+                continue;
+            }
+            return self.place(
+                &mut inner,
+                rows,
+                origin,
+                keys.as_deref(),
+                Room { draft, bytes, follow, permit },
+            );
+        }
+    }
+
+    /// How many records of a log of an owner before this one are there; none if all its rows are.
+    pub fn taken_in(&self, log: u64) -> Option<u64> {
+        let inner = self.inner.lock();
+        let producers = inner.state.durable_producers();
+        producers.owes(log).map(|_| producers.last(&Owed::producer(log)))
+    }
+
+    /// Logs of owners before this one that may hold rows which are nowhere else.
+    pub fn owed(&self) -> usize {
+        self.inner.lock().sealed.manifest.owed.len()
+    }
+
+    /// Seals what has been handed over of a log, and notes that it is all there was. From then on the log may go.
+    ///
+    /// # Errors
+    /// [`LiveError::Sealed`], when it is not known whether that was noted; those of [`Live::seal`].
+    pub async fn settle_log(&self, log: u64) -> Result<(), LiveError> {
+        let handed = self.durable();
+        while self.inner.lock().sealed.manifest.sealed_to < handed {
+            if !self.seal().await? {
+                return Err(LiveError::TakenBack { stream: self.options.name.clone(), disk_full: false });
+            }
+        }
+        let _alone = self.sealing.lock().await;
+        let current = Arc::clone(&self.inner.lock().sealed);
+        if current.manifest.owes(log).is_some() {
+            let committed = self.commit(&current, current.manifest.settled(log)).await?;
+            let mut inner = self.inner.lock();
+            inner.sealed = Arc::new(committed);
+            inner.state.settle(log);
+        }
+        tracing::info!(stream = self.options.name, log, "all rows of an earlier owner are there");
+        Ok(())
+    }
+
+    fn fitting(&self, rows: &RecordBatch) -> Result<RecordBatch, LiveError> {
+        let fitting = RecordBatch::try_new(Arc::clone(&self.options.schema), rows.columns().to_vec());
+        Ok(fitting.map_err(DataFusionError::from)?)
+    }
+
+    fn keys(&self, rows: &RecordBatch) -> Result<Option<Vec<RowKey>>, LiveError> {
+        let keys = self.keyer.as_ref().map(|keyer| keyer.keys(rows)).transpose();
+        Ok(keys.map_err(DataFusionError::from)?)
+    }
+
+    /// Where a record of an earlier log is, if it is there: by that log, or by one that it was in before.
+    fn is_here(&self, inner: &Inner, log: u64, origin: &Origin) -> Result<Option<Appended>, LiveError> {
+        let producers = inner.state.seen_producers();
+        if producers.owes(log).is_none() {
+            return Err(LiveError::NotOwed { stream: self.options.name.clone(), log });
+        }
+        let is_here = |mark: &Sender| {
+            let settled = Owed::log_of(&mark.producer).is_some_and(|of| producers.owes(of).is_none());
+            settled || producers.last(&mark.producer) >= mark.number
+        };
+        Ok(origin.marks.iter().any(is_here).then(|| inner.all_so_far()))
+    }
+
+    /// Gives rows their place, and hands them to the log.
+    fn place(
+        &self,
+        inner: &mut Inner,
+        rows: RecordBatch,
+        origin: Origin,
+        keys: Option<&[RowKey]>,
+        room: Room<'_>,
+    ) -> Result<Appended, LiveError> {
+        let Room { draft, bytes, follow, permit } = room;
+        let (generation, place) = inner.state.next();
+        let record = draft.placed(generation, place);
+        let length = record.len();
+        let ticket = permit.enqueue(record).map_err(|source| self.log_fault(source))?;
+        let count = rows.num_rows();
+        let taken = inner.state.take(rows, origin)?;
+        if let (Some(recent), Some(keys)) = (&mut inner.recent, keys) {
+            recent.add(taken.from, keys);
+        }
+        inner.unsealed_since.get_or_insert_with(Instant::now);
+        let appended = Appended { generation, to: taken.to, record: taken.record, rows: count };
+        follow.send(Written { ticket, taken, length, room: bytes });
+        Ok(appended)
     }
 
     /// Waits until what was appended, and all before it, has come so far.
     ///
     /// # Errors
-    /// [`LiveError::TakenBack`] when the log failed; [`LiveError::Closed`].
+    /// [`LiveError::TakenBack`] when the log failed; [`LiveError::Suspended`], [`LiveError::Moved`] when somebody else may
+    /// have the stream, or has it; [`LiveError::Closed`].
     pub async fn reached(&self, appended: Appended, durability: Durability) -> Result<(), LiveError> {
         if durability == Durability::Received {
             return Ok(());
@@ -356,9 +519,9 @@ impl Live {
                             disk_full: self.disk_full.load(Ordering::Relaxed),
                         });
                     }
-                    Fate::Durable if durability == Durability::Wal || now.sealed >= appended.to => {
-                        return Ok(());
-                    }
+                    // Sealed rows are the stream's, whoever has it now.
+                    Fate::Durable if now.sealed >= appended.to => return Ok(()),
+                    Fate::Durable if durability == Durability::Wal => return self.may_take(),
                     Fate::Durable | Fate::Open => {}
                 }
             }
@@ -366,6 +529,17 @@ impl Live {
                 changed = standing.changed() => changed.map_err(|_| self.is_closed())?,
                 () = self.closed.cancelled() => return Err(self.is_closed()),
             }
+        }
+    }
+
+    /// Whether rows may be taken and acknowledged at this moment.
+    fn may_take(&self) -> Result<(), LiveError> {
+        if self.closed.is_cancelled() {
+            return Err(self.is_closed());
+        }
+        match self.options.tenure.holds() {
+            true => Ok(()),
+            false => Err(LiveError::Suspended { stream: self.options.name.clone() }),
         }
     }
 
@@ -378,9 +552,7 @@ impl Live {
     async fn wait_for_room(&self) -> Result<(), LiveError> {
         loop {
             let room = self.room.notified();
-            if self.closed.is_cancelled() {
-                return Err(self.is_closed());
-            }
+            self.may_take()?;
             let held = self.inner.lock().state.hot().bytes();
             // Records on their way to the log are rows in memory too.
             let queued = (QUEUE_UNITS as usize - self.queue.available_permits()) * QUEUE_UNIT;
@@ -476,6 +648,7 @@ impl Live {
                 Ok(false) => TICK,
                 Err(LiveError::Sealed(error @ StreamError::Fenced { .. })) => {
                     tracing::warn!(stream = self.options.name, %error, "another process has taken the stream over");
+                    let _ = self.moved.set(None);
                     self.closed.cancel();
                     return;
                 }
@@ -535,6 +708,7 @@ impl Live {
             inner.state.hot_mut().mark(place);
             (Arc::clone(&inner.sealed), inner.state.snapshot(from, place), producers, position, at)
         };
+        let owed = producers.owed().to_vec();
         let producers = producers.iter().map(|(producer, last)| (producer.to_owned(), last)).collect();
         let (from, to) = (hot.from, hot.to);
         let bytes: usize = hot.runs.iter().map(|run| run.bytes()).sum();
@@ -543,7 +717,7 @@ impl Live {
         self.copies.store(0, Ordering::Relaxed);
         self.room.notify_waiters();
         let segments = segments?;
-        let next = current.manifest.sealed(segments, to, producers);
+        let next = current.manifest.sealed(segments, to, producers).with_received(&owed);
         let committed = self.commit(&current, next).await?;
         {
             let mut inner = self.inner.lock();
@@ -689,8 +863,22 @@ impl Live {
         self.log.close().await.map_err(|source| self.log_fault(source))
     }
 
+    /// Closes it because another process has it now, whose senders connect at `at`.
+    ///
+    /// # Errors
+    /// As [`Live::close`].
+    pub async fn give_up(&self, at: Option<String>) -> Result<(), LiveError> {
+        // Who asks again keeps what was said first.
+        let _ = self.moved.set(at);
+        self.close().await
+    }
+
     fn is_closed(&self) -> LiveError {
-        LiveError::Closed { stream: self.options.name.clone() }
+        let stream = self.options.name.clone();
+        match self.moved.get() {
+            Some(at) => LiveError::Moved { stream, at: at.clone() },
+            None => LiveError::Closed { stream },
+        }
     }
 
     fn log_fault(&self, source: WalError) -> LiveError {
@@ -733,8 +921,4 @@ async fn recent(
 /// The epoch of the owner that wrote a file of rows.
 fn epoch_of(path: &str) -> Option<u64> {
     path.strip_suffix(EXTENSION)?.rsplit_once('-')?.1.parse().ok()
-}
-
-fn producers(manifest: &Manifest) -> Producers {
-    manifest.producers.iter().map(|(producer, last)| (producer.as_str(), *last)).collect()
 }

@@ -1,6 +1,7 @@
 //! A stream as its owner holds it.
 
 mod cuts;
+mod handed;
 mod live;
 mod options;
 mod producers;
@@ -12,11 +13,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use live::{Appended, Following, Live, LiveError, View};
+pub use live::{Appended, Following, LOG_QUEUE, LOG_SEGMENT, Live, LiveError, View};
 pub use options::{SealPolicy, StreamOptions};
 pub use producers::Producers;
 pub use recent::KeyOptions;
-pub use record::{Draft, MAX_PRODUCER, Record, RecordError, Sender};
-pub use replay::{Replay, ReplayError};
+pub use record::{Draft, MAX_PRODUCER, Origin, Record, RecordError, Sender};
+pub use replay::{Course, Replay, ReplayError, Step};
 pub use retention::Retention;
 pub use state::{Fate, FrameRows, Progress, State, Taken};

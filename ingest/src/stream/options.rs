@@ -9,6 +9,7 @@ use polarway_common::Clock;
 
 use super::recent::KeyOptions;
 use super::retention::Retention;
+use crate::ownership::Tenure;
 use crate::seal::Layout;
 
 /// What a stream needs of whoever opens it.
@@ -34,6 +35,8 @@ pub struct StreamOptions {
     /// How long sealed rows are kept; without it for ever.
     pub retention: Option<Retention>,
     pub clock: Arc<dyn Clock>,
+    /// Whether the process may say that rows are in the log.
+    pub tenure: Tenure,
 }
 
 impl StreamOptions {

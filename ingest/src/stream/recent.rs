@@ -26,7 +26,7 @@ pub struct KeyOptions {
 
 /// The values of the key columns of one row. Two hashes of 64 bits with seeds of this process: that two different keys are taken
 /// for the same is less likely than that memory fails.
-type Key = u128;
+pub type Key = u128;
 
 /// Reads the keys of rows.
 #[derive(Debug)]

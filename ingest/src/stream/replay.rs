@@ -1,13 +1,11 @@
 //! From the records of a log to the stream that they make up.
 
-use std::sync::Arc;
-
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use thiserror::Error;
 
 use super::producers::Producers;
-use super::record::{Record, Sender};
+use super::record::{Origin, Record};
 use super::state::State;
 use crate::hot::Hot;
 
@@ -20,54 +18,102 @@ pub enum ReplayError {
     Rows(#[from] DataFusionError),
 }
 
-/// Takes the records in the order of the log; see [`super::state`] for generations.
+/// Which records of a log belong to its stream; see [`super::state`] for generations.
 #[derive(Debug)]
-pub struct Replay {
+pub struct Course {
     sealed: u64,
-    hot: Hot,
-    producers: Producers,
-    /// Who sent what is in `hot`, by the place of the first row: a later generation may take it back.
-    senders: Vec<(u64, Sender)>,
     /// Generation of the last record, and the place after its rows.
     last: Option<(u64, u64)>,
     /// Place of the first record, while none has joined the sealed rows.
     apart: Option<u64>,
 }
 
-impl Replay {
-    /// Rows before `sealed` have left memory, and `producers` are as they were then.
-    pub fn new(schema: SchemaRef, sealed: u64, producers: Producers) -> Self {
-        Self { sealed, hot: Hot::new(schema, sealed), producers, senders: vec![], last: None, apart: None }
+/// What becomes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It does not belong to the stream: its rows were never acknowledged.
+    Skip,
+    /// It does, after rows from a place on were taken back.
+    Add { back_to: Option<u64> },
+}
+
+impl Course {
+    /// Of a stream whose rows before `sealed` are in files.
+    pub fn new(sealed: u64) -> Self {
+        Self { sealed, last: None, apart: None }
     }
 
-    /// Gives whether the record belongs to the stream; it does not when its rows were never acknowledged and a record
-    /// before it is missing, or a later generation began where it lies.
+    /// What becomes of the next record. It does not belong to the stream when a record before it is missing, or a later
+    /// generation began where it lies.
     ///
     /// # Errors
     /// [`ReplayError::Gap`] when rows that may have been acknowledged are missing.
-    pub fn take(&mut self, record: Record) -> Result<bool, ReplayError> {
-        let Record { generation, place, sender, rows } = record;
+    pub fn step(&mut self, generation: u64, place: u64, rows: usize) -> Result<Step, ReplayError> {
         if self.last.is_none() && place > self.sealed {
             // Taken back before what stood before it was sealed and cut off; or there is a gap.
             self.apart.get_or_insert(place);
-            return Ok(false);
+            return Ok(Step::Skip);
         }
         let (last, next) = self.last.unwrap_or((generation, place));
         if generation < last || (generation == last && place > next) {
-            return Ok(false);
+            return Ok(Step::Skip);
         }
         if place > next {
             return Err(ReplayError::Gap { from: next, to: place });
         }
-        if place < next {
+        self.last = Some((generation, place + rows as u64));
+        Ok(Step::Add { back_to: (place < next).then_some(place) })
+    }
+
+    /// Generation of the last record.
+    ///
+    /// # Errors
+    /// [`ReplayError::Gap`] when no record joins the sealed rows.
+    pub fn finish(&self) -> Result<u64, ReplayError> {
+        match (self.last, self.apart) {
+            (None, Some(to)) => Err(ReplayError::Gap { from: self.sealed, to }),
+            (last, _) => Ok(last.map_or(0, |(generation, _)| generation)),
+        }
+    }
+}
+
+/// Takes the records in the order of the log.
+#[derive(Debug)]
+pub struct Replay {
+    sealed: u64,
+    course: Course,
+    hot: Hot,
+    producers: Producers,
+    /// Where what is in `hot` is from, by the place of the first row: a later generation may take it back.
+    origins: Vec<(u64, Origin)>,
+}
+
+impl Replay {
+    /// Rows before `sealed` have left memory, and `producers` are as they were then.
+    pub fn new(schema: SchemaRef, sealed: u64, producers: Producers) -> Self {
+        let (course, hot) = (Course::new(sealed), Hot::new(schema, sealed));
+        Self { sealed, course, hot, producers, origins: vec![] }
+    }
+
+    /// Gives whether the record belongs to the stream.
+    ///
+    /// # Errors
+    /// Those of [`Course::step`]; [`ReplayError::Rows`].
+    pub fn take(&mut self, record: Record) -> Result<bool, ReplayError> {
+        let Record { generation, place, mut origin, rows } = record;
+        let Step::Add { back_to } = self.course.step(generation, place, rows.num_rows())? else {
+            return Ok(false);
+        };
+        if let Some(place) = back_to {
             self.hot.truncate(place.max(self.sealed));
-            self.senders.retain(|(at, _)| *at < place);
+            self.origins.retain(|(at, _)| *at < place);
         }
+        // Frames are compared only with those of logs that are not handed over yet.
+        if self.producers.owed().is_empty() {
+            origin.frames = vec![];
+        }
+        self.origins.push((place, origin));
         let after = place + rows.num_rows() as u64;
-        self.last = Some((generation, after));
-        if let Some(sender) = sender {
-            self.senders.push((place, sender));
-        }
         if after > self.hot.end() {
             let skipped = (self.hot.end() - place) as usize;
             self.hot.append(rows.slice(skipped, rows.num_rows() - skipped))?;
@@ -76,15 +122,12 @@ impl Replay {
     }
 
     /// # Errors
-    /// [`ReplayError::Gap`] when no record joins the sealed rows.
+    /// Those of [`Course::finish`].
     pub fn finish(mut self) -> Result<State, ReplayError> {
-        if let (None, Some(to)) = (self.last, self.apart) {
-            return Err(ReplayError::Gap { from: self.sealed, to });
+        let generation = self.course.finish()?;
+        for (_, origin) in &self.origins {
+            self.producers.note(origin);
         }
-        for (_, Sender { producer, number }) in &self.senders {
-            self.producers.advance(&Arc::clone(producer), *number);
-        }
-        let generation = self.last.map_or(0, |(generation, _)| generation);
         Ok(State::new(self.hot, self.producers, generation))
     }
 }
@@ -96,10 +139,16 @@ mod tests {
 
     use super::*;
     use crate::hot::samples::{rows, schema};
+    use crate::stream::Sender;
 
     fn record(generation: u64, place: u64, count: usize, number: u64) -> Record {
         let sender = (number > 0).then(|| Sender { producer: "p".into(), number });
-        Record { generation, place, sender, rows: rows(place + 1000 * generation, count) }
+        Record {
+            generation,
+            place,
+            origin: Origin { sender, ..Origin::default() },
+            rows: rows(place + 1000 * generation, count),
+        }
     }
 
     fn replay(sealed: u64, records: &[Record]) -> Result<(State, Vec<bool>), ReplayError> {

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
 use super::producers::Producers;
-use super::record::Sender;
+use super::record::Origin;
 use crate::hot::{Hot, HotSnapshot};
 
 /// Failures of the log that a waiter may sleep through.
@@ -31,7 +31,7 @@ pub struct Taken {
     pub to: u64,
     /// The record's number among all that this process has taken: one without rows has no place of its own.
     pub record: u64,
-    pub sender: Option<Sender>,
+    pub origin: Origin,
 }
 
 /// How far the log has come, for those who wait for it.
@@ -113,6 +113,17 @@ impl State {
         &self.durable
     }
 
+    /// As of all rows that were taken, in the log or not.
+    pub fn seen_producers(&self) -> &Producers {
+        &self.seen
+    }
+
+    /// The rows of a log of an owner before this one are all there.
+    pub fn settle(&mut self, log: u64) {
+        self.seen.settle(log);
+        self.durable.settle(log);
+    }
+
     /// How many of `frames`, from the first on, the stream has already.
     pub fn known(&self, producer: &str, frames: &[FrameRows]) -> usize {
         let last = self.seen.last(producer);
@@ -133,14 +144,12 @@ impl State {
     ///
     /// # Errors
     /// When they do not fit the stream's columns; nothing changes then.
-    pub fn take(&mut self, rows: RecordBatch, sender: Option<Sender>) -> Result<Taken> {
+    pub fn take(&mut self, rows: RecordBatch, origin: Origin) -> Result<Taken> {
         let (generation, from) = self.next();
         self.hot.append(rows)?;
-        if let Some(Sender { producer, number }) = &sender {
-            self.seen.advance(producer, *number);
-        }
+        self.seen.note(&origin);
         self.records += 1;
-        Ok(Taken { generation, from, to: self.hot.end(), record: self.records, sender })
+        Ok(Taken { generation, from, to: self.hot.end(), record: self.records, origin })
     }
 
     /// The log has these rows and all that were taken before. False when they had been taken back meanwhile.
@@ -150,9 +159,7 @@ impl State {
             return false;
         }
         self.progress.durable = self.progress.durable.max(taken.to);
-        if let Some(Sender { producer, number }) = &taken.sender {
-            self.durable.advance(producer, *number);
-        }
+        self.durable.note(&taken.origin);
         true
     }
 
@@ -183,13 +190,14 @@ impl State {
 mod tests {
     use super::*;
     use crate::hot::samples::{rows, schema};
+    use crate::stream::Sender;
 
     fn state() -> State {
         State::new(Hot::new(schema(), 0), Producers::default(), 0)
     }
 
-    fn sender(number: u64) -> Option<Sender> {
-        Some(Sender { producer: "p".into(), number })
+    fn sender(number: u64) -> Origin {
+        Origin { sender: Some(Sender { producer: "p".into(), number }), ..Origin::default() }
     }
 
     #[test]
@@ -229,16 +237,16 @@ mod tests {
     #[test]
     fn a_fate_outlives_many_failures_and_is_never_guessed() {
         let mut state = state();
-        let kept = state.take(rows(0, 1), None).unwrap();
-        let lost = state.take(rows(1, 1), None).unwrap();
+        let kept = state.take(rows(0, 1), Origin::default()).unwrap();
+        let lost = state.take(rows(1, 1), Origin::default()).unwrap();
         state.written(&kept);
         state.failed(&lost);
         for _ in 0..REMEMBERED - 1 {
-            let taken = state.take(rows(1, 1), None).unwrap();
+            let taken = state.take(rows(1, 1), Origin::default()).unwrap();
             state.failed(&taken);
         }
         assert_eq!(state.progress().fate(0, 1, 1), Fate::Durable);
-        let taken = state.take(rows(1, 1), None).unwrap();
+        let taken = state.take(rows(1, 1), Origin::default()).unwrap();
         state.failed(&taken);
         // Too long ago to tell: not acknowledged, though it is there.
         assert_eq!(state.progress().fate(0, 1, 1), Fate::TakenBack);

@@ -9,15 +9,16 @@ use arrow::datatypes::Int64Type;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use polarway_common::SystemClock;
+use polarway_common::{Supervisor, SystemClock};
 use polarway_metastore::{EmbeddedMetaStore, MetaStore};
-use polarway_storage::streams::{Ownership, SealedStore, StreamError};
+use polarway_storage::streams::{Claimant, Ownership, Previous, SealedStore, StreamError};
 use proptest::prelude::*;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::durability::Durability;
 use crate::hot::samples::{rows, schema};
+use crate::ownership::Tenure;
 use crate::seal::Layout;
 
 const NEVER: SealPolicy = SealPolicy { rows: u64::MAX, bytes: u64::MAX, age: Duration::MAX };
@@ -31,6 +32,7 @@ struct Stage {
     log_limit: u64,
     grace: Duration,
     key: Option<KeyOptions>,
+    tenure: Tenure,
 }
 
 /// A stream with its work beside.
@@ -51,6 +53,7 @@ impl Stage {
             log_limit: 1 << 30,
             grace: Duration::ZERO,
             key: None,
+            tenure: Tenure::alone(),
             directory,
         }
     }
@@ -69,9 +72,13 @@ impl Stage {
             key: self.key.clone(),
             retention: None,
             clock: Arc::new(SystemClock),
+            tenure: self.tenure.clone(),
         };
+        let claimant = Claimant { node: "here".into(), address: log.into(), fence: None };
         let ownership =
-            Ownership::claim(Arc::clone(&self.meta), self.store.clone(), "s", "here", log).await.unwrap();
+            Ownership::claim(Arc::clone(&self.meta), self.store.clone(), "s", &claimant, Previous::Own)
+                .await
+                .unwrap();
         let (live, following) = Live::open(options, ownership).await.unwrap();
         let follower = Arc::clone(&live);
         let follow = tokio::spawn(async move { follower.follow(following).await });
@@ -264,7 +271,7 @@ async fn who_was_owner_before_seals_nothing() {
     assert!(matches!(error, LiveError::Sealed(StreamError::Fenced { .. })), "{error:?}");
     assert_eq!(new.live.view().manifest().segments.len(), 0);
     old.live.keep().await;
-    assert!(matches!(old.live.append(rows(5, 1), None, &[]).await, Err(LiveError::Closed { .. })));
+    assert!(matches!(old.live.append(rows(5, 1), None, &[]).await, Err(LiveError::Moved { .. })));
     old.close().await;
     new.close().await;
 }
@@ -413,4 +420,30 @@ async fn rows_that_come_again_are_known_by_their_key() {
     assert_eq!(running.append(0, 20).await.rows, 5);
     assert_eq!(stage.ids(&running.live).await, (0..20).collect::<Vec<_>>());
     running.close().await;
+}
+
+#[tokio::test]
+async fn who_is_not_registered_takes_and_acknowledges_nothing() {
+    let supervisor = Supervisor::new();
+    let (tenure, clock) = crate::ownership::tenure_of_member(&supervisor).await;
+    let mut stage = Stage::new().await;
+    stage.tenure = tenure.clone();
+    let running = stage.open().await;
+    let suspended = running.live.append(rows(0, 1), None, &[]).await;
+    assert!(matches!(suspended, Err(LiveError::Suspended { .. })), "{suspended:?}");
+    tenure.confirm(tenure.lease().unwrap());
+    let (sealed, open) = (running.append(0, 5).await, running.append(5, 5).await);
+    running.live.reached(open, Durability::Wal).await.unwrap();
+    // As after SIGCONT: by the clock the lease has ended, and no task has noticed.
+    clock.advance(Duration::from_secs(3600));
+    let refused = running.live.reached(open, Durability::Wal).await;
+    assert!(matches!(refused, Err(LiveError::Suspended { .. })), "{refused:?}");
+    assert!(matches!(running.live.append(rows(10, 1), None, &[]).await, Err(LiveError::Suspended { .. })));
+    // What is sealed is the stream's, whoever has it.
+    assert!(running.live.seal().await.unwrap());
+    running.live.reached(sealed, Durability::Wal).await.unwrap();
+    running.live.give_up(Some("there:1".into())).await.unwrap();
+    let moved = running.live.append(rows(10, 1), None, &[]).await.unwrap_err();
+    assert_eq!(moved.to_string(), "stream `public.s` has another owner at there:1");
+    running.follow.await.unwrap();
 }

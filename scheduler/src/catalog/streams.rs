@@ -63,10 +63,17 @@ impl StreamTable {
     async fn view(&self, state: &dyn Session) -> std::result::Result<&StreamView, Error> {
         let view = self.moment.get_or_try_init(|| self.host.view(&self.id)).await?;
         match QuerySettings::of(state.config())?.read_after.place(&self.id) {
+            Some(place) if view.missing.iter().any(|rows| rows.start < place && place <= rows.end) => {
+                Err(Error::new(
+                    ErrorKind::StoreUnavailable,
+                    "rows that `polarway.read_after` asks for are in the log of the stream's owner before this one",
+                )
+                .with_hint("they are handed over when that process is started again"))
+            }
             Some(place) if place > view.end => Err(Error::new(
                 ErrorKind::StoreUnavailable,
                 format!(
-                    "the stream holds {} rows, and `polarway.read_after` asks for the first {place}",
+                    "the stream has come to place {}, and `polarway.read_after` asks for {place}",
                     view.end
                 ),
             )

@@ -2,10 +2,14 @@
 
 mod manifest;
 mod node;
+mod numbers;
 mod owner;
+mod owners;
 mod store;
 
-pub use manifest::{EventRange, Manifest, Segment};
+pub use manifest::{EventRange, Manifest, Owed, Segment};
 pub use node::Node;
-pub use owner::{Committed, Owner, Ownership, StreamError};
+pub use numbers::Numbers;
+pub use owner::{Claimant, Committed, Owner, Ownership, Previous, StreamError};
+pub use owners::Owners;
 pub use store::{SealedStore, Written};

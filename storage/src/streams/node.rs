@@ -1,13 +1,12 @@
-//! The processes that take rows of streams.
+//! The processes that take rows of streams, as the cluster's membership has them.
 
-use polarway_metastore::{Key, KeyPrefix, MetaStore, Txn};
-use serde::{Deserialize, Serialize};
+use polarway_metastore::membership::{MemberState, Role};
+use polarway_metastore::{Key, KeyPrefix, Member, MetaStore};
 
-use super::owner::{StreamError, read, write};
+use super::owner::StreamError;
 
-/// A process that takes rows of streams. It says so when it starts, and takes it back when it ends in order; one that died
-/// stays in the list until it starts again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A process that takes rows of streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Kept over restarts: it goes with the directory of logs.
     pub name: String,
@@ -18,64 +17,77 @@ pub struct Node {
 }
 
 impl Node {
-    fn key(&self) -> String {
-        Key::StreamNode { name: self.name.clone() }.encode()
+    /// None for a process that takes no rows.
+    pub fn of(member: &Member) -> Option<Self> {
+        let ws = member.ws.as_ref().filter(|_| member.role == Role::Ingest)?;
+        Some(Self { name: member.name.clone(), address: member.address.to_string(), ws: ws.to_string() })
     }
 
-    /// # Errors
-    /// [`StreamError::Meta`].
-    pub async fn enter(&self, meta: &dyn MetaStore) -> Result<(), StreamError> {
-        meta.txn(Txn::new().put(self.key(), write(self)?)).await?;
-        Ok(())
-    }
-
-    /// # Errors
-    /// [`StreamError::Meta`].
-    pub async fn leave(&self, meta: &dyn MetaStore) -> Result<(), StreamError> {
-        meta.txn(Txn::new().delete(self.key())).await?;
-        Ok(())
-    }
-
-    /// The process of this name, if there is one.
+    /// The process of this name, if it lives.
     ///
     /// # Errors
-    /// [`StreamError::Meta`], [`StreamError::Damaged`].
+    /// [`StreamError::Meta`].
     pub async fn named(meta: &dyn MetaStore, name: &str) -> Result<Option<Self>, StreamError> {
-        let found = meta.get(&Key::StreamNode { name: name.to_owned() }.encode()).await?;
-        found.map(|found| read(&found.value)).transpose()
+        let key = Key::Member { name: name.to_owned() }.encode();
+        let found = meta.get(&key).await?;
+        // An entry that cannot be read says that there is nobody to work with.
+        Ok(found.and_then(|found| Self::of(&Member::decode(&key, &found.value).ok()?)))
     }
 
-    /// All of them, by name.
+    /// Those that live and take new streams, by name.
     ///
     /// # Errors
-    /// [`StreamError::Meta`], [`StreamError::Damaged`].
+    /// [`StreamError::Meta`].
     pub async fn all(meta: &dyn MetaStore) -> Result<Vec<Self>, StreamError> {
-        let listed = meta.list(&KeyPrefix::StreamNodes.encode()).await?;
-        listed.entries.iter().map(|(_, found)| read(&found.value)).collect()
+        let listed = meta.list(&KeyPrefix::Members.encode()).await?;
+        let members = listed.entries.iter().filter_map(|(key, found)| Member::decode(key, &found.value).ok());
+        let active = members.filter(|member| member.state == MemberState::Active);
+        Ok(active.filter_map(|member| Self::of(&member)).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use polarway_metastore::EmbeddedMetaStore;
+    use polarway_common::HostPort;
+    use polarway_metastore::{EmbeddedMetaStore, Txn};
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_node_comes_and_goes() {
-        let directory = tempfile::tempdir().unwrap();
-        let meta = EmbeddedMetaStore::open(directory.path().join("meta.redb")).await.unwrap();
-        let node = |name: &str, port: u16| Node {
+    fn member(name: &str, role: Role, state: MemberState) -> Member {
+        Member {
             name: name.to_owned(),
-            address: format!("127.0.0.1:{port}"),
-            ws: format!("127.0.0.1:{}", port + 1),
-        };
-        node("b", 1).enter(&meta).await.unwrap();
-        node("a/1", 3).enter(&meta).await.unwrap();
-        node("b", 5).enter(&meta).await.unwrap();
-        assert_eq!(Node::all(&meta).await.unwrap(), [node("a/1", 3), node("b", 5)]);
-        assert_eq!(Node::named(&meta, "b").await.unwrap(), Some(node("b", 5)));
-        node("b", 5).leave(&meta).await.unwrap();
-        assert_eq!(Node::named(&meta, "b").await.unwrap(), None);
+            incarnation: "1".to_owned(),
+            role,
+            zone: None,
+            address: HostPort::new("127.0.0.1", 1),
+            http: None,
+            ws: Some(HostPort::new("127.0.0.1", 2)),
+            slots: 0,
+            version: "0.1.0".to_owned(),
+            state,
+            since: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn they_are_members_that_take_rows() {
+        let meta = EmbeddedMetaStore::in_memory().unwrap();
+        let mut txn = Txn::new().put("member/damaged", "?");
+        for member in [
+            member("b", Role::Ingest, MemberState::Active),
+            member("a/1", Role::Ingest, MemberState::Active),
+            member("leaving", Role::Ingest, MemberState::Leaving),
+            member("executor", Role::Executor, MemberState::Active),
+        ] {
+            txn = txn.put(member.key().encode(), member.encode().unwrap());
+        }
+        meta.txn(txn).await.unwrap();
+        let names: Vec<String> = Node::all(&meta).await.unwrap().into_iter().map(|node| node.name).collect();
+        assert_eq!(names, ["a/1", "b"]);
+        let node = Node::named(&meta, "leaving").await.unwrap().unwrap();
+        assert_eq!((node.address.as_str(), node.ws.as_str()), ("127.0.0.1:1", "127.0.0.1:2"));
+        for nobody in ["executor", "damaged", "gone"] {
+            assert_eq!(Node::named(&meta, nobody).await.unwrap(), None, "{nobody}");
+        }
     }
 }
