@@ -29,6 +29,16 @@ struct State {
     /// Frames beyond this wait.
     limit: AtomicU64,
     stop: AtomicBool,
+    memory: Memory,
+}
+
+/// What a producer has of its frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// All of them: it goes on after what the stream says that it has.
+    All,
+    /// What is not acknowledged: it never sends again what was, whatever the stream says.
+    Unacknowledged,
 }
 
 impl Feed {
@@ -40,21 +50,50 @@ impl Feed {
         frames: u64,
         frame: impl Fn(u64) -> String + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(vec![server], Memory::All, stream, frames, frame)
+    }
+
+    /// The same with several servers of which one has the stream, and which it is may change. What was acknowledged may then
+    /// be in the log of a server that is away, so that the stream has less of it for a while.
+    pub fn start_among(
+        servers: Vec<SocketAddr>,
+        memory: Memory,
+        stream: String,
+        frame: impl Fn(u64) -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(servers, memory, stream, u64::MAX, frame)
+    }
+
+    fn start_with(
+        servers: Vec<SocketAddr>,
+        memory: Memory,
+        stream: String,
+        frames: u64,
+        frame: impl Fn(u64) -> String + Send + Sync + 'static,
+    ) -> Self {
         let state = Arc::new(State {
             sent: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             limit: AtomicU64::new(u64::MAX),
             stop: AtomicBool::new(false),
+            memory,
         });
         let shared = Arc::clone(&state);
         let work = tokio::spawn(async move {
-            while !shared.stop.load(Ordering::SeqCst) {
-                if let Ok(mut sender) = Sender::try_connect(server, &stream).await {
-                    if shared.talk(&mut sender, frames, &frame).await.is_ok() {
-                        return;
+            let may_lag = servers.len() > 1;
+            let mut turns = servers.into_iter().cycle();
+            let mut next = None;
+            while !shared.stop.load(Ordering::SeqCst) || may_lag {
+                let Some(server) = next.take().or_else(|| turns.next()) else { return };
+                match Sender::try_connect(server, &stream).await {
+                    Ok(mut sender) => {
+                        if shared.talk(&mut sender, frames, may_lag, &frame).await.is_ok() {
+                            return;
+                        }
+                        shared.refusals.fetch_add(u64::from(sender.error.is_some()), Ordering::SeqCst);
                     }
-                    shared.refusals.fetch_add(u64::from(sender.error.is_some()), Ordering::SeqCst);
+                    Err(error) => next = elsewhere(&error),
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -104,15 +143,19 @@ impl State {
         &self,
         sender: &mut Sender,
         frames: u64,
+        may_lag: bool,
         frame: &(impl Fn(u64) -> String + Sync),
     ) -> Result<(), Error> {
         let (acknowledged, sent) =
             (self.acknowledged.load(Ordering::SeqCst), self.sent.load(Ordering::SeqCst));
         let mut number = sender.last;
         assert!(
-            (acknowledged..=sent).contains(&number),
+            number <= sent && (may_lag || acknowledged <= number),
             "the stream has {number}, {acknowledged} were acknowledged and {sent} sent"
         );
+        if self.memory == Memory::Unacknowledged {
+            number = number.max(acknowledged);
+        }
         sender.acknowledged = number;
         loop {
             self.acknowledged.fetch_max(sender.acknowledged, Ordering::SeqCst);
@@ -133,4 +176,11 @@ impl State {
             sender.try_acknowledged(sender.acknowledged + 1).await?;
         }
     }
+}
+
+/// The server that another one names.
+fn elsewhere(error: &Error) -> Option<SocketAddr> {
+    let Error::Http(answer) = error else { return None };
+    let location = answer.headers().get("Location")?.to_str().ok()?;
+    location.strip_prefix("ws://")?.split('/').next()?.parse().ok()
 }

@@ -15,6 +15,12 @@ pub async fn get(server: SocketAddr, path: &str) -> String {
     body
 }
 
+/// The same of a server that may not be there.
+pub async fn try_get(server: SocketAddr, path: &str) -> Option<String> {
+    let response = reqwest::get(format!("http://{server}{path}")).await.ok()?;
+    response.text().await.ok()
+}
+
 /// All metrics of a server by name; the samples of one name are added up.
 pub async fn metrics(server: SocketAddr) -> BTreeMap<String, f64> {
     let mut metrics = BTreeMap::new();

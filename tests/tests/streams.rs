@@ -24,6 +24,8 @@ mod row_24_no_loss;
 mod row_25_freshness;
 #[path = "streams/row_26_seals.rs"]
 mod row_26_seals;
+#[path = "streams/row_27_ownership.rs"]
+mod row_27_ownership;
 #[path = "streams/row_28_hot_and_cold.rs"]
 mod row_28_hot_and_cold;
 #[path = "streams/row_29_memory.rs"]

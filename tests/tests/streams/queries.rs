@@ -168,7 +168,7 @@ async fn a_token_asks_for_the_rows_that_were_acknowledged_with_it() {
     session.ok(&format!("SET polarway.read_after = '{token}, {stream}:3'")).await;
     let error = session.error("SELECT count(*) FROM ticks").await;
     assert_eq!(error.kind, ErrorKind::StoreUnavailable);
-    assert!(error.message.contains("holds 2 rows") && error.message.contains("first 3"), "{error}");
+    assert!(error.message.contains("place 2") && error.message.contains("asks for 3"), "{error}");
     // What does not read the stream is not concerned.
     assert_eq!(session.value("SELECT 1").await, "1");
     session.ok("RESET polarway.read_after").await;
