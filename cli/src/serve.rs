@@ -47,26 +47,26 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let memory = MemoryBudget::new(config.query.resolved_memory_limit().as_usize());
     let plan =
         Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory), streams, ingest: None };
-    run(plan).await
+    Box::pin(run(plan)).await
 }
 
 pub async fn scheduler(args: SchedulerArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let config = load(global, vec![], door_settings(&args.door), &args.door.data)?;
     allocator::suit(config.query.resolved_memory_limit(), false);
-    run(Plan { role: "scheduler", scheduler: Some(config), ..Plan::default() }).await
+    Box::pin(run(Plan { role: "scheduler", scheduler: Some(config), ..Plan::default() })).await
 }
 
 pub async fn executor(args: ExecutorArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let mut config = load(global, vec![], executor_settings(&args), &args.data)?;
     allocator::suit(config.executor_memory_limit(), matches!(args.role, ExecutorRole::Ingest));
     let plan = Plan { role: "executor", ..Plan::default() };
-    run(match args.role {
+    Box::pin(run(match args.role {
         ExecutorRole::Query => Plan { executors: vec![config], ..plan },
         ExecutorRole::Ingest => {
             config.ingest.listen.get_or_insert_with(|| HostPort::new(WS_HOST, WS_PORT));
             Plan { ingest: Some(config), ..plan }
         }
-    })
+    }))
     .await
 }
 

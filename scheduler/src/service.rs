@@ -159,7 +159,7 @@ impl QueryService {
         let running = self.queries.begin(&request.query_id, &request.sql, route);
         let outcome = async {
             let _place = self.admit(&running, compiled.takes_place).await?;
-            let run = self.staged.run(&self.local.cpu, compiled, &running);
+            let run = Box::pin(self.staged.run(&self.local.cpu, compiled, &running));
             bounded(&running.query, compiled.settings.timeout, run).await
         }
         .await;

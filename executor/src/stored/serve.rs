@@ -79,13 +79,12 @@ impl Stored {
         let output = self.output(&wanted.job, wanted.stage, wanted.file_id).await?;
         let name = file_name(wanted.layout, wanted.partition, wanted.kind).ok_or_else(no_copy)?;
         let length = output.file(name).ok_or_else(no_copy)?;
-        let whole = 0..length;
         let ranges = if !wanted.ranges.is_empty() {
             wanted.ranges.iter().map(|range| clamped(range, length)).collect()
         } else if wanted.layout == ShuffleLayout::Sort && wanted.kind == FileKind::Data {
             self.of_partition(&output, name, wanted.partition).await?
         } else {
-            vec![whole]
+            vec![whole(length)]
         };
         Ok(stream_of(output, name, ranges))
     }
@@ -107,7 +106,7 @@ impl Stored {
         tokio::fs::create_dir_all(directory).await.map_err(fault)?;
         // Several may fetch it at once; each puts the whole file there.
         let unfinished = directory.join(format!(".{}", uuid::Uuid::now_v7().simple()));
-        let mut blocks = stream_of(output, name, vec![0..length]);
+        let mut blocks = stream_of(output, name, vec![whole(length)]);
         let written = async {
             let mut file = tokio::fs::File::create(&unfinished).await.map_err(fault)?;
             while let Some(block) = blocks.try_next().await? {
@@ -177,6 +176,10 @@ fn lost(error: Error) -> Error {
         }
         _ => error,
     }
+}
+
+fn whole(length: u64) -> Range<u64> {
+    0..length
 }
 
 fn clamped(range: &ByteRange, length: u64) -> Range<u64> {

@@ -146,10 +146,7 @@ impl StagedRunner {
     ) -> Result<(Messages, JobGuard), Error> {
         let holders = Holders {
             peers: Arc::clone(&self.peers),
-            others: match &self.stored {
-                Some(_) => Some(self.ballista.clone()),
-                None => None,
-            },
+            others: self.stored.as_ref().map(|_| self.ballista.clone()),
         };
         let parallelism = self.options.of(&compiled.settings).result_parallelism;
         let schema = Arc::clone(&compiled.schema);

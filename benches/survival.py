@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""What copies of shuffle output cost, and what a death costs with them.
+
+Starts an etcd, two schedulers and two executors of one slot, and runs TPC-H staged, the modes of the shuffle in turn; then a query
+of several stages, undisturbed, with the death of an executor, and with the death of its scheduler. Prints one line a measurement.
+
+    benches/survival.py --polarway PATH --data TPCH_DIRECTORY [--repeats 3]
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import signal
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+NUMBERS = [3, 5, 9, 18, 21]
+TABLES = ["lineitem", "orders", "customer", "supplier", "nation", "region", "part", "partsupp"]
+TTL = 5
+# Its first three stages are done soon, and its fourth takes its time.
+LONG = """
+SELECT count(*), sum(a.c + b.c)
+FROM (SELECT l_orderkey % 30000 AS k, count(*) AS c FROM lineitem GROUP BY 1) a
+JOIN (SELECT l_partkey % 60000 AS k, count(*) AS c FROM lineitem GROUP BY 1) b
+  ON a.k * 3 + b.k * 7 + a.c > b.c * 11 + 40000"""
+MODES = ["local", "write-behind", "durable"]
+
+
+class Cluster:
+    def __init__(self, binary, data):
+        self.binary, self.data = binary, data
+        self.home = tempfile.TemporaryDirectory(prefix="polarway-survival-")
+        self.port = 20000 + os.getpid() % 10000
+        self.processes = {}
+        url = f"http://127.0.0.1:{self.port}"
+        peer = f"http://127.0.0.1:{self.port + 1}"
+        self.spawn("etcd", ["etcd", "--data-dir", self.path("etcd"), "--listen-client-urls", url,
+                            "--advertise-client-urls", url, "--listen-peer-urls", peer,
+                            "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+                            "--log-level", "error"])
+        time.sleep(1)
+        self.common = ["--allow", str(data), "--set", f"metastore.etcd={url}", "--set", f"metastore.lease_ttl={TTL}s",
+                       "--set", f"shuffle.url={self.path('shuffle')}"]
+        for number in (0, 1):
+            self.scheduler(number)
+        for number in (0, 1):
+            self.executor(number)
+        time.sleep(2)
+        for table in TABLES:
+            self.ask(f"CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{data}/{table}/'")
+
+    def path(self, name):
+        return os.path.join(self.home.name, name)
+
+    def spawn(self, name, command):
+        log = open(self.path(f"{name}.log"), "w")
+        self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def scheduler(self, number):
+        at = self.port + 10 + 2 * number
+        self.spawn(f"scheduler-{number}", [self.binary, "scheduler", "--listen", f"127.0.0.1:{at}", "--http-listen",
+                                           f"127.0.0.1:{at + 1}", "--data-dir", self.path(f"s{number}"), *self.common])
+
+    def executor(self, number):
+        at = self.port + 20 + 2 * number
+        self.spawn(f"executor-{number}", [self.binary, "executor", "--name", f"e{number}", "--slots", "1", "--listen",
+                                          f"127.0.0.1:{at}", "--http-listen", f"127.0.0.1:{at + 1}", "--data-dir",
+                                          self.path(f"e{number}"), *self.common])
+
+    def ask(self, sql, first=0):
+        ports = [self.port + 10 + 2 * first, self.port + 12 - 2 * first]
+        endpoints = ",".join(f"127.0.0.1:{port}" for port in ports)
+        command = [self.binary, "sql", "--endpoint", endpoints, "--format", "csv", "--quiet", "-c", sql]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{sql}\n{done.stderr}")
+        return done.stdout
+
+    def metric(self, name, executors=(0, 1)):
+        total = 0.0
+        for number in executors:
+            url = f"http://127.0.0.1:{self.port + 21 + 2 * number}/metrics"
+            text = urllib.request.urlopen(url, timeout=5).read().decode()
+            total += sum(float(value) for value in re.findall(rf"^{name} (\S+)$", text, re.M))
+        return total
+
+    def kill(self, name):
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def rss(self, name):
+        status = open(f"/proc/{self.processes[name].pid}/status").read()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
+
+    def stop(self):
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait()
+
+
+def timed(work):
+    began = time.monotonic()
+    result = work()
+    return time.monotonic() - began, result
+
+
+def modes(cluster, repeats):
+    def all_queries(mode):
+        for number in NUMBERS:
+            text = (REPOSITORY / f"examples/tpch/q{number:02}.sql").read_text()
+            cluster.ask(f"SET polarway.route = 'staged'; SET polarway.shuffle = '{mode}'; {text}")
+
+    all_queries("local")
+    times = {mode: [] for mode in MODES}
+    counts = {}
+    for _ in range(repeats):
+        for mode in MODES:
+            before = {name: cluster.metric(f"polarway_shuffle_store_{name}_total") for name in ("puts", "gets", "put_bytes")}
+            took, _ = timed(lambda: all_queries(mode))
+            times[mode].append(took)
+            time.sleep(2)
+            counts[mode] = {name: cluster.metric(f"polarway_shuffle_store_{name}_total") - count
+                            for name, count in before.items()}
+    local = statistics.median(times["local"])
+    for mode in MODES:
+        median = statistics.median(times[mode])
+        print(json.dumps({"what": f"TPC-H {NUMBERS} staged, {mode}", "seconds": [round(took, 2) for took in times[mode]],
+                          "of local": round(median / local, 3), "requests of the last run": counts[mode]}))
+    print(json.dumps({"what": "largest resident size, MiB",
+                      **{name: round(cluster.rss(name)) for name in sorted(cluster.processes) if name != "etcd"}}))
+
+
+def deaths(cluster, repeats):
+    sql = f"SET polarway.route = 'staged'; SET polarway.shuffle = 'write-behind'; {LONG}"
+
+    def undisturbed():
+        return cluster.ask(sql)
+
+    def with_death(victim, first, restart):
+        """The answer, the time, and how many finished tasks ran again."""
+        stored = cluster.metric("polarway_shuffle_outputs_stored_total")
+        answer = []
+        asking = threading.Thread(target=lambda: answer.append(cluster.ask(sql, first)))
+        began = time.monotonic()
+        asking.start()
+        # All outputs of the stages before the long one.
+        while cluster.metric("polarway_shuffle_outputs_stored_total") < stored + 6:
+            if not asking.is_alive():
+                raise RuntimeError("the query was done before its first stages were stored")
+            time.sleep(0.02)
+        left = (1,) if victim == "executor-0" else (0, 1)
+        started = cluster.metric("polarway_executor_tasks_started_total", left)
+        reused = cluster.metric("polarway_executor_tasks_reused_total", left)
+        cluster.kill(victim)
+        killed = time.monotonic()
+        asking.join()
+        took = time.monotonic() - began
+        ran = cluster.metric("polarway_executor_tasks_started_total", left) - started
+        taken_over = cluster.metric("polarway_executor_tasks_reused_total", left) - reused
+        restart()
+        time.sleep(TTL + 3)
+        return answer[0], took, {"after the kill": round(time.monotonic() - killed - TTL - 3, 2), "tasks begun after it": ran,
+                                 "of them taken over": taken_over}
+
+    expected = undisturbed()
+    base = [timed(undisturbed)[0] for _ in range(repeats)]
+    print(json.dumps({"what": "the long query, undisturbed", "seconds": [round(took, 2) for took in base]}))
+    cases = [("an executor", "executor-0", 0, lambda: cluster.executor(0)),
+             ("its scheduler", "scheduler-0", 0, lambda: cluster.scheduler(0))]
+    for what, victim, first, restart in cases:
+        for _ in range(repeats):
+            answer, took, more = with_death(victim, first, restart)
+            print(json.dumps({"what": f"with the death of {what}", "seconds": round(took, 2),
+                              "of undisturbed": round(took / statistics.median(base), 2), "right": answer == expected, **more}))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--polarway", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    cluster = Cluster(arguments.polarway, pathlib.Path(arguments.data).resolve())
+    try:
+        modes(cluster, arguments.repeats)
+        deaths(cluster, arguments.repeats)
+    finally:
+        cluster.stop()
+
+
+if __name__ == "__main__":
+    main()
