@@ -1,6 +1,6 @@
 //! Which outputs share an object, and when it is written.
 //!
-//! A put costs the same whatever its size, so outputs wait for company, but not for long. Outputs of a query are packed in
+//! A put costs the same whatever its size, and none if the query is over before, so outputs wait, but not for long. Outputs of a query are packed in
 //! the order in which they came, and never with those of another query, because objects are deleted by query.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -75,8 +75,9 @@ impl Packer {
         self.arrivals += 1;
     }
 
-    /// A pack that is due: of the query whose oldest output came first among those of which as many bytes wait as an
-    /// object takes, or whose oldest output has waited long enough, or that were flushed.
+    /// A pack that is due: of the query whose oldest output came first among those whose oldest output has waited long
+    /// enough, or that were flushed. That an object would be full makes none due: what waits is on disk and takes no
+    /// memory, and of a query that is over before it is due nothing is written.
     pub fn next(&mut self, now: Instant) -> Option<Pack> {
         let due = |queue: &Queue| queue.due_at(&self.limits).is_some_and(|due| due <= now);
         let (_, run) = self
@@ -128,7 +129,7 @@ impl Packer {
 impl Queue {
     fn due_at(&self, limits: &Limits) -> Option<Instant> {
         let oldest = self.waiting.front()?;
-        let at_once = oldest.arrival < self.due_before || self.bytes >= limits.target;
+        let at_once = oldest.arrival < self.due_before;
         if at_once { Some(oldest.since) } else { oldest.since.checked_add(limits.max_age) }
     }
 

@@ -97,7 +97,7 @@ proptest! {
     fn limits_order_and_ages_hold(arrivals in arrivals(3 * MAX_SEGMENT), target in 1024..5 * MAX_SEGMENT) {
         let mut packer = Packer::new(limits(target));
         let mut now = Instant::now();
-        let mut since: BTreeMap<(String, u32), (Instant, u64)> = BTreeMap::new();
+        let mut since: BTreeMap<(String, u32), Instant> = BTreeMap::new();
         let mut packs: Vec<Pack> = Vec::new();
         let mut waiting: u64 = 0;
         for (task, (first, millis, files)) in (0..).zip(arrivals) {
@@ -105,12 +105,11 @@ proptest! {
             let run = if first { "a" } else { "b" };
             let output = planned(run, task, &files);
             waiting += output.bytes();
-            since.insert((run.to_owned(), task), (now, output.bytes()));
+            since.insert((run.to_owned(), task), now);
             packer.add(output, now);
             while let Some(pack) = packer.next(now) {
                 let of_run: Vec<_> = since.iter().filter(|((run, _), _)| *run == pack.run).collect();
-                let of_run_bytes: u64 = of_run.iter().map(|(_, (_, bytes))| bytes).sum();
-                prop_assert!(now - of_run[0].1.0 >= AGE || of_run_bytes >= target, "not due");
+                prop_assert!(now - *of_run[0].1 >= AGE, "not due");
                 let bytes = pack.bytes();
                 waiting -= bytes;
                 for output in &pack.outputs {
@@ -119,8 +118,8 @@ proptest! {
                 packs.push(pack);
             }
             prop_assert_eq!(packer.waiting_bytes(), waiting);
-            prop_assert!(since.values().all(|(since, _)| now - *since < AGE), "one waits too long");
-            prop_assert_eq!(packer.deadline(), since.values().min().map(|(since, _)| *since + AGE));
+            prop_assert!(since.values().all(|since| now - *since < AGE), "one waits too long");
+            prop_assert_eq!(packer.deadline(), since.values().min().map(|since| *since + AGE));
         }
         packer.flush_all();
         while let Some(pack) = packer.next(now) {
@@ -200,7 +199,7 @@ proptest! {
 }
 
 #[test]
-fn a_pack_waits_for_its_target_or_its_age() {
+fn a_pack_waits_for_its_age_however_much_there_is() {
     let (mut packer, start) = (Packer::new(limits(1000)), Instant::now());
     packer.add(small("q", 0, 100), start);
     packer.add(small("q", 1, 100), start + AGE / 2);
@@ -210,10 +209,11 @@ fn a_pack_waits_for_its_target_or_its_age() {
     assert_eq!((packer.deadline(), packer.waiting_bytes()), (None, 0));
 
     packer.add(small("q", 2, 999), start);
-    assert_eq!(packer.next(start), None);
-    packer.add(small("q", 3, 1), start);
-    assert_eq!(tasks(&packer.next(start).unwrap()), [2]);
-    assert_eq!(packer.next(start), None, "what does not fit waits for its own time");
+    packer.add(small("q", 3, 1), start + AGE / 2);
+    assert_eq!(packer.next(start + AGE / 2), None, "a query that is over by then has nothing written");
+    assert_eq!(tasks(&packer.next(start + AGE).unwrap()), [2]);
+    assert_eq!(packer.next(start + AGE), None, "what does not fit waits for its own time");
+    assert_eq!(tasks(&packer.next(start + AGE + AGE / 2).unwrap()), [3]);
 }
 
 #[test]
@@ -251,6 +251,8 @@ fn an_age_without_end_is_never_over() {
     packer.add(small("q", 0, 0), now);
     assert_eq!((packer.next(now), packer.deadline()), (None, None));
     packer.add(small("q", 1, 3), now);
+    assert_eq!((packer.next(now), packer.deadline()), (None, None));
+    packer.flush_all();
     assert_eq!(tasks(&packer.next(now).unwrap()), [0]);
     let pack = packer.next(now).unwrap();
     assert_eq!(pack.objects.len(), 3, "a target of nothing is one of a byte");
