@@ -14,6 +14,8 @@ if command -v apt-get >/dev/null && [ ! -e /usr/include/google/protobuf/descript
 fi
 # The tests of the metadata store start it.
 command -v etcd >/dev/null || need+=(etcd-server)
+# A test of a network that is cut makes one.
+command -v ip >/dev/null || need+=(iproute2)
 if [ ${#need[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
     echo "please install: ${need[*]}" >&2

@@ -204,6 +204,20 @@ pub struct ExecutorArgs {
     pub data: DataArgs,
 }
 
+/// Whom a client asks.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// The server; or several of one cluster, separated by commas, of which the first that answers is used until it fails.
+    #[arg(
+        long,
+        env = "POLARWAY_ENDPOINT",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:50051",
+        value_delimiter = ','
+    )]
+    pub endpoint: Vec<Endpoint>,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -216,15 +230,8 @@ Examples:
 Exit codes: 0 done, 1 a statement failed, 2 wrong use, 3 no connection,
 130 interrupted.")]
 pub struct SqlArgs {
-    /// The server; or several of one cluster, separated by commas, of which the first that answers is used until it fails.
-    #[arg(
-        long,
-        env = "POLARWAY_ENDPOINT",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:50051",
-        value_delimiter = ','
-    )]
-    pub endpoint: Vec<Endpoint>,
+    #[command(flatten)]
+    pub servers: ServerArgs,
     /// Run these statements and leave; may be repeated.
     #[arg(short, long, value_name = "SQL")]
     pub command: Vec<String>,
@@ -259,15 +266,8 @@ Examples:
   polarway nodes
   polarway nodes --endpoint a.example:50051,b.example:50051 --format ndjson")]
 pub struct NodesArgs {
-    /// A scheduler; or several, separated by commas.
-    #[arg(
-        long,
-        env = "POLARWAY_ENDPOINT",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:50051",
-        value_delimiter = ','
-    )]
-    pub endpoint: Vec<Endpoint>,
+    #[command(flatten)]
+    pub servers: ServerArgs,
     /// How to write the list.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -278,7 +278,7 @@ impl NodesArgs {
     pub fn into_sql(self) -> SqlArgs {
         let columns = "name, role, state, address, http, ws, zone, slots, version, since";
         SqlArgs {
-            endpoint: self.endpoint,
+            servers: self.servers,
             command: vec![format!("SELECT {columns} FROM system.nodes ORDER BY role, name")],
             file: vec![],
             format: self.format,

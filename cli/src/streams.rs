@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use polarway_common::address::url_host;
+use polarway_common::clock::unix_millis;
 use polarway_common::config::IngestConfig;
-use polarway_common::{
-    Clock, Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind,
-};
+use polarway_common::{Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind};
 use polarway_engine::live::{LiveAccess, StreamHost};
 use polarway_ingest::host::{Host, HostOptions, SealedRoot, Share, node_name};
 use polarway_ingest::node;
@@ -128,7 +127,7 @@ impl Streams {
         let tenure = match share {
             Share::All => Tenure::alone(),
             Share::Own => {
-                let member = member(&node, doors.listening)?;
+                let member = member(&node, doors.listening, config.zone.clone())?;
                 let clock = Arc::new(SystemClock);
                 let registering =
                     Registration::start(Arc::clone(&meta), member, lease_ttl, clock, &membership);
@@ -246,25 +245,24 @@ fn grace(lease_ttl: Duration) -> Duration {
 }
 
 /// What the process says of itself to the others.
-fn member(node: &Node, listening: Listening) -> Result<Member, Error> {
+fn member(node: &Node, listening: Listening, zone: Option<String>) -> Result<Member, Error> {
     let address = |text: &str| {
         text.parse::<HostPort>().map_err(|error| Error::new(ErrorKind::Configuration, error.to_string()))
     };
-    let since = SystemClock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     let address_of = address(&node.address)?;
     let http = listening.http.map(|http| HostPort::new(address_of.host.clone(), http.port()));
     Ok(Member {
         name: node.name.clone(),
         incarnation: Uuid::now_v7().simple().to_string(),
         role: Role::Ingest,
-        zone: None,
+        zone,
         address: address_of,
         http,
         ws: Some(address(&node.ws)?),
         slots: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: MemberState::Active,
-        since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        since: unix_millis(SystemTime::now()),
     })
 }
 

@@ -13,6 +13,11 @@ pub trait Clock: Debug + Send + Sync {
     fn wall(&self) -> SystemTime;
 }
 
+/// Milliseconds from the beginning of 1970 to `time`; zero for earlier times.
+pub fn unix_millis(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
 /// The operating system's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

@@ -222,6 +222,10 @@ fn checked_shuffle_request(encoded: &[u8]) -> Result<BallistaAction, Status> {
     }
 }
 
+fn one_result(body: Bytes) -> Response<BoxStream<'static, Result<arrow_flight::Result, Status>>> {
+    Response::new(futures::stream::once(async { Ok(arrow_flight::Result { body }) }).boxed())
+}
+
 struct LedgerGuard {
     ledger: Arc<Ledger>,
     id: TaskId,
@@ -258,8 +262,7 @@ impl FlightService for ExecutorFlight {
             let job = String::from_utf8_lossy(&request.get_ref().body).into_owned();
             let body = serde_json::to_vec(&self.ledger.tasks_of(&job))
                 .map_err(|error| Status::internal(format!("the task list cannot be written: {error}")))?;
-            let result = arrow_flight::Result { body: body.into() };
-            return Ok(Response::new(futures::stream::once(async { Ok(result) }).boxed()));
+            return Ok(one_result(body.into()));
         }
         if request.get_ref().r#type == FLUSH_SHUFFLE_ACTION {
             let job = String::from_utf8_lossy(&request.get_ref().body).into_owned();
@@ -267,16 +270,14 @@ impl FlightService for ExecutorFlight {
                 Some(stored) => stored.flush(&job, FLUSH_LIMIT).await,
                 None => 0,
             };
-            let result = arrow_flight::Result { body: left.to_string().into() };
-            return Ok(Response::new(futures::stream::once(async { Ok(result) }).boxed()));
+            return Ok(one_result(left.to_string().into()));
         }
         if request.get_ref().r#type == SHUFFLE_REQUESTS_ACTION {
             let job = String::from_utf8_lossy(&request.get_ref().body).into_owned();
             let requests = self.stored.as_ref().map(|stored| stored.requests_of(&job)).unwrap_or_default();
             let body = serde_json::to_vec(&requests)
                 .map_err(|error| Status::internal(format!("counts cannot be written: {error}")))?;
-            let result = arrow_flight::Result { body: body.into() };
-            return Ok(Response::new(futures::stream::once(async { Ok(result) }).boxed()));
+            return Ok(one_result(body.into()));
         }
         let action = checked_shuffle_request(&request.get_ref().body)?;
         if let Some(stored) = &self.stored

@@ -15,10 +15,8 @@ use polarway_common::Error;
 use polarway_proto::progress::SCHEDULER_HEADER;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::Ledger;
+use crate::here::JobsHere;
 use crate::report::connect;
-use crate::stored::Stored;
-use crate::workdir::WorkDir;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -60,9 +58,7 @@ pub struct Heart {
     pub interval: Duration,
     pub draining: CancellationToken,
     pub connected: Arc<Connected>,
-    pub ledger: Arc<Ledger>,
-    pub work_dir: WorkDir,
-    pub stored: Option<Arc<Stored>>,
+    pub here: JobsHere,
 }
 
 impl Heart {
@@ -73,12 +69,15 @@ impl Heart {
         let mut served = None;
         while !stop.is_cancelled() {
             // Before the call: a scheduler that answers may launch tasks at once.
-            let jobs = self.jobs();
+            let jobs = self.here.ids();
             let outcome = self.once(&mut client).await;
             if let Ok(scheduler) = &outcome
                 && served.replace(scheduler.clone()).is_some_and(|before| before != *scheduler)
             {
-                self.drop_jobs(&jobs).await;
+                // Another one has taken its place and knows nothing of them.
+                for job in &jobs {
+                    self.here.end(job, FLUSH_LIMIT).await;
+                }
             }
             let was = self.connected.0.swap(outcome.is_ok(), Ordering::Relaxed);
             match outcome {
@@ -98,28 +97,6 @@ impl Heart {
             }
         }
         Ok(())
-    }
-
-    /// Jobs with tasks or files here.
-    fn jobs(&self) -> Vec<String> {
-        let mut jobs = self.work_dir.jobs();
-        jobs.extend(self.ledger.jobs());
-        jobs
-    }
-
-    /// Ends jobs whose scheduler is gone; another one has taken its place and knows nothing of them.
-    async fn drop_jobs(&self, jobs: &[String]) {
-        for job in jobs {
-            tracing::info!(job, "a job's scheduler is gone; the job ends here");
-            if let Some(stored) = &self.stored {
-                // The one in its place may go on with what is stored.
-                stored.flush(job, FLUSH_LIMIT).await;
-            }
-            self.ledger.cancel_job(job);
-            if let Err(error) = self.work_dir.remove_job(job, &[]).await {
-                tracing::warn!(job, %error, "could not remove the job's files");
-            }
-        }
     }
 
     /// One beat; gives the scheduler's incarnation.

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use polarway_common::Error;
+use polarway_common::{Error, HostPort};
 use polarway_metastore::membership::{Members, Role, View};
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::Ledger;
-use crate::stored::Stored;
-use crate::workdir::WorkDir;
+use crate::here::JobsHere;
 
 /// How long a job waits for a scheduler that is not a member: it may be back, or another may take the query over.
 const GRACE: Duration = Duration::from_secs(30);
@@ -54,11 +52,10 @@ impl Orphans {
         self.absent.retain(|job, _| jobs.iter().any(|(known, _)| known == job));
         let mut due = vec![];
         for (job, scheduler) in jobs {
-            let at = |address: &str| {
-                view.of(Role::Scheduler).find(|member| member.address.to_string() == address).cloned()
-            };
+            let address = scheduler.parse::<HostPort>().ok();
+            let at = address.iter().flat_map(|address| view.with_address(address));
             let owner = self.owners.get(job);
-            let is_there = match at(scheduler) {
+            let is_there = match at.into_iter().find(|member| member.role == Role::Scheduler) {
                 Some(member) if owner.is_none_or(|known| *known == member.incarnation) => {
                     self.owners.entry(job.clone()).or_insert_with(|| member.incarnation.clone());
                     true
@@ -79,9 +76,7 @@ impl Orphans {
 pub struct Orphanage {
     pub members: Members,
     pub launched: Arc<Launched>,
-    pub ledger: Arc<Ledger>,
-    pub work_dir: WorkDir,
-    pub stored: Option<Arc<Stored>>,
+    pub here: JobsHere,
 }
 
 impl Orphanage {
@@ -92,24 +87,10 @@ impl Orphanage {
                 () = tokio::time::sleep(ROUND) => {}
                 () = stop.cancelled() => return Ok(()),
             }
-            let mut here = self.work_dir.jobs();
-            here.extend(self.ledger.jobs());
-            let jobs = self.launched.keep(&here);
+            let jobs = self.launched.keep(&self.here.ids());
             for job in orphans.due(&jobs, &self.members.current(), Instant::now()) {
-                self.end(&job).await;
+                self.here.end(&job, FLUSH_LIMIT).await;
             }
-        }
-    }
-
-    async fn end(&self, job: &str) {
-        tracing::info!(job, "a job's scheduler is gone; the job ends here");
-        if let Some(stored) = &self.stored {
-            // For whoever takes the query over; nothing is stored of one that is over.
-            stored.flush(job, FLUSH_LIMIT).await;
-        }
-        self.ledger.cancel_job(job);
-        if let Err(error) = self.work_dir.remove_job(job, &[]).await {
-            tracing::warn!(job, %error, "could not remove the job's files");
         }
     }
 }

@@ -4,6 +4,7 @@ mod budgets;
 mod flight;
 mod health;
 mod heartbeat;
+mod here;
 mod incoming;
 mod launched;
 mod ledger;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::extension::SessionConfigExt;
@@ -12,6 +12,7 @@ use ballista_executor::flight_service::BallistaFlightService;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::prelude::SessionConfig;
 use polarway_common::address::url_host;
+use polarway_common::clock::unix_millis;
 use polarway_common::{Config, Error, HostPort, Listening, Supervisor, SystemClock, TaskKind};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::{LiveAccess, RemoteRows};
@@ -27,6 +28,7 @@ use crate::budgets::JobBudgets;
 use crate::flight::{ExecutorFlight, KeyHolders, TicketKey};
 use crate::health::{self, Health};
 use crate::heartbeat::{Heart, registration};
+use crate::here::JobsHere;
 use crate::launched::{Launched, Orphanage};
 use crate::ledger::Ledger;
 use crate::pool::PeerPool;
@@ -152,6 +154,7 @@ pub async fn run(
         ledger: Arc::clone(&ledger),
         stored: stored.clone(),
     };
+    let here = JobsHere { ledger: Arc::clone(&ledger), work_dir: work_dir.clone(), stored: stored.clone() };
     let draining = CancellationToken::new();
     // Ballista writes `host:port` of it as it stands.
     let host = url_host(options.resolved_advertise_host());
@@ -161,9 +164,7 @@ pub async fn run(
         interval: options.heartbeat.0,
         draining: draining.clone(),
         connected: Arc::default(),
-        ledger: Arc::clone(&ledger),
-        work_dir: work_dir.clone(),
-        stored: stored.clone(),
+        here: here.clone(),
     };
 
     let stop = supervisor.token();
@@ -245,7 +246,7 @@ pub async fn run(
             slots,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: MemberState::Active,
-            since: unix_millis(),
+            since: unix_millis(SystemTime::now()),
         },
         ttl: config.metastore.lease_ttl.0,
         clock: Arc::new(SystemClock),
@@ -259,14 +260,7 @@ pub async fn run(
     supervisor.spawn("membership", TaskKind::Critical, presence.keep(stop.clone(), tell));
     match members {
         Some(members) => {
-            let stored = stored.clone();
-            let orphanage = Orphanage {
-                members,
-                launched,
-                ledger: Arc::clone(&ledger),
-                work_dir: work_dir.clone(),
-                stored,
-            };
+            let orphanage = Orphanage { members, launched, here };
             supervisor.spawn("orphans", TaskKind::Background, orphanage.watch(stop.clone()));
         }
         None => {
@@ -328,10 +322,6 @@ async fn drain(ledger: &Ledger, work_dir: &WorkDir, stored: Option<&Stored>, lim
             "drain timed out; jobs that need this executor will run again"
         );
     }
-}
-
-fn unix_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 /// A host under which this process reaches what listens at `address`.

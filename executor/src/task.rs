@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use ballista_core::error::BallistaError;
 use ballista_core::serde::protobuf::failed_task::FailedReason;
@@ -17,6 +17,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
+use polarway_common::clock::unix_millis;
 use polarway_common::config::ShuffleMode;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::cpu::panic_text;
@@ -26,7 +27,8 @@ use polarway_engine::settings::shuffle_mode;
 use tokio_util::sync::CancellationToken;
 
 use crate::budgets::JobBudgets;
-use crate::stored::{MemoKey, Stored, Wrote, memo_key};
+use crate::ledger::TaskId;
+use crate::stored::{MemoKey, Stored, memo_key};
 use crate::verify::with_counted_shuffle;
 
 /// What every task of this executor runs with.
@@ -60,7 +62,7 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition, stop: CancellationToken
         stage_attempt_num: task.stage_attempt_num,
         task_id: task.task_id,
         launch_time: task.launch_time,
-        started: unix_millis(),
+        started: unix_millis(SystemTime::now()),
     };
     let reads_shuffle = reads_shuffle(&task.plan);
     let copies = match Copies::of(&env, &task) {
@@ -218,7 +220,7 @@ impl Copies {
 
     async fn keep(&self, identity: &Identity, success: &SuccessfulTask) -> Result<(), Error> {
         let Identity { job_id, stage_id, task_id, .. } = identity;
-        let wrote = Wrote { job: job_id.clone(), stage: *stage_id, task: *task_id };
+        let wrote = TaskId { job: job_id.clone(), stage: *stage_id, task: *task_id };
         self.stored.keep(wrote, self.memo, self.mode, success).await
     }
 }
@@ -232,8 +234,14 @@ pub fn undecodable(
     launch_time: u64,
     error: BallistaError,
 ) -> TaskStatus {
-    let identity =
-        Identity { job_id, stage_id, stage_attempt_num, task_id, launch_time, started: unix_millis() };
+    let identity = Identity {
+        job_id,
+        stage_id,
+        stage_attempt_num,
+        task_id,
+        launch_time,
+        started: unix_millis(SystemTime::now()),
+    };
     failed(identity, error, false)
 }
 
@@ -315,14 +323,10 @@ fn status(identity: Identity, metrics: Vec<OperatorMetricsSet>, status: task_sta
         stage_attempt_num: identity.stage_attempt_num as u32,
         launch_time: identity.launch_time,
         start_exec_time: identity.started,
-        end_exec_time: unix_millis(),
+        end_exec_time: unix_millis(SystemTime::now()),
         metrics,
         status: Some(status),
     }
-}
-
-fn unix_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use polarway_common::address::url_host;
 use polarway_common::{Error, ErrorKind};
+use polarway_proto::progress::{FLUSH_SHUFFLE_ACTION, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION};
 use polarway_proto::status::error_from_status;
 use polarway_storage::shuffle::Requests;
+use serde::de::DeserializeOwned;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
@@ -112,60 +114,48 @@ impl Peers {
         Ok((stream, in_flight))
     }
 
-    /// Asks an executor for the ids of the tasks of a job that it runs, as `stage/task` lines.
+    /// Asks an executor for the ids of the tasks of a job that it runs, as stage and task.
     pub async fn running_tasks(&self, address: &PeerAddress, job_id: &str) -> Result<Vec<(u64, u64)>, Error> {
-        let (channel, _) = self.channel(address)?;
-        let action = Action {
-            r#type: polarway_proto::progress::RUNNING_TASKS_ACTION.to_owned(),
-            body: Bytes::copy_from_slice(job_id.as_bytes()),
-        };
-        let mut results = FlightServiceClient::new(channel)
-            .do_action(action)
-            .await
-            .map_err(|s| executor_error(&s))?
-            .into_inner();
-        match results.message().await.map_err(|status| executor_error(&status))? {
-            Some(result) => serde_json::from_slice(&result.body)
-                .map_err(|error| Error::internal(format!("an executor's task list cannot be read: {error}"))),
-            None => Ok(vec![]),
-        }
+        self.ask(address, RUNNING_TASKS_ACTION, job_id).await
+    }
+
+    /// What an executor has asked of the object store for a job's query.
+    pub async fn shuffle_requests(&self, address: &PeerAddress, job_id: &str) -> Result<Requests, Error> {
+        self.ask(address, SHUFFLE_REQUESTS_ACTION, job_id).await
     }
 
     /// Has an executor copy what tasks of a job have finished there, within [`FLUSH_TIMEOUT`]. One that cannot is no
     /// error: what has not been copied runs again.
     pub async fn flush_shuffle(&self, address: &PeerAddress, job_id: &str) {
-        let Ok((channel, _)) = self.channel(address) else { return };
-        let action = Action {
-            r#type: polarway_proto::progress::FLUSH_SHUFFLE_ACTION.to_owned(),
-            body: Bytes::copy_from_slice(job_id.as_bytes()),
-        };
-        let mut client = FlightServiceClient::new(channel);
-        let call = async { client.do_action(action).await?.into_inner().message().await };
+        let call = self.ask::<usize>(address, FLUSH_SHUFFLE_ACTION, job_id);
         match tokio::time::timeout(FLUSH_TIMEOUT, call).await {
             Ok(Ok(_)) => {}
-            Ok(Err(status)) => {
-                tracing::info!(job = job_id, executor = %address, %status, "output was not copied");
+            Ok(Err(error)) => {
+                tracing::info!(job = job_id, executor = %address, %error, "output was not copied");
             }
             Err(_) => tracing::info!(job = job_id, executor = %address, "output was not copied in time"),
         }
     }
 
-    /// What an executor has asked of the object store for a job's query.
-    pub async fn shuffle_requests(&self, address: &PeerAddress, job_id: &str) -> Result<Requests, Error> {
+    /// The answer (JSON) to an action about a job; one that says nothing has nothing to say.
+    async fn ask<T: DeserializeOwned + Default>(
+        &self,
+        address: &PeerAddress,
+        action: &str,
+        job_id: &str,
+    ) -> Result<T, Error> {
         let (channel, _) = self.channel(address)?;
-        let action = Action {
-            r#type: polarway_proto::progress::SHUFFLE_REQUESTS_ACTION.to_owned(),
-            body: Bytes::copy_from_slice(job_id.as_bytes()),
-        };
+        let request = Action { r#type: action.to_owned(), body: Bytes::copy_from_slice(job_id.as_bytes()) };
         let mut results = FlightServiceClient::new(channel)
-            .do_action(action)
+            .do_action(request)
             .await
             .map_err(|status| executor_error(&status))?
             .into_inner();
         match results.message().await.map_err(|status| executor_error(&status))? {
-            Some(result) => serde_json::from_slice(&result.body)
-                .map_err(|error| Error::internal(format!("an executor's counts cannot be read: {error}"))),
-            None => Ok(Requests::default()),
+            Some(result) => serde_json::from_slice(&result.body).map_err(|error| {
+                Error::internal(format!("an executor's answer to {action} cannot be read: {error}"))
+            }),
+            None => Ok(T::default()),
         }
     }
 

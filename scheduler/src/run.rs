@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
 use polarway_common::address::url_host;
+use polarway_common::clock::unix_millis;
 use polarway_common::config::DirectOn;
 use polarway_common::{
     Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, machine,
@@ -336,7 +337,7 @@ fn member(config: &Config, grpc: u16, http: u16) -> Member {
         slots: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: MemberState::Active,
-        since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64),
+        since: unix_millis(SystemTime::now()),
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_common::Error;
+use polarway_common::clock::unix_millis;
 use polarway_engine::settings::Settings;
 use polarway_metastore::follow::{Follower, Seen};
 use polarway_metastore::{EventKind, Key, KeyPrefix, MetaStore, Txn};
@@ -90,7 +91,7 @@ impl Sessions {
         let (Some(meta), true) = (&self.shared, session.starts_with(BY_COOKIE)) else { return };
         let key = Key::Session { id: session.to_owned() }.encode();
         let settings = self.settings(session);
-        let txn = match serde_json::to_vec(&Stored { settings, set_at: now_millis() }) {
+        let txn = match serde_json::to_vec(&Stored { settings, set_at: unix_millis(SystemTime::now()) }) {
             Ok(stored) => Txn::new().put(key, stored),
             Err(error) => return tracing::warn!(%error, "a session cannot be written"),
         };
@@ -134,16 +135,13 @@ impl Sessions {
         else {
             return false;
         };
-        if u128::from(now_millis().saturating_sub(stored.set_at)) >= SHARED_FOR.as_millis() {
+        if u128::from(unix_millis(SystemTime::now()).saturating_sub(stored.set_at)) >= SHARED_FOR.as_millis()
+        {
             return false;
         }
         self.settings.lock().put(id, (stored.settings, Instant::now()));
         true
     }
-}
-
-fn now_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 /// The session id in a `cookie` header.

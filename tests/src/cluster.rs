@@ -135,7 +135,11 @@ impl Setup {
         let front = start_front(&setup, dir.path(), &setup.front_listen);
         let (wanted, ingest) = (setup.executors, setup.ingest);
         let others = 1..setup.schedulers;
-        let others = others.map(|number| start_other(&setup, dir.path(), number)).collect();
+        let others = others
+            .map(|number| {
+                start_scheduler(&setup, dir.path(), format!("scheduler-{number}"), ANY_PORT, ANY_PORT)
+            })
+            .collect();
         let mut cluster =
             Cluster { front, others, executors: vec![], ingest: vec![], setup, dir, started: 0 };
         for _ in 0..wanted {
@@ -189,10 +193,9 @@ fn start_front(setup: &Setup, dir: &Path, listen: &str) -> Process {
     })
 }
 
-fn start_other(setup: &Setup, dir: &Path, number: usize) -> Process {
-    let name = format!("scheduler-{number}");
+fn start_scheduler(setup: &Setup, dir: &Path, name: String, grpc: &str, http: &str) -> Process {
     let mut arguments = vec!["scheduler".to_owned()];
-    arguments.extend(setup.common(ANY_PORT, &dir.join(&name), &setup.allow));
+    arguments.extend(setup.common_at(grpc, http, &dir.join(&name), &setup.allow));
     let log = dir.join(format!("{name}.log"));
     Process::start(Launch { name, arguments, env: setup.env.clone(), log, namespace: None })
 }
@@ -309,12 +312,7 @@ impl Cluster {
         let (grpc, http) = (process.grpc.to_string(), process.http().to_string());
         process.kill();
         let name = format!("scheduler-{number}-again");
-        let home = self.dir.path().join(&name);
-        let mut arguments = vec!["scheduler".to_owned()];
-        arguments.extend(self.setup.common_at(&grpc, &http, &home, &self.setup.allow));
-        let log = self.dir.path().join(format!("{name}.log"));
-        let env = self.setup.env.clone();
-        *self.scheduler(number) = Process::start(Launch { name, arguments, env, log, namespace: None });
+        *self.scheduler(number) = start_scheduler(&self.setup, self.dir.path(), name, &grpc, &http);
     }
 
     /// All schedulers.

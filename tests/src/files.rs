@@ -1,6 +1,6 @@
-//! Files that tests make, written by DataFusion in the test's process.
+//! Files that tests make, written by DataFusion in the test's process, and those that they find.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datafusion::prelude::SessionContext;
 
@@ -16,4 +16,10 @@ pub async fn write(path: &Path, query: &str, clauses: &str) {
 /// Writes one Parquet file.
 pub async fn parquet(path: &Path, query: &str) {
     write(path, query, "STORED AS PARQUET").await;
+}
+
+/// All files below a directory, which need not be there.
+pub fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect()
 }

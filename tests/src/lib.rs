@@ -6,6 +6,7 @@
 
 pub mod arrow_frame;
 pub mod binary;
+pub mod chaos;
 pub mod cluster;
 pub mod compare;
 pub mod etcd;

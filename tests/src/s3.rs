@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 use crate::cluster::Setup;
+use crate::files;
 
 const KEY: &str = "test-key";
 const SECRET: &str = "test-secret";
@@ -120,7 +121,7 @@ impl S3Server {
 
     /// The objects of a bucket whose names end as those of shuffle output do; the server keeps notes of its own beside them.
     pub fn objects(&self, bucket: &str) -> Vec<PathBuf> {
-        let files = files_below(&self.bucket(bucket));
+        let files = files::below(&self.bucket(bucket));
         files
             .into_iter()
             .filter(|path| path.extension().is_some_and(|extension| extension == "pack"))
@@ -148,11 +149,6 @@ impl Drop for S3Server {
     fn drop(&mut self) {
         self.serving.abort();
     }
-}
-
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 /// Copies a directory with everything below it.

@@ -28,10 +28,6 @@ const CLIENTS: usize = 6;
 /// Pauses between two events.
 const PAUSES: std::ops::Range<f64> = 4.0..16.0;
 
-fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 /// What everything runs on.
 pub struct World {
     pub etcd: Etcd,
@@ -96,9 +92,9 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: `make chaos`"]
 async fn row_20_whatever_dies_answers_are_right_and_nothing_is_left() {
-    let minutes: f64 = number("POLARWAY_CHAOS_MINUTES", 2.0);
-    let seed: u64 = number("POLARWAY_TEST_SEED", rand::random());
-    println!("POLARWAY_TEST_SEED={seed} POLARWAY_CHAOS_MINUTES={minutes}");
+    let minutes =
+        std::env::var("POLARWAY_CHAOS_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(2.0);
+    let seed = polarway_tests::chaos::seed();
     let mut chance = StdRng::seed_from_u64(seed);
     let mut world = World::start().await;
     let oracle = Arc::new(Oracle::tpch(&tpch::data("0.1")).await);

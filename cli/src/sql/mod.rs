@@ -70,7 +70,7 @@ pub async fn run(args: SqlArgs, history: PathBuf) -> u8 {
 }
 
 async fn connect(args: &SqlArgs) -> Result<Client, u8> {
-    let mut options = ClientOptions::to_any(args.endpoint.clone());
+    let mut options = ClientOptions::to_any(args.servers.endpoint.clone());
     options.connect_timeout = args.connect_timeout.get();
     tokio::select! {
         connected = Client::connect(options) => connected.map_err(|error| {

@@ -1,7 +1,7 @@
 //! `polarway up`, `scheduler` and `executor` as processes.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{ENDLESS, Server, directory, polarway, stderr, stdout, wait};
 
@@ -81,6 +81,23 @@ fn a_scheduler_and_executors_work_together() {
     for executor in &executors {
         assert!(executor.ready.starts_with("polarway executor ready: grpc=127.0.0.1:"), "{}", executor.ready);
     }
+    // The first of the servers is none.
+    let servers = format!("127.0.0.1:1,{address}");
+    let listed = || {
+        let output = polarway().args(["nodes", "--endpoint", &servers, "--format", "csv"]).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let nodes = loop {
+        let nodes = listed();
+        // Executors say that they are there once they listen.
+        if nodes.lines().count() == 4 || Instant::now() > deadline {
+            break nodes;
+        }
+    };
+    let names: Vec<&str> = nodes.lines().map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(names, ["name", "one", "two", &format!("scheduler-{}", address.replace(':', "-"))], "{nodes}");
     let file = path("numbers.csv");
     std::fs::write(&file, (0..1000).fold("n\n".to_owned(), |text, n| format!("{text}{n}\n"))).unwrap();
     let sql = format!(

@@ -28,9 +28,9 @@ use tokio::sync::OnceCell;
 
 pub use self::memo::{MemoKey, memo_key};
 use self::names::{file_id, output_id};
-pub use self::output::Wrote;
 use self::output::output_of;
 pub use self::serve::{Wanted, no_copy};
+use crate::ledger::TaskId;
 
 /// Jobs whose earlier attempts are remembered.
 const JOBS: usize = 64;
@@ -106,7 +106,7 @@ impl Stored {
     /// Only of output that has to be durable: the store does not take it, or the query is over.
     pub async fn keep(
         &self,
-        wrote: Wrote,
+        wrote: TaskId,
         memo: Option<MemoKey>,
         mode: ShuffleMode,
         success: &SuccessfulTask,
@@ -144,7 +144,7 @@ impl Stored {
         if attempt.number < 2 {
             return None;
         }
-        let found = self.earlier(&attempt).await.and_then(|earlier| earlier.get(&memo).cloned())?;
+        let found = self.earlier(&attempt, memo).await?;
         let success = match self.summary(&found).await {
             Ok(success) => success?,
             Err(error) => {
@@ -169,8 +169,8 @@ impl Stored {
         SuccessfulTask::decode(output.record().summary.clone()).map(Some).map_err(damaged)
     }
 
-    /// What earlier attempts have stored, looked up once an attempt: theirs are over.
-    async fn earlier(&self, attempt: &Attempt) -> Option<HashMap<MemoKey, OutputId>> {
+    /// What earlier attempts have stored of the same. They are looked up once an attempt: theirs are over.
+    async fn earlier(&self, attempt: &Attempt, memo: MemoKey) -> Option<OutputId> {
         let job = attempt.to_string();
         let cell = Arc::clone(self.earlier.lock().get_or_insert(job, Earlier::default));
         let looked_up = cell.get_or_try_init(|| async {
@@ -183,7 +183,7 @@ impl Stored {
             Ok::<_, Error>(earlier)
         });
         match looked_up.await {
-            Ok(earlier) => Some(earlier.clone()),
+            Ok(earlier) => earlier.get(&memo).cloned(),
             Err(error) => {
                 tracing::warn!(job = %attempt, %error, "earlier attempts are not known; everything runs again");
                 None

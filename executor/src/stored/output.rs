@@ -15,14 +15,7 @@ use prost::Message;
 
 use super::memo::MemoKey;
 use super::names::file_name;
-
-/// Who wrote it.
-#[derive(Debug, Clone)]
-pub struct Wrote {
-    pub job: String,
-    pub stage: usize,
-    pub task: usize,
-}
+use crate::ledger::TaskId;
 
 /// The output of a task that reported `success`; none if it is nobody's or an earlier attempt's. Reads the lengths of files
 /// and their indices: not for threads that must not wait.
@@ -31,7 +24,7 @@ pub struct Wrote {
 /// A file is not there or cannot be read, for example because the job was removed meanwhile.
 pub fn output_of(
     work_dir: &Path,
-    wrote: &Wrote,
+    wrote: &TaskId,
     memo: Option<MemoKey>,
     success: &SuccessfulTask,
 ) -> io::Result<Option<Output>> {
@@ -67,7 +60,6 @@ pub fn output_of(
     Ok(Some(Output {
         id: OutputId { run, attempt, stage, task },
         memo,
-        covers: vec![],
         summary: success.encode_to_vec().into(),
         files: files.into_values().collect(),
     }))

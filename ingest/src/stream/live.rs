@@ -343,10 +343,7 @@ impl Live {
             self.wait_for_room().await?;
             let keys = self.keys(&rows)?;
             let origin = Origin::sent(producer, &frames);
-            let draft = Draft::new(&rows, &origin)?;
-            let bytes = self.room_in_queue(draft.size()).await?;
-            let follow = self.written.reserve().await.map_err(|_| self.is_closed())?;
-            let permit = self.log.reserve().await.map_err(|source| self.log_fault(source))?;
+            let room = self.room(&rows, &origin).await?;
             let mut inner = self.inner.lock();
             let known = producer.map_or(0, |producer| inner.state.known(producer, &frames));
             if known > 0 {
@@ -361,13 +358,7 @@ impl Live {
                 rows = only_new(&rows, &mut frames, &new).map_err(DataFusionError::from)?;
                 continue;
             }
-            return self.place(
-                &mut inner,
-                rows,
-                origin,
-                keys.as_deref(),
-                Room { draft, bytes, follow, permit },
-            );
+            return self.place(&mut inner, rows, origin, keys.as_deref(), room);
         }
     }
 
@@ -391,10 +382,7 @@ impl Live {
                 rows = without_received(&rows, &mut origin, producers, log).map_err(DataFusionError::from)?;
             }
             let keys = self.keys(&rows)?;
-            let draft = Draft::new(&rows, &origin)?;
-            let bytes = self.room_in_queue(draft.size()).await?;
-            let follow = self.written.reserve().await.map_err(|_| self.is_closed())?;
-            let permit = self.log.reserve().await.map_err(|source| self.log_fault(source))?;
+            let room = self.room(&rows, &origin).await?;
             let mut inner = self.inner.lock();
             if let Some(here) = self.is_here(&inner, log, &origin)? {
                 return Ok(here);
@@ -406,14 +394,17 @@ impl Live {
                 rows = only_new(&rows, &mut origin.frames, &new).map_err(DataFusionError::from)?;
                 continue;
             }
-            return self.place(
-                &mut inner,
-                rows,
-                origin,
-                keys.as_deref(),
-                Room { draft, bytes, follow, permit },
-            );
+            return self.place(&mut inner, rows, origin, keys.as_deref(), room);
         }
+    }
+
+    /// All that has to be waited for before rows are placed.
+    async fn room(&self, rows: &RecordBatch, origin: &Origin) -> Result<Room<'_>, LiveError> {
+        let draft = Draft::new(rows, origin)?;
+        let bytes = self.room_in_queue(draft.size()).await?;
+        let follow = self.written.reserve().await.map_err(|_| self.is_closed())?;
+        let permit = self.log.reserve().await.map_err(|source| self.log_fault(source))?;
+        Ok(Room { draft, bytes, follow, permit })
     }
 
     /// How many records of a log of an owner before this one are there; none if all its rows are.

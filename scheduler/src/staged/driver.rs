@@ -22,7 +22,7 @@ use polarway_engine::settings::{Ground, QuerySettings};
 use polarway_engine::{errors, offload};
 use polarway_proto::ticket::TicketSigner;
 
-use super::ballista::{Ballista, Submitted, ground, terminal};
+use super::ballista::{AliveExecutor, Ballista, Submitted, ground, terminal};
 use super::janitor::{Janitor, JobGuard, RunGuard};
 use super::losses::{Doubt, Loss};
 use super::report::RunningTask;
@@ -348,12 +348,14 @@ impl Drive<'_> {
                     if let Some(end) = self.runner.ballista.status(&job.job_id).await.and_then(terminal) {
                         return end.map_err(|text| failure(&text));
                     }
-                    if !self.runner.ballista.executors().await.is_empty() {
+                    let executors = self.runner.ballista.executors().await;
+                    if !executors.is_empty() {
                         deserted = None;
                     } else if deserted.get_or_insert_with(Instant::now).elapsed() >= self.options.executor_wait {
                         return Err(AttemptEnd::Failed(self.nobody_left()));
                     }
-                    let seen = self.observe(&job.job_id, watchdog.wants_denials(Instant::now())).await;
+                    let wants_denials = watchdog.wants_denials(Instant::now());
+                    let seen = self.observe(&job.job_id, &executors, wants_denials).await;
                     if let Some(cause) = watchdog.observe(seen, Instant::now()) {
                         return Err(AttemptEnd::Lost(cause));
                     }
@@ -391,11 +393,10 @@ impl Drive<'_> {
         .with_retry_after(Duration::from_secs(1))
     }
 
-    async fn observe(&self, job_id: &str, ask_executors: bool) -> Observation {
+    async fn observe(&self, job_id: &str, executors: &[AliveExecutor], ask_executors: bool) -> Observation {
         let StagedRunner { ballista, peers, .. } = self.runner;
         let believed = ballista.running_tasks(job_id).await;
         let report = ballista.report(job_id).await.unwrap_or_default();
-        let executors = ballista.executors().await;
         let load = ballista.load().await;
         // Without executors nothing can move either: the next attempt waits for one.
         let slots_free = executors.is_empty()
@@ -404,7 +405,7 @@ impl Drive<'_> {
                 .any(|executor| load.get(&executor.id).copied().unwrap_or(0) < u64::from(executor.slots));
         let mut denied = BTreeSet::new();
         if ask_executors {
-            for executor in &executors {
+            for executor in executors {
                 let mine: Vec<&RunningTask> =
                     believed.iter().filter(|task| task.executor == executor.id).collect();
                 if mine.is_empty() {

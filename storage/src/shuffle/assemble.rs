@@ -112,12 +112,7 @@ fn append_records(
             length: file.length,
             segments: segments.clone(),
         });
-        let record = Record {
-            memo: output.memo,
-            covers: output.covers.clone(),
-            summary: output.summary.clone(),
-            files: files.collect(),
-        };
+        let record = Record { memo: output.memo, summary: output.summary.clone(), files: files.collect() };
         let record = record.encode();
         let (offset, length) = (bytes.len() as u64, record.len() as u64);
         places.push(RecordPlace { offset, length, crc: crc32c::crc32c(&record) });

@@ -35,7 +35,6 @@ pub struct Entry {
     pub crc: u32,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub memo: Option<[u8; 16]>,
-    pub covers: Vec<u32>,
     /// The length of the output's files, in bytes.
     pub bytes: u64,
 }

@@ -86,8 +86,6 @@ pub struct Output {
     pub id: OutputId,
     /// What was computed, independent of the attempt; `None` if that is not known.
     pub memo: Option<[u8; 16]>,
-    /// The input partitions that the task covered.
-    pub covers: Vec<u32>,
     /// What the task reported. Nothing here looks into it.
     pub summary: Bytes,
     pub files: Vec<OutputFile>,

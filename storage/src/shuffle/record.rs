@@ -75,7 +75,6 @@ impl StoredFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub memo: Option<[u8; 16]>,
-    pub covers: Vec<u32>,
     pub summary: Bytes,
     pub files: Vec<StoredFile>,
 }
@@ -90,7 +89,6 @@ impl Record {
         wire::Record {
             version: VERSION,
             memo: self.memo.map(|memo| memo.to_vec().into()),
-            covers: self.covers.clone(),
             summary: self.summary.clone(),
             files: self.files.iter().map(wire::File::from).collect(),
         }
@@ -114,7 +112,6 @@ impl Record {
         });
         Ok(Self {
             memo: memo.transpose()?,
-            covers: record.covers,
             summary: record.summary,
             files: record.files.into_iter().map(StoredFile::try_from).collect::<Result<_, _>>()?,
         })
@@ -125,10 +122,9 @@ impl Record {
 pub(super) fn longest(output: &Output, segments: usize) -> u64 {
     // A tag, a length, and the longest numbers of each message, rounded up.
     const FIXED: usize = 64;
-    const COVER: usize = 5;
     const FILE: usize = 40;
     const SEGMENT: usize = 40;
-    let numbers = output.covers.len() * COVER + output.files.len() * FILE + segments * SEGMENT;
+    let numbers = output.files.len() * FILE + segments * SEGMENT;
     (FIXED + output.summary.len() + numbers) as u64
 }
 
@@ -191,11 +187,9 @@ mod wire {
         pub(super) version: u32,
         #[prost(bytes = "bytes", optional, tag = "2")]
         pub(super) memo: Option<Bytes>,
-        #[prost(uint32, repeated, tag = "3")]
-        pub(super) covers: Vec<u32>,
-        #[prost(bytes = "bytes", tag = "4")]
+        #[prost(bytes = "bytes", tag = "3")]
         pub(super) summary: Bytes,
-        #[prost(message, repeated, tag = "5")]
+        #[prost(message, repeated, tag = "4")]
         pub(super) files: Vec<File>,
     }
 
@@ -246,13 +240,8 @@ mod tests {
     }
 
     fn record() -> impl Strategy<Value = Record> {
-        (any::<Option<[u8; 16]>>(), vec(any::<u32>(), 0..20), vec(any::<u8>(), 0..50), vec(file(), 0..4))
-            .prop_map(|(memo, covers, summary, files)| Record {
-                memo,
-                covers,
-                summary: summary.into(),
-                files,
-            })
+        (any::<Option<[u8; 16]>>(), vec(any::<u8>(), 0..50), vec(file(), 0..4))
+            .prop_map(|(memo, summary, files)| Record { memo, summary: summary.into(), files })
     }
 
     fn output_of(record: &Record) -> Output {
@@ -263,8 +252,8 @@ mod tests {
             length: file.length,
             cuts: Vec::new(),
         });
-        let (memo, covers, summary) = (record.memo, record.covers.clone(), record.summary.clone());
-        Output { id, memo, covers, summary, files: files.collect() }
+        let (memo, summary) = (record.memo, record.summary.clone());
+        Output { id, memo, summary, files: files.collect() }
     }
 
     proptest! {

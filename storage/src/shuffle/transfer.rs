@@ -183,7 +183,6 @@ fn entries_of(pack: &Pack, object: &str, places: &[RecordPlace]) -> Vec<(OutputI
             length: place.length,
             crc: place.crc,
             memo: output.memo,
-            covers: output.covers.clone(),
             bytes: output.bytes(),
         };
         (output.id.clone(), entry)

@@ -2,21 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use polarway_common::Error;
-use polarway_tests::{Answer, Oracle, Order, Session, Setup, assert_same, tpch};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-
-/// The chaos of one test; `POLARWAY_TEST_SEED` repeats it.
-fn chaos() -> StdRng {
-    let seed = std::env::var("POLARWAY_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(rand::random::<u64>);
-    println!("POLARWAY_TEST_SEED={seed}");
-    StdRng::seed_from_u64(seed)
-}
+use polarway_tests::{Answer, Oracle, Order, Session, Setup, assert_same, chaos, files, tpch};
+use rand::Rng;
 
 /// The right answer or an error that says to try again: nothing else may come of a query.
 fn assert_right_or_retryable(
@@ -44,7 +35,7 @@ async fn survive_kills(setup: Setup, numbers: &[usize], kills: usize) {
     let oracle = Oracle::tpch(&data).await;
     let session = cluster.session().await;
     session.set_route("staged").await;
-    let mut chaos = chaos();
+    let mut chaos = chaos::seeded();
     // How long each query takes undisturbed, so that kills fall into it.
     let mut queries = vec![];
     for number in numbers {
@@ -161,7 +152,7 @@ async fn executor_death_under_a_direct_query() {
     let oracle = Oracle::tpch(&data).await;
     let session = cluster.session().await;
     session.set_route("direct").await;
-    let mut chaos = chaos();
+    let mut chaos = chaos::seeded();
     let sql = tpch::query(21);
     let expected = oracle.answer(&sql).await;
     for round in 0..6 {
@@ -248,7 +239,7 @@ async fn survive_damage(kind: Damage) {
     let oracle = Oracle::tpch(&data).await;
     let session = cluster.session().await;
     session.set_route("staged").await;
-    let mut chaos = chaos();
+    let mut chaos = chaos::seeded();
     let mut usual = BTreeMap::new();
     let mut felt = 0;
     for (round, number) in [21, 9, 18, 5, 8].into_iter().cycle().enumerate().take(60) {
@@ -265,7 +256,7 @@ async fn survive_damage(kind: Damage) {
         for job in
             cluster.job_directories("").into_iter().filter(|job| job.to_string_lossy().ends_with("-a1"))
         {
-            files_below(&job).iter().for_each(|file| kind.on(file));
+            files::below(&job).iter().for_each(|file| kind.on(file));
         }
         cluster.executors.iter_mut().for_each(|executor| executor.signal("CONT"));
         let outcome = running.await.unwrap();
@@ -298,11 +289,6 @@ async fn executor_death_a_missing_shuffle_index_is_not_an_empty_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn executor_death_a_shuffle_file_that_is_cut_is_not_a_shorter_one() {
     survive_damage(Damage::Cut).await;
-}
-
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 fn start(session: &Session, sql: String) -> tokio::task::JoinHandle<Result<Answer, Error>> {

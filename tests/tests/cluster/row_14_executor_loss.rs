@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use polarway_tests::{Oracle, Order, Setup, assert_same, tpch, until};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use polarway_tests::{Oracle, Order, Setup, assert_same, chaos, tpch, until};
+use rand::Rng;
 
 use crate::stored::{FIRST_STAGES, LONG, Stored};
 
@@ -16,10 +15,7 @@ async fn row_14_fifty_kills_change_no_answer_and_cost_no_attempt_that_copies_cou
     let setup = Setup::cluster(3).slots(1).set("shuffle.mode", "durable");
     let mut stored = Stored::start(setup).await;
     let oracle = Oracle::tpch(&stored.data).await;
-    let seed = std::env::var("POLARWAY_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(rand::random::<u64>);
-    println!("POLARWAY_TEST_SEED={seed}");
-    let mut chaos = StdRng::seed_from_u64(seed);
+    let mut chaos = chaos::seeded();
     let mut queries = vec![];
     for number in [3, 5, 9, 18, 21] {
         let sql = tpch::query(number);

@@ -72,3 +72,34 @@ async fn row_16_durable_output_is_there_before_its_task_is_done() {
     assert_eq!(copied, succeeded);
     stored.until_no_objects("after the queries").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_16_objects_are_as_large_as_configured_and_analyze_tells_their_number() {
+    let setup = Setup::cluster(2).slots(1).set("shuffle.mode", "durable").set("shuffle.object_size", "1MiB");
+    let stored = Stored::start(setup).await;
+    let rows = stored
+        .session
+        .ok("EXPLAIN ANALYZE SELECT count(*) FROM (SELECT DISTINCT l_orderkey, l_comment FROM lineitem)")
+        .await;
+    let told = rows.cells().into_iter().find(|row| row[0] == "shuffle_store").unwrap();
+    println!("{told:?}");
+    let count = async |name: &str| {
+        stored.cluster.sum_of_executors(&format!("polarway_shuffle_store_{name}_total")).await
+    };
+    let (puts, bytes) = (count("puts").await, count("put_bytes").await);
+    assert!(bytes > 8.0 * 1048576.0, "the test shows nothing: {bytes} bytes");
+    // With a little more for the records of outputs, and less a probe of each executor and of the scheduler.
+    assert!(puts * 1.1 * 1048576.0 > bytes, "{puts} objects of {bytes} bytes");
+    let told_puts: f64 = told[1].split(' ').nth(2).unwrap().parse().unwrap();
+    assert!(told_puts > 8.0 && told_puts <= puts, "{told:?}, and {puts} in all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_16_an_object_that_nobody_knows_is_removed_when_it_is_old() {
+    let stored = Stored::start(Setup::cluster(1).set("shuffle.orphan_after", "1s")).await;
+    let left = stored.server.bucket("shuffle").join("below/q-1-0/w");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("00000000.pack"), "left by a crash").unwrap();
+    assert_eq!(stored.objects().len(), 1);
+    stored.until_no_objects("of a query that nobody knows").await;
+}

@@ -5,9 +5,10 @@ mod record;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+use polarway_common::clock::unix_millis;
 use polarway_common::{Attempt, Config, Error};
 use polarway_engine::settings::Ground;
 use polarway_metastore::membership::{Members, Role};
@@ -89,8 +90,6 @@ impl StoredRuns {
     /// # Errors
     /// `Cancelled` if the run is another's. Those of the metadata store.
     pub async fn attempt(&self, claim: &mut Claim, number: u32, ground: Ground) -> Result<(), Error> {
-        let now =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64);
         let record = match &claim.last {
             Some(last) => JobRecord { owner: self.owner.clone(), attempt: number, ..last.clone() },
             None => JobRecord {
@@ -98,7 +97,7 @@ impl StoredRuns {
                 attempt: number,
                 slots: ground.slots,
                 one_host: ground.one_host,
-                since: now,
+                since: unix_millis(SystemTime::now()),
             },
         };
         claim.write(self.meta.as_ref(), record).await

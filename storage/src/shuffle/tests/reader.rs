@@ -91,7 +91,7 @@ async fn reads_back(outputs: &StoredOutputs) {
         assert_eq!(output.file(other), None);
         assert!(matches!(output.read(other, 0..0), Err(ShuffleError::NoSuchRange { .. })));
         let record = output.record();
-        assert_eq!((record.memo, &record.covers), (Some([task as u8; 16]), &vec![task, task + 1]));
+        assert_eq!(record.memo, Some([task as u8; 16]));
         assert_eq!(record.summary, format!("summary of {task}"));
     }
     assert!(outputs.open(&id("q", 99)).await.unwrap().is_none());
@@ -203,7 +203,7 @@ async fn an_object_that_was_cut_short_is_damaged() {
 #[tokio::test]
 async fn an_entry_that_names_no_object_is_damaged_and_one_of_a_run_that_is_over_is_none() {
     let stage = stage().await;
-    let entry = r#"{"object":"../x","offset":0,"length":5,"crc":0,"covers":[],"bytes":0}"#;
+    let entry = r#"{"object":"../x","offset":0,"length":5,"crc":0,"bytes":0}"#;
     stage.meta.txn(Txn::new().put(id("q", 50).key(), entry)).await.unwrap();
     let error = stage.outputs.open(&id("q", 50)).await.unwrap_err();
     assert!(matches!(error, ShuffleError::Damaged { .. }), "{error:?}");
