@@ -4,7 +4,7 @@
 Starts an etcd, two schedulers and two executors of one slot, and runs TPC-H staged, the modes of the shuffle in turn; then a query
 of several stages, undisturbed, with the death of an executor, and with the death of its scheduler. Prints one line a measurement.
 
-    benches/survival.py --polarway PATH --data TPCH_DIRECTORY [--repeats 3]
+    benches/survival.py --polarway PATH --data TPCH_DIRECTORY [--repeats 3] [--queries 3,5,9] [--part modes]
 """
 
 import argparse
@@ -21,7 +21,6 @@ import time
 import urllib.request
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-NUMBERS = [3, 5, 9, 18, 21]
 TABLES = ["lineitem", "orders", "customer", "supplier", "nation", "region", "part", "partsupp"]
 TTL = 5
 # Its first three stages are done soon, and its fourth takes its time.
@@ -34,7 +33,7 @@ MODES = ["local", "write-behind", "durable"]
 
 
 class Cluster:
-    def __init__(self, binary, data):
+    def __init__(self, binary, data, store):
         self.binary, self.data = binary, data
         self.home = tempfile.TemporaryDirectory(prefix="polarway-survival-")
         self.port = 20000 + os.getpid() % 10000
@@ -47,7 +46,7 @@ class Cluster:
                             "--log-level", "error"])
         time.sleep(1)
         self.common = ["--allow", str(data), "--set", f"metastore.etcd={url}", "--set", f"metastore.lease_ttl={TTL}s",
-                       "--set", f"shuffle.url={self.path('shuffle')}"]
+                       "--set", f"shuffle.url={store or self.path('shuffle')}"]
         for number in (0, 1):
             self.scheduler(number)
         for number in (0, 1):
@@ -113,9 +112,14 @@ def timed(work):
     return time.monotonic() - began, result
 
 
-def modes(cluster, repeats):
+def numbers(text):
+    ranges = [part.partition("-") for part in text.split(",")]
+    return [number for first, _, last in ranges for number in range(int(first), int(last or first) + 1)]
+
+
+def modes(cluster, queries, repeats):
     def all_queries(mode):
-        for number in NUMBERS:
+        for number in queries:
             text = (REPOSITORY / f"examples/tpch/q{number:02}.sql").read_text()
             cluster.ask(f"SET polarway.route = 'staged'; SET polarway.shuffle = '{mode}'; {text}")
 
@@ -133,7 +137,7 @@ def modes(cluster, repeats):
     local = statistics.median(times["local"])
     for mode in MODES:
         median = statistics.median(times[mode])
-        print(json.dumps({"what": f"TPC-H {NUMBERS} staged, {mode}", "seconds": [round(took, 2) for took in times[mode]],
+        print(json.dumps({"what": f"TPC-H staged, {mode}", "queries": len(queries), "seconds": [round(took, 2) for took in times[mode]],
                           "of local": round(median / local, 3), "requests of the last run": counts[mode]}))
     print(json.dumps({"what": "largest resident size, MiB",
                       **{name: round(cluster.rss(name)) for name in sorted(cluster.processes) if name != "etcd"}}))
@@ -188,11 +192,16 @@ def main():
     parser.add_argument("--polarway", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--queries", default="1-22", help="those of TPC-H: numbers and ranges (default: %(default)s)")
+    parser.add_argument("--store", help="where copies go, a directory or a URL (default: beside all else)")
+    parser.add_argument("--part", choices=["modes", "deaths"], help="only this part")
     arguments = parser.parse_args()
-    cluster = Cluster(arguments.polarway, pathlib.Path(arguments.data).resolve())
+    cluster = Cluster(arguments.polarway, pathlib.Path(arguments.data).resolve(), arguments.store)
     try:
-        modes(cluster, arguments.repeats)
-        deaths(cluster, arguments.repeats)
+        if arguments.part != "deaths":
+            modes(cluster, numbers(arguments.queries), arguments.repeats)
+        if arguments.part != "modes":
+            deaths(cluster, arguments.repeats)
     finally:
         cluster.stop()
 

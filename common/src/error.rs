@@ -60,6 +60,8 @@ pub enum ErrorKind {
     Draining,
     /// The object store or metadata store does not answer or asks to slow down.
     StoreUnavailable,
+    /// Rows of a stream that the query was planned for have left memory; planned anew it reads them where they are now.
+    SnapshotTooOld,
     /// A ticket is forged, expired or meant for another cluster.
     InvalidTicket,
     /// The configuration is not valid.
@@ -70,7 +72,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tests and documentation.
-    pub const ALL: [ErrorKind; 26] = [
+    pub const ALL: [ErrorKind; 27] = [
         ErrorKind::Syntax,
         ErrorKind::Plan,
         ErrorKind::TableNotFound,
@@ -94,6 +96,7 @@ impl ErrorKind {
         ErrorKind::NoExecutors,
         ErrorKind::Draining,
         ErrorKind::StoreUnavailable,
+        ErrorKind::SnapshotTooOld,
         ErrorKind::InvalidTicket,
         ErrorKind::Configuration,
         ErrorKind::Internal,
@@ -125,6 +128,7 @@ impl ErrorKind {
             ErrorKind::NoExecutors => "NO_EXECUTORS",
             ErrorKind::Draining => "DRAINING",
             ErrorKind::StoreUnavailable => "STORE_UNAVAILABLE",
+            ErrorKind::SnapshotTooOld => "SNAPSHOT_TOO_OLD",
             ErrorKind::InvalidTicket => "INVALID_TICKET",
             ErrorKind::Configuration => "CONFIGURATION",
             ErrorKind::Internal => "INTERNAL",
@@ -170,6 +174,9 @@ impl ErrorKind {
             ErrorKind::NoExecutors => "start executors with `polarway executor`, and retry",
             ErrorKind::Draining => "retry, or ask another server",
             ErrorKind::StoreUnavailable => "retry; check the store's endpoint",
+            ErrorKind::SnapshotTooOld => {
+                "run the query again; `ingest.grace` and `ingest.hot_limit` say how long sealed rows stay for slow ones"
+            }
             ErrorKind::InvalidTicket => "ask for the statement's flight info again",
             ErrorKind::Configuration => "correct the key that the message names",
             ErrorKind::Internal => {
@@ -187,6 +194,7 @@ impl ErrorKind {
                 | ErrorKind::NoExecutors
                 | ErrorKind::Draining
                 | ErrorKind::StoreUnavailable
+                | ErrorKind::SnapshotTooOld
         )
     }
 }

@@ -34,5 +34,8 @@ impl JobsHere {
         if let Err(error) = self.work_dir.remove_job(job, &[]).await {
             tracing::warn!(job, %error, "could not remove the job's files");
         }
+        if let Some(stored) = &self.stored {
+            stored.forget(job);
+        }
     }
 }

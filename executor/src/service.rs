@@ -210,6 +210,11 @@ impl ExecutorGrpc for TaskService {
             .remove_job(&params.job_id, &params.remove_stage_ids)
             .await
             .map_err(|error| status_from_error(&error))?;
+        if params.remove_stage_ids.is_empty()
+            && let Some(stored) = &self.env.stored
+        {
+            stored.forget(&params.job_id);
+        }
         Ok(Response::new(RemoveJobDataResult {}))
     }
 }

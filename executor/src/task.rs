@@ -95,6 +95,13 @@ pub async fn execute(env: TaskEnv, task: TaskDefinition, stop: CancellationToken
         let success = SuccessfulTask { executor_id: env.executor_id, ..earlier };
         return status(identity, metrics, task_status::Status::Successful(success));
     }
+    tracing::debug!(
+        job = identity.job_id,
+        stage = identity.stage_id,
+        task = identity.task_id,
+        memo = copies.as_ref().and_then(|copies| copies.memo).map(u128::from_be_bytes),
+        "a task is computed"
+    );
     let environment = match env.budgets.environment(&identity.job_id, &task.session_config) {
         Ok(environment) => environment,
         Err(error) => return failed(identity, DataFusionError::External(Box::new(error)).into(), false),

@@ -39,6 +39,7 @@ pub fn code(kind: ErrorKind) -> Code {
         | ErrorKind::NoExecutors
         | ErrorKind::Draining
         | ErrorKind::StoreUnavailable => Code::Unavailable,
+        ErrorKind::SnapshotTooOld => Code::Aborted,
         ErrorKind::InvalidTicket => Code::Unauthenticated,
         ErrorKind::Internal => Code::Internal,
     }

@@ -53,7 +53,7 @@ impl Query {
         Arc::clone(&self.run.lock())
     }
 
-    /// The query goes on where another scheduler's run of it has ended.
+    /// The query goes on as another run of it.
     pub fn goes_on_as(&self, run: &str) {
         *self.run.lock() = run.into();
     }
@@ -79,6 +79,11 @@ impl Query {
         }
         life.state.clone()
     }
+}
+
+/// A name for a run of the query.
+fn fresh_run(id: &str) -> String {
+    format!("{id}-{:08x}", rand::random::<u32>())
 }
 
 /// A line of the overview.
@@ -139,6 +144,12 @@ impl Running {
         }
     }
 
+    /// Notes that the query starts over with another plan: its jobs have nothing to do with those before.
+    pub fn begins_anew(&self) {
+        self.query.goes_on_as(&fresh_run(&self.query.id));
+        self.queries.outcomes.resubmitted.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Notes that the query's turn has come.
     pub fn admitted(&self) {
         let mut life = self.query.life.lock();
@@ -182,7 +193,7 @@ impl Queries {
     pub fn begin(self: &Arc<Self>, id: &str, sql: &str, route: &'static str) -> Running {
         let query = Arc::new(Query {
             id: id.to_owned(),
-            run: Mutex::new(format!("{id}-{:08x}", rand::random::<u32>()).into()),
+            run: Mutex::new(fresh_run(id).into()),
             sql: sql.to_owned(),
             route,
             started: Instant::now(),

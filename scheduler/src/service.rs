@@ -32,8 +32,11 @@ use crate::plan::{Command, Compiled, Explain, Planner};
 use crate::pump::supervised;
 use crate::queries::{Queries, Running};
 use crate::session::Sessions;
-use crate::staged::StagedRunner;
+use crate::staged::{StagedResult, StagedRunner};
 use crate::{ddl, streams};
+
+/// How often a query is planned, whose rows of streams leave memory before they are read.
+const MOMENTS: usize = 3;
 
 /// A statement as a client sent it.
 #[derive(Debug, Clone)]
@@ -159,7 +162,7 @@ impl QueryService {
         let running = self.queries.begin(&request.query_id, &request.sql, route);
         let outcome = async {
             let _place = self.admit(&running, compiled.takes_place).await?;
-            let run = Box::pin(self.staged.run(&self.local.cpu, compiled, &running));
+            let run = Box::pin(self.run_anew(request, compiled, &running));
             bounded(&running.query, compiled.settings.timeout, run).await
         }
         .await;
@@ -178,6 +181,25 @@ impl QueryService {
             endpoints,
             ordered: result.ordered,
         })
+    }
+
+    /// Runs the staged query, with a new plan while rows that the last one was to read have left memory.
+    async fn run_anew(
+        &self,
+        request: &Request,
+        compiled: &Arc<Compiled>,
+        running: &Running,
+    ) -> Result<StagedResult, Error> {
+        let mut compiled = Arc::clone(compiled);
+        for _ in 1..MOMENTS {
+            match self.staged.run(&self.local.cpu, &compiled, running).await {
+                Err(error) if error.kind == ErrorKind::SnapshotTooOld => {
+                    compiled = self.of_this_moment(request, running, &error).await?;
+                }
+                other => return other,
+            }
+        }
+        self.staged.run(&self.local.cpu, &compiled, running).await
     }
 
     /// Runs what a ticket names.
@@ -258,7 +280,7 @@ impl QueryService {
         let limit = compiled.settings.timeout;
         let started = async {
             let admitted = self.admit(&running, compiled.takes_place).await?;
-            let stream = bounded(&running.query, limit, self.start(request, compiled, &running)).await?;
+            let stream = bounded(&running.query, limit, self.start_anew(request, compiled, &running)).await?;
             Ok::<_, Error>((stream, admitted))
         }
         .await;
@@ -291,6 +313,42 @@ impl QueryService {
         compiled.decision.target == Target::Direct
             && self.direct_on == DirectOn::Executor
             && !compiled.local_only
+    }
+
+    /// Starts the query, with a new plan while rows that the last one was to read have left memory.
+    async fn start_anew(
+        &self,
+        request: &Request,
+        compiled: &Arc<Compiled>,
+        running: &Running,
+    ) -> Result<DataStream, Error> {
+        let mut compiled = Arc::clone(compiled);
+        for _ in 1..MOMENTS {
+            match self.start(request, &compiled, running).await {
+                Err(error) if error.kind == ErrorKind::SnapshotTooOld => {
+                    compiled = self.of_this_moment(request, running, &error).await?;
+                }
+                other => return other,
+            }
+        }
+        self.start(request, &compiled, running).await
+    }
+
+    /// A plan of the query whose streams are read as they are now.
+    async fn of_this_moment(
+        &self,
+        request: &Request,
+        running: &Running,
+        cause: &Error,
+    ) -> Result<Arc<Compiled>, Error> {
+        tracing::info!(query = request.query_id, %cause, "a query is planned anew");
+        running.begins_anew();
+        match Box::pin(self.prepare(request)).await? {
+            Prepared::Query(compiled) => Ok(compiled),
+            Prepared::Explain(_) | Prepared::Command(_) => {
+                Err(Error::internal("a query is another statement when it is planned anew"))
+            }
+        }
     }
 
     async fn start(

@@ -4,6 +4,8 @@
 
 #[path = "chaos/events.rs"]
 mod events;
+#[path = "chaos/ledger.rs"]
+mod ledger;
 #[path = "chaos/load.rs"]
 mod load;
 #[path = "chaos/report.rs"]
@@ -19,6 +21,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::events::{Event, Events};
+use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::report::Report;
 
@@ -46,7 +49,9 @@ impl World {
             .set("metastore.lease_ttl", "2s")
             .set("shuffle.url", "s3://shuffle/chaos")
             .set("shuffle.upload_after", "100ms")
-            .set("shuffle.orphan_after", "30s");
+            .set("shuffle.orphan_after", "30s")
+            .set("log.format", "json")
+            .set("log.level", ledger::LEVEL);
         let cluster = setup.start().await;
         tpch::create_tables(&cluster.session().await, &tpch::data("0.1")).await;
         Self { etcd, store, cluster }
@@ -111,7 +116,8 @@ async fn row_20_whatever_dies_answers_are_right_and_nothing_is_left() {
     let outcome = load.stop().await;
     world.settle(&oracle).await;
     let took = began.elapsed();
-    let report = Report { seed, minutes, took, events: events.counts, outcome };
+    let ledger = Ledger::read(world.cluster.dir());
+    let report = Report { seed, minutes, took, events: events.counts, outcome, ledger };
     let text = report.to_string();
     println!("{text}");
     if let Ok(path) = std::env::var("POLARWAY_CHAOS_REPORT") {
@@ -119,4 +125,6 @@ async fn row_20_whatever_dies_answers_are_right_and_nothing_is_left() {
     }
     assert!(report.outcome.wrong.is_empty(), "{:#?}", report.outcome.wrong);
     assert!(report.outcome.right_share() >= 0.999, "{text}");
+    assert!(report.ledger.stored > 0, "{text}");
+    assert!(report.ledger.again.is_empty(), "{:#?}", report.ledger.again);
 }

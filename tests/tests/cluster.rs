@@ -22,6 +22,8 @@ mod row_15_partition;
 mod row_16_shuffle_store;
 #[path = "cluster/row_17_store_faults.rs"]
 mod row_17_store_faults;
+#[path = "cluster/row_18_scale_out.rs"]
+mod row_18_scale_out;
 #[path = "cluster/scheduler_death.rs"]
 mod scheduler_death;
 #[path = "cluster/slots.rs"]

@@ -209,6 +209,13 @@ impl Stored {
         self.uploader.flush_all(limit).await
     }
 
+    /// A job's files are gone: what waits of it keeps others waiting for nothing.
+    pub fn forget(&self, job: &str) {
+        if let Ok(attempt) = job.parse::<Attempt>() {
+            self.uploader.forget(&attempt);
+        }
+    }
+
     /// There will be no copies of a job's output.
     pub fn is_local(&self, job: &str) {
         self.local.lock().put(job.to_owned(), ());

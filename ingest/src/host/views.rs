@@ -107,9 +107,7 @@ impl HotRows for Host {
         let external = |error: Error| DataFusionError::External(Box::new(error));
         let open = self.by_id(&slice.stream).map_err(external)?;
         let held = open.live.held(slice.from, slice.to).ok_or_else(|| {
-            external(Error::new(ErrorKind::StoreUnavailable, format!("{slice} have left memory")).with_hint(
-                "run the query again; `ingest.grace` says how long sealed rows stay for slow ones",
-            ))
+            external(Error::new(ErrorKind::SnapshotTooOld, format!("{slice} have left memory")))
         })?;
         Ok(hot::read(held, query))
     }

@@ -1,6 +1,6 @@
 //! An open stream: takes rows, hands them to the log, seals them, and lets queries see all of them.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -123,7 +123,7 @@ struct Inner {
     /// Since when there are rows that are not sealed.
     unsealed_since: Option<Instant>,
     /// Rows before the place may leave memory at the time.
-    leaving: Vec<(Instant, u64)>,
+    leaving: VecDeque<(Instant, u64)>,
     /// Files of expired rows, and when they may go.
     expired: Vec<(Instant, String)>,
 }
@@ -247,7 +247,7 @@ impl Live {
             cuts: Cuts::default(),
             recent,
             trimmed: Position(0),
-            leaving: vec![],
+            leaving: VecDeque::new(),
             expired: vec![],
         };
         let live = Self {
@@ -716,7 +716,7 @@ impl Live {
             let now = Instant::now();
             let to = committed.manifest.sealed_to;
             inner.sealed = Arc::new(committed);
-            inner.leaving.push((now + self.options.grace, to));
+            inner.leaving.push_back((now + self.options.grace, to));
             inner.unsealed_since = (inner.state.hot().end() > to).then_some(at);
             inner.cuts.up_to(to);
             self.publish(inner);
@@ -834,15 +834,20 @@ impl Live {
         Ok(segments)
     }
 
-    /// Lets sealed rows leave memory whose time has come, or that others need the room of.
+    /// Lets sealed rows leave memory whose time has come, and, the oldest first, as many as others need the room of: queries
+    /// that were planned before they were sealed may still read the others.
     fn forget(&self, now: Instant) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        let tight = inner.state.hot().bytes() >= self.options.hot_limit / 2;
-        let gone = inner.leaving.iter().filter(|(at, _)| tight || *at <= now).map(|(_, place)| *place).max();
-        if let Some(place) = gone {
-            inner.leaving.retain(|(_, to)| *to > place);
-            inner.state.hot_mut().release(place);
+        let mut left = false;
+        while let Some((at, place)) = inner.leaving.front()
+            && (*at <= now || inner.state.hot().bytes() >= self.options.hot_limit / 2)
+        {
+            inner.state.hot_mut().release(*place);
+            inner.leaving.pop_front();
+            left = true;
+        }
+        if left {
             self.room.notify_waiters();
         }
     }

@@ -215,6 +215,26 @@ async fn sealed_rows_that_are_still_in_memory_are_no_reason_to_seal() {
 }
 
 #[tokio::test]
+async fn for_want_of_room_the_oldest_sealed_rows_leave_first() {
+    let mut stage = Stage::new().await;
+    stage.grace = Duration::from_secs(3600);
+    stage.hot_limit = 100_000;
+    let running = stage.open().await;
+    let mut places = vec![0];
+    while running.live.held(0, 1).is_some() {
+        let appended = running.append(places[places.len() - 1], 100).await;
+        running.live.reached(appended, Durability::Wal).await.unwrap();
+        assert!(running.live.seal().await.unwrap());
+        places.push(running.live.durable());
+    }
+    let held: Vec<bool> = places.windows(2).map(|seal| running.live.held(seal[0], seal[1]).is_some()).collect();
+    assert!(held.len() > 4 && !held[0], "{held:?}");
+    assert!(held[2..].iter().all(|held| *held), "{held:?}");
+    assert!(running.live.hot_bytes() < stage.hot_limit / 2);
+    running.close().await;
+}
+
+#[tokio::test]
 async fn without_room_the_sender_waits() {
     let mut stage = Stage::new().await;
     stage.hot_limit = 100_000;

@@ -247,7 +247,10 @@ impl Drive<'_> {
                 Ok(()) => return Ok((claim, Some(last.attempt))),
                 // It has ended meanwhile, or a third one has it.
                 Err(error) if error.kind == ErrorKind::Cancelled => stored.give_up(&claim),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    stored.give_up(&claim);
+                    return Err(error);
+                }
             }
         }
     }

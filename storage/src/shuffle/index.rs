@@ -136,14 +136,6 @@ pub async fn discredit(meta: &dyn MetaStore, id: &OutputId, revision: u64) -> Re
     Ok(persist(meta, &txn).await?.committed().is_some())
 }
 
-/// Deletes the entries of these outputs.
-///
-/// # Errors
-/// [`ShuffleError::Meta`]; then some may be left.
-pub async fn forget(meta: &dyn MetaStore, ids: &[OutputId]) -> Result<(), ShuffleError> {
-    delete(meta, ids.iter().map(OutputId::key).collect()).await
-}
-
 /// Deletes all entries of a query that is over, and says how many there were.
 ///
 /// # Errors

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use polarway_common::Attempt;
+
 use super::output::{Output, OutputId};
 use super::plan::{Pack, segments};
 use super::record::longest;
@@ -109,10 +111,19 @@ impl Packer {
         self.runs.values_mut().for_each(|queue| queue.due_before = self.arrivals);
     }
 
-    /// Forgets what waits of a query that is over, and says what that was.
-    pub fn drop_run(&mut self, run: &str) -> Vec<OutputId> {
-        let queue = self.runs.remove(run).unwrap_or_default();
-        queue.waiting.into_iter().map(|waiting| waiting.output.id).collect()
+    /// Forgets what waits of an attempt, and says what that was.
+    pub fn forget(&mut self, attempt: &Attempt) -> Vec<OutputId> {
+        let Some(queue) = self.runs.get_mut(&attempt.run) else { return vec![] };
+        let (gone, left) = std::mem::take(&mut queue.waiting)
+            .into_iter()
+            .partition(|waiting: &Waiting| waiting.output.id.attempt == attempt.number);
+        let gone: VecDeque<Waiting> = gone;
+        queue.waiting = left;
+        queue.bytes -= gone.iter().map(|waiting| waiting.bytes).sum::<u64>();
+        if queue.waiting.is_empty() {
+            self.runs.remove(&attempt.run);
+        }
+        gone.into_iter().map(|waiting| waiting.output.id).collect()
     }
 
     /// When the next pack is due; it may be in the past.

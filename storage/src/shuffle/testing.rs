@@ -24,7 +24,6 @@ use polarway_metastore::{
     TxnOutcome, Versioned, WatchStream,
 };
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use super::{FileKind, FileName, Output, OutputFile, OutputId, Retry, ShuffleStore};
 
@@ -243,14 +242,11 @@ pub(super) struct Forgetful {
     inner: Arc<dyn MetaStore>,
     pub(super) forgets: AtomicU32,
     pub(super) sizes: Mutex<Vec<usize>>,
-    /// Cancelled by the first transaction, after it took place.
-    pub(super) then: CancellationToken,
 }
 
 impl Forgetful {
     pub(super) fn over(inner: Arc<dyn MetaStore>, forgets: u32) -> Self {
-        let (forgets, then) = (AtomicU32::new(forgets), CancellationToken::new());
-        Self { inner, forgets, sizes: Mutex::default(), then }
+        Self { inner, forgets: AtomicU32::new(forgets), sizes: Mutex::default() }
     }
 }
 
@@ -267,7 +263,6 @@ impl MetaStore for Forgetful {
     async fn txn(&self, txn: Txn) -> MetaResult<TxnOutcome> {
         self.sizes.lock().push(txn.writes.len());
         let outcome = self.inner.txn(txn).await;
-        self.then.cancel();
         if self.forgets.load(Ordering::SeqCst) > 0 {
             self.forgets.fetch_sub(1, Ordering::SeqCst);
             return Err(MetaStoreError::OutcomeUnknown { place: "there".into(), detail: "lost".into() });

@@ -10,7 +10,6 @@ use polarway_common::Error;
 use polarway_metastore::MetaStore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::assemble::{Assembly, RecordPlace, Unreadable};
 use super::error::ShuffleError;
@@ -47,22 +46,19 @@ pub(super) struct Transfer {
 enum Setback {
     /// One of its outputs cannot be read.
     Unreadable(Unreadable),
-    /// The query is over.
-    Dropped,
     Failed(ShuffleError),
 }
 
 impl Transfer {
-    /// Reads, puts and commits a pack, unless `dropped` says in the meantime that its query is over. Has at most one
-    /// object in memory.
-    pub(super) async fn perform(&self, pack: Pack, dropped: &CancellationToken) -> Vec<(OutputId, Fate)> {
+    /// Reads, puts and commits a pack. Has at most one object in memory.
+    pub(super) async fn perform(&self, pack: Pack) -> Vec<(OutputId, Fate)> {
         let mut fates = Vec::with_capacity(pack.outputs.len());
         let mut pack = Arc::new(pack);
         loop {
             let mut begun = Vec::new();
-            let setback = match self.put(&pack, dropped, &mut begun).await {
+            let setback = match self.put(&pack, &mut begun).await {
                 Ok(entries) => {
-                    fates.extend(self.commit(&pack, &entries, &begun, dropped).await);
+                    fates.extend(self.commit(&pack, &entries, &begun).await);
                     return fates;
                 }
                 Err(setback) => setback,
@@ -78,10 +74,6 @@ impl Transfer {
                         None => return fates,
                     }
                 }
-                Setback::Dropped => {
-                    fates.extend(all(&pack, &Fate::Unwanted));
-                    return fates;
-                }
                 Setback::Failed(error) => {
                     fates.extend(give_up(&pack, error));
                     return fates;
@@ -95,15 +87,11 @@ impl Transfer {
     async fn put(
         &self,
         pack: &Arc<Pack>,
-        dropped: &CancellationToken,
         begun: &mut Vec<String>,
     ) -> Result<Vec<(OutputId, Entry)>, Setback> {
         let mut assembly = Assembly::new(Arc::clone(pack));
         let mut entries = Vec::new();
         for (index, object) in pack.objects.iter().enumerate() {
-            if dropped.is_cancelled() {
-                return Err(Setback::Dropped);
-            }
             let read = spawn_blocking(move || {
                 let read = assembly.object(index);
                 (assembly, read)
@@ -132,24 +120,14 @@ impl Transfer {
         pack: &Pack,
         entries: &[(OutputId, Entry)],
         objects: &[String],
-        dropped: &CancellationToken,
     ) -> Vec<(OutputId, Fate)> {
-        if dropped.is_cancelled() {
-            self.remove(objects).await;
-            return all(pack, &Fate::Unwanted);
-        }
         match index::commit(self.meta.as_ref(), entries).await {
-            Ok(Commit::Committed) if dropped.is_cancelled() => {
-                // Whoever ended the query may have deleted its entries and objects before these were there.
-                let ids: Vec<OutputId> = entries.iter().map(|(id, _)| id.clone()).collect();
-                if let Err(error) = index::forget(self.meta.as_ref(), &ids).await {
-                    tracing::debug!(run = pack.run, %error, "entries of a query that is over are left to it");
-                }
-                self.remove(objects).await;
-                all(pack, &Fate::Unwanted)
-            }
             Ok(Commit::Committed) => {
-                let fate = |output: &Output| (output.id.clone(), Fate::Committed { bytes: output.bytes() });
+                let fate = |output: &Output| {
+                    let memo = output.memo.map(u128::from_be_bytes);
+                    tracing::debug!(output = %output.id, memo, "an output is stored");
+                    (output.id.clone(), Fate::Committed { bytes: output.bytes() })
+                };
                 pack.outputs.iter().map(fate).collect()
             }
             Ok(Commit::RunOver) => {

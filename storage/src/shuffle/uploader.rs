@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use polarway_common::{Clock, Error, Supervisor, TaskKind};
+use polarway_common::{Attempt, Clock, Error, Supervisor, TaskKind};
 use polarway_metastore::MetaStore;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -75,8 +75,6 @@ struct State {
     packer: Packer,
     /// Outputs that wait or are in flight, in the order in which they came: a task that ran twice has two.
     outstanding: BTreeMap<OutputId, VecDeque<Ticket>>,
-    /// The packs in flight by their first objects: the query, and what to cancel when it is over.
-    in_flight: BTreeMap<u32, (String, CancellationToken)>,
     metrics: UploadMetrics,
     stopped: bool,
 }
@@ -110,7 +108,6 @@ impl Uploader {
         let state = State {
             packer,
             outstanding: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
             metrics: UploadMetrics::default(),
             stopped: false,
         };
@@ -200,15 +197,14 @@ impl Uploader {
         left()
     }
 
-    /// Forgets what waits of a query that is over, and deletes what is being stored of it.
-    pub fn drop_run(&self, run: &str) {
+    /// Forgets what waits of an attempt whose files are gone. What is being stored is left to its query's end.
+    pub fn forget(&self, attempt: &Attempt) {
         let mut state = self.shared.state.lock();
-        for id in state.packer.drop_run(run) {
+        for id in state.packer.forget(attempt) {
             // Those that wait came after those in flight.
             let ticket = state.outstanding.get_mut(&id).and_then(VecDeque::pop_back);
             state.settle(&id, ticket, Fate::Unwanted);
         }
-        state.in_flight.values().filter(|(of, _)| of == run).for_each(|(_, dropped)| dropped.cancel());
         drop(state);
         self.shared.settled.send_replace(());
     }
@@ -244,11 +240,9 @@ impl Shared {
     }
 
     /// Brings a pack where it belongs.
-    async fn carry(&self, pack: Pack, dropped: CancellationToken) {
-        let first = pack.first();
-        let fates = self.transfer.perform(pack, &dropped).await;
+    async fn carry(&self, pack: Pack) {
+        let fates = self.transfer.perform(pack).await;
         let mut state = self.state.lock();
-        state.in_flight.remove(&first);
         for (id, fate) in fates {
             let ticket = state.outstanding.get_mut(&id).and_then(VecDeque::pop_front);
             state.settle(&id, ticket, fate);
@@ -308,9 +302,7 @@ async fn drive(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Error
             let now = shared.clock.now();
             while in_flight.len() < IN_FLIGHT {
                 let Some(pack) = state.packer.next(now) else { break };
-                let dropped = CancellationToken::new();
-                state.in_flight.insert(pack.first(), (pack.run.clone(), dropped.clone()));
-                in_flight.push(shared.carry(pack, dropped));
+                in_flight.push(shared.carry(pack));
             }
             // With all hands full it does not matter when the next is due.
             state.packer.deadline().filter(|_| in_flight.len() < IN_FLIGHT)

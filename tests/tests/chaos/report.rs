@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::events::Event;
+use crate::ledger::Ledger;
 use crate::load::Outcome;
 
 pub struct Report {
@@ -13,6 +14,7 @@ pub struct Report {
     pub took: Duration,
     pub events: BTreeMap<Event, usize>,
     pub outcome: Outcome,
+    pub ledger: Ledger,
 }
 
 impl fmt::Display for Report {
@@ -28,6 +30,9 @@ impl fmt::Display for Report {
         writeln!(f, "| wrong answers | {} |", wrong.len())?;
         writeln!(f, "| longest request | {:.1} s |", longest.as_secs_f64())?;
         writeln!(f, "| longest time without any answer | {:.1} s |", gap.as_secs_f64())?;
+        let Ledger { computed, stored, taken_over, again } = &self.ledger;
+        writeln!(f, "| tasks computed, outputs stored, tasks taken over | {computed}, {stored}, {taken_over} |")?;
+        writeln!(f, "| stored tasks that ran again | {} |", again.len())?;
         for (event, count) in &self.events {
             writeln!(f, "| {event:?} | {count} |")?;
         }

@@ -32,8 +32,8 @@ pub struct StoredRuns {
     /// No copy is made of what is younger.
     upload_after: Duration,
     pub orphan_after: Duration,
-    /// Runs that this process has.
-    ours: Mutex<HashSet<String>>,
+    /// Runs that this process has, and how often: the same query can be asked again while its last run is being ended.
+    ours: Mutex<HashMap<String, usize>>,
     /// Since when runs have been seen to have no scheduler.
     deserted: Mutex<HashMap<String, Instant>>,
 }
@@ -75,13 +75,19 @@ impl StoredRuns {
             _ => None,
         });
         let claim = found.unwrap_or_else(|| Claim::of_new(fresh.to_owned()));
-        self.ours.lock().insert(claim.run.clone());
+        *self.ours.lock().entry(claim.run.clone()).or_default() += 1;
         Ok(claim)
     }
 
-    /// A run that this process was not to have.
+    /// The claim is none any more.
     pub fn give_up(&self, claim: &Claim) {
-        self.ours.lock().remove(&claim.run);
+        let mut ours = self.ours.lock();
+        if let Some(count) = ours.get_mut(&claim.run) {
+            *count -= 1;
+            if *count == 0 {
+                ours.remove(&claim.run);
+            }
+        }
     }
 
     /// An attempt is about to be made: from now on the run is this process's, and executors can store what its tasks have
@@ -126,10 +132,10 @@ impl StoredRuns {
                     self.remove(run).await;
                 }
             }
-            Ok(false) => tracing::info!(run, "a query was taken over by another scheduler"),
+            Ok(false) => tracing::info!(run, "a query was taken over"),
             Err(error) => tracing::warn!(run, %error, "a query's record was not removed"),
         }
-        self.ours.lock().remove(run);
+        self.give_up(claim);
     }
 
     async fn remove(&self, run: &str) {
@@ -155,7 +161,7 @@ impl StoredRuns {
             let Ok(Key::Job { run }) = Key::decode(&key) else { continue };
             let owner = serde_json::from_slice::<JobRecord>(&found.value).map(|record| record.owner);
             let is_there = owner.is_ok_and(|owner| match owner == self.owner {
-                true => self.ours.lock().contains(&run),
+                true => self.ours.lock().contains_key(&run),
                 false => view.of(Role::Scheduler).any(|member| member.incarnation == owner),
             });
             if !is_there {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use polarway_common::Attempt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -233,15 +234,21 @@ fn a_flush_makes_due_what_waits_and_nothing_later() {
 }
 
 #[test]
-fn a_run_that_is_over_is_forgotten() {
+fn an_attempt_that_is_over_is_forgotten() {
     let (mut packer, now) = (Packer::new(limits(1000)), Instant::now());
     packer.add(small("q", 0, 10), now);
     packer.add(small("r", 1, 20), now);
-    assert_eq!(packer.drop_run("q"), [id("q", 0)]);
-    assert!(packer.drop_run("q").is_empty());
-    assert_eq!(packer.waiting_bytes(), 20);
+    let first = Attempt { run: "q".into(), number: id("q", 0).attempt };
+    let second = Attempt { number: first.number + 1, ..first.clone() };
+    let mut again = small("q", 2, 40);
+    again.id.attempt = second.number;
+    packer.add(again, now);
+    assert_eq!(packer.forget(&first), [id("q", 0)]);
+    assert!(packer.forget(&first).is_empty());
+    assert_eq!(packer.waiting_bytes(), 60);
     packer.flush_all();
     assert_eq!(tasks(&packer.next(now).unwrap()), [1]);
+    assert_eq!(packer.forget(&second).len(), 1);
     assert_eq!(packer.next(now), None);
 }
 

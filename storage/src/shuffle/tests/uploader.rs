@@ -3,15 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectStore;
-use polarway_common::{ErrorKind, Supervisor, SystemClock};
+use polarway_common::{Attempt, ErrorKind, Supervisor, SystemClock};
 use polarway_metastore::{KeyPrefix, MetaStore};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 use super::super::index::{forget_run, lookup, of_run};
-use super::super::testing::{FaultyStore, Forgetful, Turn, end_run, id, meta_with, output, store_over};
-use super::super::transfer::{Fate, Transfer};
-use super::super::{Limits, Pack, ShuffleError, ShuffleStore, UploadSettings, Uploader};
+use super::super::testing::{FaultyStore, Turn, end_run, id, meta_with, output, store_over};
+use super::super::{Limits, ShuffleError, ShuffleStore, UploadSettings, Uploader};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -198,20 +197,16 @@ async fn a_query_that_is_over_is_refused_and_its_objects_are_deleted() {
 }
 
 #[tokio::test]
-async fn a_query_dropped_while_it_uploads_leaves_nothing() {
-    // Also while its key is still there, and whatever is in flight when it is dropped.
-    for (length, permits, ended) in [(100, 0, true), (100, 0, false), (35_000, 2, true), (35_000, 2, false)] {
+async fn a_query_that_ends_while_it_uploads_leaves_nothing() {
+    for (length, permits) in [(100, 0), (35_000, 2)] {
         let stage = Stage::new(gated(permits)).await;
         for task in 0..6 {
             stage.submit("q", task, length).await;
         }
         stage.submit("r", 7, 100).await;
         stage.uploader.flush_all(Duration::from_millis(100)).await;
-        if ended {
-            end_run(stage.meta.as_ref(), "q").await;
-        }
-        stage.uploader.drop_run("q");
         // As whoever ends a query does it.
+        end_run(stage.meta.as_ref(), "q").await;
         forget_run(stage.meta.as_ref(), "q").await.unwrap();
         stage.store.remove_run("q").await.unwrap();
         stage.objects.gate.as_ref().unwrap().add_permits(100);
@@ -223,17 +218,24 @@ async fn a_query_dropped_while_it_uploads_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_query_dropped_while_it_commits_leaves_nothing() {
-    let (directory, objects) = (tempfile::tempdir().unwrap(), Arc::new(FaultyStore::new()));
-    let meta = Arc::new(Forgetful::over(meta_with(&["q"]).await, 0));
-    let store = Arc::new(store_over(Arc::clone(&objects) as Arc<dyn ObjectStore>));
-    let to = Arc::clone(&meta) as Arc<dyn MetaStore>;
-    let transfer = Transfer { store, meta: to, writer: "w@1".to_owned(), target: 10_000 };
-    let outputs = vec![output(directory.path(), "q", 1, 25_000)];
-    let fates = transfer.perform(Pack::plan("q".to_owned(), outputs, 0, 10_000), &meta.then).await;
-    assert_eq!(fates, [(id("q", 1), Fate::Unwanted)]);
-    assert_eq!(*meta.sizes.lock(), [1, 1], "it was committed and withdrawn");
-    assert!(objects.objects().await.is_empty() && of_run(meta.as_ref(), "q").await.unwrap().is_empty());
+async fn what_waits_of_an_attempt_that_is_over_keeps_nobody_waiting() {
+    let stage = Stage::with(FaultyStore::new(), 3, LONG * 100).await;
+    for task in 0..2 {
+        stage.submit("q", task, 100).await;
+    }
+    stage.submit("r", 2, 100).await;
+    let before = Attempt { run: "q".into(), number: id("q", 0).attempt };
+    stage.uploader.forget(&Attempt { number: before.number + 1, ..before.clone() });
+    assert_eq!(stage.uploader.metrics().waiting_bytes, 300);
+    stage.uploader.forget(&before);
+    assert_eq!(stage.uploader.metrics().waiting_bytes, 100);
+    for task in 3..5 {
+        stage.submit("r", task, 100).await;
+    }
+    assert!(stage.objects.objects().await.is_empty(), "there was room");
+    assert_eq!(stage.uploader.flush_all(LONG).await, 0);
+    assert_eq!((stage.uploader.metrics().outputs, stage.uploader.metrics().failures), (3, 0));
+    assert!(!stage.is_stored("q", 0).await && stage.is_stored("r", 4).await);
 }
 
 #[tokio::test]
