@@ -105,12 +105,8 @@ impl Uploader {
         }
         let packer = Packer::new(settings.limits);
         let target = packer.limits().target;
-        let state = State {
-            packer,
-            outstanding: BTreeMap::new(),
-            metrics: UploadMetrics::default(),
-            stopped: false,
-        };
+        let state =
+            State { packer, outstanding: BTreeMap::new(), metrics: UploadMetrics::default(), stopped: false };
         let shared = Arc::new(Shared {
             transfer: Transfer { store, meta, writer: writer.to_owned(), target },
             clock,

@@ -79,7 +79,10 @@ impl Ledger {
             let (run, number) = attempt(&task.0);
             let itself = by_task.get(task).is_some_and(|stored| *stored < at.as_str());
             let earlier = memo.as_ref().and_then(|memo| by_memo.get(&(run, memo.as_str())));
-            let taken = earlier.into_iter().flatten().any(|(by, stored)| *by < number && *stored < looked[task.0.as_str()]);
+            let taken = earlier
+                .into_iter()
+                .flatten()
+                .any(|(by, stored)| *by < number && *stored < looked[task.0.as_str()]);
             if itself || taken {
                 ledger.again.push(format!("{at}: {task:?}"));
             }
@@ -123,17 +126,41 @@ fn attempt(job: &str) -> (&str, u32) {
 #[test]
 fn a_stored_task_that_runs_again_is_seen() {
     let computed = |at: u32, job: &str, memo: u32| {
-        format!(r#"{{"timestamp":"t{at}","message":"a task is computed","job":"{job}","stage":1,"task":0,"memo":{memo}}}"#)
+        format!(
+            r#"{{"timestamp":"t{at}","message":"a task is computed","job":"{job}","stage":1,"task":0,"memo":{memo}}}"#
+        )
     };
     let stored = |at: u32, job: &str, memo: u32| {
-        format!(r#"{{"timestamp":"t{at}","message":"an output is stored","output":"{job}/1/0","memo":{memo}}}"#)
+        format!(
+            r#"{{"timestamp":"t{at}","message":"an output is stored","output":"{job}/1/0","memo":{memo}}}"#
+        )
     };
     let again = |lines: &[String]| Ledger::of(lines.iter().map(String::as_str)).again.len();
     assert_eq!(again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7)]), 0);
-    assert_eq!(again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7), computed(3, "q-a1", 7)]), 1, "in one attempt");
-    assert_eq!(again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7), computed(3, "q-a2", 7)]), 1, "in the next");
-    assert_eq!(again(&[computed(1, "q-a1", 7), stored(4, "q-a1", 7), computed(3, "q-a2", 7)]), 0, "stored too late");
-    assert_eq!(again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7), computed(3, "q-a2", 8)]), 0, "another task");
-    assert_eq!(again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7), computed(3, "r-a2", 7)]), 0, "another query");
+    assert_eq!(
+        again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7), computed(3, "q-a1", 7)]),
+        1,
+        "in one attempt"
+    );
+    assert_eq!(
+        again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7), computed(3, "q-a2", 7)]),
+        1,
+        "in the next"
+    );
+    assert_eq!(
+        again(&[computed(1, "q-a1", 7), stored(4, "q-a1", 7), computed(3, "q-a2", 7)]),
+        0,
+        "stored too late"
+    );
+    assert_eq!(
+        again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7), computed(3, "q-a2", 8)]),
+        0,
+        "another task"
+    );
+    assert_eq!(
+        again(&[computed(1, "q-a1", 7), stored(2, "q-a1", 7), computed(3, "r-a2", 7)]),
+        0,
+        "another query"
+    );
     assert_eq!(Ledger::of([].into_iter()), Ledger::default());
 }

@@ -31,7 +31,10 @@ impl fmt::Display for Report {
         writeln!(f, "| longest request | {:.1} s |", longest.as_secs_f64())?;
         writeln!(f, "| longest time without any answer | {:.1} s |", gap.as_secs_f64())?;
         let Ledger { computed, stored, taken_over, again } = &self.ledger;
-        writeln!(f, "| tasks computed, outputs stored, tasks taken over | {computed}, {stored}, {taken_over} |")?;
+        writeln!(
+            f,
+            "| tasks computed, outputs stored, tasks taken over | {computed}, {stored}, {taken_over} |"
+        )?;
         writeln!(f, "| stored tasks that ran again | {} |", again.len())?;
         for (event, count) in &self.events {
             writeln!(f, "| {event:?} | {count} |")?;

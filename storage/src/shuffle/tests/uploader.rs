@@ -226,9 +226,10 @@ async fn what_waits_of_an_attempt_that_is_over_keeps_nobody_waiting() {
     stage.submit("r", 2, 100).await;
     let before = Attempt { run: "q".into(), number: id("q", 0).attempt };
     stage.uploader.forget(&Attempt { number: before.number + 1, ..before.clone() });
-    assert_eq!(stage.uploader.metrics().waiting_bytes, 300);
+    let one = output(stage.path(), "r", 2, 100).bytes();
+    assert_eq!(stage.uploader.metrics().waiting_bytes, 3 * one);
     stage.uploader.forget(&before);
-    assert_eq!(stage.uploader.metrics().waiting_bytes, 100);
+    assert_eq!(stage.uploader.metrics().waiting_bytes, one);
     for task in 3..5 {
         stage.submit("r", task, 100).await;
     }
