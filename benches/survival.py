@@ -99,6 +99,13 @@ class Cluster:
         status = open(f"/proc/{self.processes[name].pid}/status").read()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
 
+    def cpu(self):
+        """Seconds that executors have computed for, in user and in system mode."""
+        fields = [open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()
+                  for name, process in self.processes.items() if name.startswith("executor")]
+        tick = os.sysconf("SC_CLK_TCK")
+        return [sum(int(field[index]) for field in fields) / tick for index in (11, 12)]
+
     def stop(self):
         for process in self.processes.values():
             process.terminate()
@@ -125,20 +132,24 @@ def modes(cluster, queries, repeats):
 
     all_queries("local")
     times = {mode: [] for mode in MODES}
+    cpu = {mode: [0.0, 0.0] for mode in MODES}
     counts = {}
     for _ in range(repeats):
         for mode in MODES:
             before = {name: cluster.metric(f"polarway_shuffle_store_{name}_total") for name in ("puts", "gets", "put_bytes")}
+            computed = cluster.cpu()
             took, _ = timed(lambda: all_queries(mode))
             times[mode].append(took)
             time.sleep(2)
+            cpu[mode] = [sum_ + now - was for sum_, was, now in zip(cpu[mode], computed, cluster.cpu())]
             counts[mode] = {name: cluster.metric(f"polarway_shuffle_store_{name}_total") - count
                             for name, count in before.items()}
     local = statistics.median(times["local"])
     for mode in MODES:
         median = statistics.median(times[mode])
         print(json.dumps({"what": f"TPC-H staged, {mode}", "queries": len(queries), "seconds": [round(took, 2) for took in times[mode]],
-                          "of local": round(median / local, 3), "requests of the last run": counts[mode]}))
+                          "of local": round(median / local, 3),
+                          "CPU of executors, user and system": [round(took / repeats, 1) for took in cpu[mode]], "requests of the last run": counts[mode]}))
     print(json.dumps({"what": "largest resident size, MiB",
                       **{name: round(cluster.rss(name)) for name in sorted(cluster.processes) if name != "etcd"}}))
 

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use polarway_common::address::url_host;
 use polarway_common::clock::unix_millis;
 use polarway_common::config::IngestConfig;
-use polarway_common::{Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind};
+use polarway_common::{
+    Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind,
+};
 use polarway_engine::live::{LiveAccess, StreamHost};
 use polarway_ingest::host::{Host, HostOptions, SealedRoot, Share, node_name};
 use polarway_ingest::node;
@@ -300,14 +302,4 @@ fn feeds(config: &IngestConfig) -> Result<FeedPolicy, Error> {
         FeedPolicy { allowed: config.feeds.clone(), secrets, certificates: config.certificates.clone() };
     policy.check()?;
     Ok(policy)
-}
-
-async fn bind(listen: &HostPort, key: &str) -> Result<(TcpListener, SocketAddr), Error> {
-    let fault = |error: std::io::Error| {
-        Error::new(ErrorKind::Configuration, format!("cannot listen on {listen} for streams: {error}"))
-            .with_hint(format!("`{key}` names the address"))
-    };
-    let listener = TcpListener::bind((listen.host.as_str(), listen.port)).await.map_err(fault)?;
-    let bound = listener.local_addr().map_err(fault)?;
-    Ok((listener, bound))
 }

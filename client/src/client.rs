@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use arrow_flight::error::FlightError;
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{Action, CancelFlightInfoRequest, CancelStatus, FlightDescriptor, FlightInfo};
 use futures::TryStreamExt;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, QueryProgress};
+use polarway_proto::statement::IDEMPOTENCY_KEY;
 use prost::Message;
 
 use crate::pool::Pool;
 use crate::servers::Servers;
+use crate::session::random_uuid;
 use crate::transport::Failure;
 use crate::{ClientOptions, Endpoint, QueryHandle, QueryStream};
 
@@ -66,7 +69,8 @@ impl Client {
         self.inner.servers.current()
     }
 
-    /// Plans `sql` (one statement of any sort); reading the stream runs it.
+    /// Plans `sql` (one statement of any sort); reading the stream runs it. A statement that changes the catalog is
+    /// carried out at once, and once, also if it has to be sent to several servers.
     pub async fn execute(&self, sql: &str) -> Result<QueryStream, Error> {
         let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
         let (server, info) = self.plan(FlightDescriptor::new_cmd(command.as_any().encode_to_vec())).await?;
@@ -118,26 +122,50 @@ impl Client {
         }
     }
 
-    /// Planning changes nothing, so a server that does not answer is passed over for the next one.
+    /// Planning changes nothing, and what changes something is known by the key that goes with it, so a server that does
+    /// not answer is passed over for the next one. A server whose answer was lost is asked once more after the others.
     async fn plan(&self, descriptor: FlightDescriptor) -> Result<(Endpoint, FlightInfo), Error> {
+        let key = random_uuid();
         let mut failed = Error::internal("the client has no server");
+        let mut lost = vec![];
         for server in self.inner.servers.in_turn() {
-            match self.plan_at(&server, descriptor.clone()).await {
-                Ok(info) => {
-                    self.inner.servers.answered(&server);
-                    return Ok((server, info));
+            match self.plan_at(&server, &descriptor, &key).await {
+                Ok(info) => return Ok(self.planned(server, info)),
+                Err(failure) if failure.is_elsewhere_retryable() => {
+                    if matches!(failure, Failure::Lost(_)) {
+                        lost.push(server);
+                    }
+                    failed = failure.into_error();
                 }
-                Err(failure) if failure.is_elsewhere_retryable() => failed = failure.into_error(),
                 Err(failure) => return Err(failure.into_error()),
+            }
+        }
+        for server in lost {
+            match self.plan_at(&server, &descriptor, &key).await {
+                Ok(info) => return Ok(self.planned(server, info)),
+                Err(failure) => failed = failure.into_error(),
             }
         }
         Err(failed)
     }
 
-    async fn plan_at(&self, server: &Endpoint, descriptor: FlightDescriptor) -> Result<FlightInfo, Failure> {
+    fn planned(&self, server: Endpoint, info: FlightInfo) -> (Endpoint, FlightInfo) {
+        self.inner.servers.answered(&server);
+        (server, info)
+    }
+
+    async fn plan_at(
+        &self,
+        server: &Endpoint,
+        descriptor: &FlightDescriptor,
+        key: &str,
+    ) -> Result<FlightInfo, Failure> {
         let mut client = self.inner.pool.client(server).await?;
+        let refused = |error: FlightError| Failure::from_flight(error, server);
+        client.add_header(IDEMPOTENCY_KEY, key).map_err(refused)?;
+        let descriptor = descriptor.clone();
         let answer = client.get_flight_info(descriptor).await;
-        answer.map_err(|error| Failure::from_flight(error, server))
+        answer.map_err(refused)
     }
 }
 

@@ -10,19 +10,7 @@ pub struct SessionId(String);
 impl SessionId {
     /// An id in the form of a random (version 4) UUID.
     pub fn random() -> Self {
-        // The standard library keys every `RandomState` from the operating system's randomness.
-        let high = RandomState::new().hash_one("high");
-        let low = RandomState::new().hash_one("low");
-        let high = (high & !0xf000) | 0x4000;
-        let low = (low & !(0b11 << 62)) | (0b10 << 62);
-        Self(format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            (high >> 16) & 0xffff,
-            high & 0xffff,
-            low >> 48,
-            low & 0xffff_ffff_ffff
-        ))
+        Self(random_uuid())
     }
 
     pub fn as_str(&self) -> &str {
@@ -32,6 +20,23 @@ impl SessionId {
     pub(crate) fn cookie(&self) -> String {
         format!("arrow_flight_session_id={}", self.0)
     }
+}
+
+/// A random (version 4) UUID.
+pub(crate) fn random_uuid() -> String {
+    // The standard library keys every `RandomState` from the operating system's randomness.
+    let high = RandomState::new().hash_one("high");
+    let low = RandomState::new().hash_one("low");
+    let high = (high & !0xf000) | 0x4000;
+    let low = (low & !(0b11 << 62)) | (0b10 << 62);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
 }
 
 impl fmt::Display for SessionId {

@@ -1,14 +1,11 @@
-//! Identities of queries and nodes.
+//! Identities of queries and of what they write.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use uuid::Uuid;
-
-use crate::clock::Clock;
 
 /// A text that is not an identity of the expected sort.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -17,8 +14,6 @@ pub enum IdError {
     Query(String),
     #[error("`{0}` is not the id of an attempt; one looks like \"q-0190163d8694739b93b1a8f4d1d0c5a2-a1\"")]
     Attempt(String),
-    #[error("`{0}` is not a node id; one looks like \"executor-1@1767225600000\"")]
-    Node(String),
 }
 
 /// Identity of one submitted query. Ids sort by the time of their creation.
@@ -87,43 +82,6 @@ impl FromStr for Attempt {
     }
 }
 
-/// Identity of one process: its name, and an incarnation that tells it from the process that had the name before.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId {
-    pub name: String,
-    /// Grows with every start under the same name.
-    pub incarnation: u64,
-}
-
-impl NodeId {
-    pub fn new(name: impl Into<String>, incarnation: u64) -> Self {
-        Self { name: name.into(), incarnation }
-    }
-
-    /// The identity of a node that starts now; its incarnation is the time of day in milliseconds.
-    pub fn starting(name: impl Into<String>, clock: &dyn Clock) -> Self {
-        let since_epoch = clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self::new(name, u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.incarnation)
-    }
-}
-
-impl FromStr for NodeId {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        text.rsplit_once('@')
-            .filter(|(name, _)| !name.is_empty())
-            .and_then(|(name, incarnation)| Some(Self::new(name, incarnation.parse().ok()?)))
-            .ok_or_else(|| IdError::Node(text.to_owned()))
-    }
-}
-
 /// Which task of which attempt wrote an output, as the one number that a shuffle location has room for. An output of
 /// the attempt that reads it goes by the task alone; attempts after the first may read outputs of earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,16 +121,12 @@ macro_rules! serde_as_text {
 }
 
 serde_as_text!(QueryId);
-serde_as_text!(NodeId);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::ManualClock;
 
     #[test]
     fn query_ids_are_distinct_and_sort_by_creation() {
@@ -190,19 +144,6 @@ mod tests {
         for text in ["", "q-1", "-a1", "q-a", "q-a0", "q-a01", "q-a+1", "q-a-1"] {
             assert_eq!(text.parse::<Attempt>(), Err(IdError::Attempt(text.to_owned())));
         }
-        for text in ["", "@1", "name", "name@", "name@-1"] {
-            assert_eq!(text.parse::<NodeId>(), Err(IdError::Node(text.to_owned())));
-        }
-    }
-
-    #[test]
-    fn a_restarted_node_has_a_later_incarnation() {
-        let clock = ManualClock::default();
-        clock.advance(Duration::from_millis(7));
-        let first = NodeId::starting("executor-1", &clock);
-        clock.advance(Duration::from_millis(1));
-        assert_eq!(first.to_string(), "executor-1@7");
-        assert!(first < NodeId::starting("executor-1", &clock));
     }
 
     #[test]
@@ -230,12 +171,6 @@ mod tests {
             prop_assert_eq!(id.to_string().parse(), Ok(id));
             let text = serde_json::to_string(&id).unwrap();
             prop_assert_eq!(serde_json::from_str::<QueryId>(&text).unwrap(), id);
-        }
-
-        #[test]
-        fn every_node_id_reads_back(name in ".+", incarnation: u64) {
-            let id = NodeId::new(name, incarnation);
-            prop_assert_eq!(id.to_string().parse(), Ok(id));
         }
     }
 }

@@ -5,7 +5,6 @@ mod flight;
 mod health;
 mod heartbeat;
 mod here;
-mod incoming;
 mod launched;
 mod ledger;
 mod pool;

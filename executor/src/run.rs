@@ -13,7 +13,7 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::prelude::SessionConfig;
 use polarway_common::address::url_host;
 use polarway_common::clock::unix_millis;
-use polarway_common::{Config, Error, HostPort, Listening, Supervisor, SystemClock, TaskKind};
+use polarway_common::{Config, Error, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::{LiveAccess, RemoteRows};
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
@@ -23,6 +23,7 @@ use polarway_metastore::membership::{Member, MemberState, Members, Presence, Rol
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::budgets::JobBudgets;
 use crate::flight::{ExecutorFlight, KeyHolders, TicketKey};
@@ -32,12 +33,12 @@ use crate::here::JobsHere;
 use crate::launched::{Launched, Orphanage};
 use crate::ledger::Ledger;
 use crate::pool::PeerPool;
+use crate::report;
 use crate::service::TaskService;
 use crate::shuffle::StageEngine;
 use crate::stored::{self, Stored};
 use crate::task::TaskEnv;
 use crate::workdir::{SPILL, WorkDir};
-use crate::{incoming, report};
 
 const MESSAGE_BYTES: usize = 256 * 1024 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -71,7 +72,9 @@ pub async fn run(
 ) -> Result<(), Error> {
     let Shared { memory, streams, meta } = shared;
     let options = &config.executor;
-    let (incoming, grpc) = incoming::bind(&options.listen).await?;
+    let (listener, grpc) = bind(&options.listen, "executor.listen").await?;
+    // Without it each small answer waits for the peer's delayed ACK.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let slots = options.slots.unwrap_or_else(polarway_common::machine::cores).max(1) as u32;
     let incarnation = uuid::Uuid::now_v7().simple().to_string();
     let name = options.name.clone().unwrap_or_else(|| format!("executor-{}", grpc.port()));
@@ -206,13 +209,7 @@ pub async fn run(
     let http = match &options.http_listen {
         None => None,
         Some(address) => {
-            let listener = tokio::net::TcpListener::bind(address.as_pair()).await.map_err(|error| {
-                Error::new(
-                    polarway_common::ErrorKind::Configuration,
-                    format!("cannot listen on {address}: {error}"),
-                )
-            })?;
-            let bound = listener.local_addr().ok();
+            let (listener, bound) = bind(address, "executor.http_listen").await?;
             let routes = health::routes(Health {
                 connected: Arc::clone(&heart.connected),
                 ledger: Arc::clone(&ledger),
@@ -228,7 +225,7 @@ pub async fn run(
                     .await
                     .map_err(|error| Error::internal(format!("executor HTTP server: {error}")))
             });
-            bound
+            Some(bound)
         }
     };
     let connected = Arc::clone(&heart.connected);

@@ -20,6 +20,7 @@ const MEMBER: &str = "member/";
 const JOB: &str = "job/";
 const SHUFFLE: &str = "shuffle/";
 const SESSION: &str = "session/";
+const STATEMENT: &str = "statement/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -50,6 +51,8 @@ pub enum Key {
     ShuffleOutput { run: String, attempt: u32, stage: u32, task: u32 },
     /// What a client has set for its session.
     Session { id: String },
+    /// A change of a statement was made that its client may send again, by the name that the client gave the statement.
+    Statement { name: String, step: u32 },
 }
 
 impl Key {
@@ -70,6 +73,7 @@ impl Key {
                 format!("{SHUFFLE}{}/{attempt}/{stage}/{task}", percent::encode(run))
             }
             Key::Session { id } => format!("{SESSION}{}", percent::encode(id)),
+            Key::Statement { name, step } => format!("{STATEMENT}{}/{step}", percent::encode(name)),
         }
     }
 
@@ -105,6 +109,10 @@ impl Key {
         }
         if let Some(id) = text.strip_prefix(SESSION) {
             return Some(Key::Session { id: percent::decode(id)? });
+        }
+        if let Some(statement) = text.strip_prefix(STATEMENT) {
+            let (name, step) = statement.split_once('/')?;
+            return Some(Key::Statement { name: percent::decode(name)?, step: number(step)? });
         }
         if let Some(output) = text.strip_prefix(SHUFFLE) {
             let mut parts = output.split('/');
@@ -200,6 +208,7 @@ mod tests {
             any::<String>().prop_map(|name| Key::Member { name }),
             any::<String>().prop_map(|run| Key::Job { run }),
             any::<String>().prop_map(|id| Key::Session { id }),
+            any::<(String, u32)>().prop_map(|(name, step)| Key::Statement { name, step }),
             any::<(String, u32, u32, u32)>()
                 .prop_map(|(run, attempt, stage, task)| { Key::ShuffleOutput { run, attempt, stage, task } }),
         ]
@@ -219,6 +228,7 @@ mod tests {
         assert_eq!(Key::Member { name: "executor-0".into() }.encode(), "member/executor-0");
         assert_eq!(Key::Job { run: "0f/1".into() }.encode(), "job/0f%2F1");
         assert_eq!(Key::Session { id: "a/1".into() }.encode(), "session/a%2F1");
+        assert_eq!(Key::Statement { name: "a/1".into(), step: 2 }.encode(), "statement/a%2F1/2");
         let output = Key::ShuffleOutput { run: "0f".into(), attempt: 2, stage: 3, task: 40 };
         assert_eq!(output.encode(), "shuffle/0f/2/3/40");
     }

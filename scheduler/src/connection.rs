@@ -1,12 +1,10 @@
 //! Accepted connections: TCP_NODELAY set, and numbered, so that a connection can stand for a session.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
-use polarway_common::{Error, ErrorKind, HostPort};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::server::Connected;
@@ -75,16 +73,6 @@ impl AsyncWrite for Connection {
     }
 }
 
-pub async fn bind(address: &HostPort) -> Result<(TcpListener, SocketAddr), Error> {
-    let fault = |error: std::io::Error| {
-        Error::new(ErrorKind::Configuration, format!("cannot listen on {address}: {error}"))
-            .with_hint("choose another address; port 0 takes a free one")
-    };
-    let listener = TcpListener::bind(address.as_pair()).await.map_err(fault)?;
-    let bound = listener.local_addr().map_err(fault)?;
-    Ok((listener, bound))
-}
-
 /// The listener's connections; one that fails while it is accepted is skipped.
 pub fn incoming(listener: TcpListener) -> impl Stream<Item = std::io::Result<Connection>> {
     futures::stream::unfold(listener, |listener| async move {
@@ -116,7 +104,8 @@ mod tests {
 
     #[tokio::test]
     async fn connections_send_at_once_and_have_numbers_of_their_own() {
-        let (listener, address) = bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (listener, address) =
+            polarway_common::bind(&"127.0.0.1:0".parse().unwrap(), "listen").await.unwrap();
         let mut connections = pin!(incoming(listener));
         let client = TcpStream::connect(address).await.unwrap();
         assert!(!client.nodelay().unwrap(), "sockets begin without");

@@ -26,7 +26,7 @@ pub async fn run(
     let LogicalPlan::Ddl(ddl) = plan else {
         return Err(Error::internal("a statement that changes the catalog was planned as something else"));
     };
-    let catalog = planner.catalog();
+    let (catalog, once) = (planner.catalog(), request.once.as_ref());
     match ddl {
         DdlStatement::CreateExternalTable(table) => {
             let (schema, name) = split_name(&table.name)?;
@@ -42,7 +42,14 @@ pub async fn run(
             let types = ColumnTypes::of_one_process(state.config());
             planner.tables().provider(&state, &definition, types).await?;
             catalog
-                .create(&schema, &name, &Definition::Table(definition), table.if_not_exists, table.or_replace)
+                .create(
+                    &schema,
+                    &name,
+                    &Definition::Table(definition),
+                    table.if_not_exists,
+                    table.or_replace,
+                    once,
+                )
                 .await
         }
         DdlStatement::CreateView(view) => {
@@ -52,26 +59,28 @@ pub async fn run(
             }
             let query = view_query.ok_or_else(|| Error::internal("a view without a query"))?;
             let definition = Definition::View(ViewDefinition { ddl: text.to_owned(), query });
-            catalog.create(&schema, &name, &definition, false, view.or_replace).await
+            catalog.create(&schema, &name, &definition, false, view.or_replace, once).await
         }
         DdlStatement::CreateCatalogSchema(schema) => {
-            catalog.create_schema(own_schema(&schema.schema_name)?, schema.if_not_exists).await
+            catalog.create_schema(own_schema(&schema.schema_name)?, schema.if_not_exists, once).await
         }
         DdlStatement::DropTable(table) => {
             let (schema, name) = split_name(&table.name)?;
             expect_kind(planner, &schema, &name, false)?;
-            catalog.drop(&schema, &name, table.if_exists).await.map_err(|error| planner.suggest(error))
+            let dropped = catalog.drop(&schema, &name, table.if_exists, once).await;
+            dropped.map_err(|error| planner.suggest(error))
         }
         DdlStatement::DropView(view) => {
             let (schema, name) = split_name(&view.name)?;
             expect_kind(planner, &schema, &name, true)?;
-            catalog.drop(&schema, &name, view.if_exists).await.map_err(|error| planner.suggest(error))
+            let dropped = catalog.drop(&schema, &name, view.if_exists, once).await;
+            dropped.map_err(|error| planner.suggest(error))
         }
         DdlStatement::DropCatalogSchema(schema) => {
             let name = schema.name.to_string();
             let name = own_schema(&name)?;
             expect_no_streams(planner, name)?;
-            catalog.drop_schema(name, schema.if_exists, schema.cascade).await
+            catalog.drop_schema(name, schema.if_exists, schema.cascade, once).await
         }
         other => Err(Error::new(ErrorKind::Unsupported, format!("{} is not offered", other.name()))),
     }

@@ -10,7 +10,7 @@ use polarway_common::address::url_host;
 use polarway_common::clock::unix_millis;
 use polarway_common::config::DirectOn;
 use polarway_common::{
-    Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, machine,
+    Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind, machine,
 };
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::StreamHost;
@@ -103,8 +103,8 @@ pub async fn run(
     ready: oneshot::Sender<Listening>,
 ) -> Result<(), Error> {
     let options = &config.scheduler;
-    let (grpc_listener, grpc) = connection::bind(&options.listen).await?;
-    let (http_listener, http_bound) = connection::bind(&options.http_listen).await?;
+    let (grpc_listener, grpc) = bind(&options.listen, "scheduler.listen").await?;
+    let (http_listener, http_bound) = bind(&options.http_listen, "scheduler.http_listen").await?;
     let Shared { memory, meta, streams, members_use_meta, more_metrics } = shared;
     let meta = match meta {
         Some(meta) => meta,

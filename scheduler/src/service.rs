@@ -19,6 +19,7 @@ use polarway_metastore::membership::Members;
 use polarway_proto::progress::QueryProgress;
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{QueryTicket, TicketSigner, expiry};
+use polarway_storage::catalog::Once;
 use tonic::Status;
 
 use crate::admission::{Admission, Admitted};
@@ -46,6 +47,8 @@ pub struct Request {
     pub session: String,
     pub settings: Settings,
     pub now: DateTime<Utc>,
+    /// By what it is known when it comes again.
+    pub once: Option<Once>,
 }
 
 /// A statement that has been planned.
@@ -98,6 +101,7 @@ impl QueryService {
             session: session.to_owned(),
             settings: self.sessions.settings(session),
             now: Utc::now(),
+            once: None,
         }
     }
 
@@ -114,8 +118,7 @@ impl QueryService {
     }
 
     /// Plans a statement and tells where its result can be fetched.
-    pub async fn info(&self, sql: &str, session: &str) -> Result<Info, Error> {
-        let request = self.request(sql, session);
+    pub async fn info(&self, request: Request) -> Result<Info, Error> {
         let prepared = self.prepare(&request).await?;
         let schema = match &prepared {
             Prepared::Query(compiled) => Arc::clone(&compiled.schema),
@@ -215,6 +218,7 @@ impl QueryService {
             settings: settings::from_wire(&ticket.settings),
             now: DateTime::from_timestamp_micros(ticket.now_micros)
                 .ok_or_else(|| Error::new(ErrorKind::InvalidTicket, "the ticket's time is not valid"))?,
+            once: None,
         };
         self.run(&request).await
     }
@@ -241,6 +245,11 @@ impl QueryService {
 
     /// Runs a statement that changes something; gives the text that tells what it did.
     pub async fn command(&self, request: &Request, command: &Command) -> Result<String, Error> {
+        if let (Some(once), Command::Ddl { .. }) = (&request.once, command)
+            && self.planner.catalog().is_done(once).await?
+        {
+            return Ok(command.tag().to_owned());
+        }
         match command {
             Command::Set { name, value } => {
                 settable::check(name, value, self.planner.base_config())?;

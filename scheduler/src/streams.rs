@@ -8,7 +8,7 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::errors::classify;
 use polarway_engine::live::StreamHost;
-use polarway_storage::catalog::{Definition, StreamDefinition, StreamOptions};
+use polarway_storage::catalog::{Definition, Once, StreamDefinition, StreamOptions};
 use uuid::Uuid;
 
 use crate::catalog::{no_streams, plain_columns, split_name};
@@ -27,8 +27,9 @@ pub async fn run(
         StreamStatement::Create(create) => self::create(planner, host, request, *create, text).await,
         StreamStatement::Drop { names, if_exists } => {
             let mut dropped = false;
-            for name in names {
-                dropped |= drop_stream(planner, host, &name, if_exists).await?;
+            for (step, name) in (0..).zip(names) {
+                let once = request.once.as_ref().map(|once| once.step(step));
+                dropped |= drop_stream(planner, host, &name, if_exists, once.as_ref()).await?;
             }
             Ok(dropped)
         }
@@ -97,14 +98,15 @@ async fn create(
     .flatten()
     .map(|(name, definition)| (name, Definition::Stream(definition)))
     .collect();
-    let catalog = planner.catalog();
-    if !catalog.create_together(&schema_name, &definitions, create.if_not_exists).await? {
+    let (catalog, once) = (planner.catalog(), request.once.as_ref());
+    // One that was made before, by a server that may have died over it, is opened again: that changes nothing if it is open.
+    if !catalog.create_together(&schema_name, &definitions, create.if_not_exists, once).await? {
         return Ok(false);
     }
     for (made, _) in &definitions {
         if let Err(error) = host.made(&schema_name, made).await {
             let names: Vec<String> = definitions.iter().map(|(name, _)| name.clone()).collect();
-            if let Err(left) = catalog.drop_together(&schema_name, &names).await {
+            if let Err(left) = catalog.take_back(&schema_name, &names, once).await {
                 tracing::warn!(stream = name, error = %left, "a stream that cannot be opened is left in the catalog");
             }
             for (_, definition) in &definitions {
@@ -125,9 +127,15 @@ async fn drop_stream(
     host: &Arc<dyn StreamHost>,
     name: &str,
     if_exists: bool,
+    once: Option<&Once>,
 ) -> Result<bool, Error> {
     let (schema, name) = split_name(&TableReference::parse_str(name))?;
     let catalog = planner.catalog();
+    if let Some(once) = once
+        && catalog.is_done(once).await?
+    {
+        return Ok(true);
+    }
     let snapshot = catalog.snapshot();
     let stream = match snapshot.entry(&schema, &name).map(|entry| &entry.definition) {
         None if if_exists => return Ok(false),
@@ -154,7 +162,7 @@ async fn drop_stream(
             ids.push(of.id.clone());
         }
     }
-    catalog.drop_together(&schema, &names).await?;
+    catalog.drop_together(&schema, &names, once).await?;
     for id in ids {
         host.dropped(&id).await?;
     }

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use arrow_flight::{FlightData, FlightInfo, Ticket};
+use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
+use arrow_flight::{FlightData, FlightDescriptor, FlightInfo, Ticket};
 use polarway_common::Error;
 use polarway_proto::status::error_from_status;
+use prost::Message;
+use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 
 /// A connection with gRPC's defaults, among them that no message may be larger than 4 MiB.
@@ -19,6 +22,15 @@ pub async fn connect(server: SocketAddr) -> FlightServiceClient<Channel> {
 pub async fn info(client: &FlightServiceClient<Channel>, sql: &str) -> FlightInfo {
     let mut client = FlightSqlServiceClient::new_from_inner(client.clone());
     client.execute(sql.to_owned(), None).await.unwrap_or_else(|error| panic!("{sql}\n{error}"))
+}
+
+/// Plans a statement, or carries it out, by the name that `key` gives it; the error is the one that the server sent.
+pub async fn keyed(client: &FlightServiceClient<Channel>, sql: &str, key: &str) -> Result<FlightInfo, Error> {
+    let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
+    let mut request = Request::new(FlightDescriptor::new_cmd(command.as_any().encode_to_vec()));
+    request.metadata_mut().insert("idempotency-key", key.parse().unwrap());
+    let info = client.clone().get_flight_info(request).await;
+    info.map(tonic::Response::into_inner).map_err(|status| error_from_status(&status))
 }
 
 /// The one ticket of a result that the planning server serves itself.

@@ -24,6 +24,8 @@ mod row_16_shuffle_store;
 mod row_17_store_faults;
 #[path = "cluster/row_18_scale_out.rs"]
 mod row_18_scale_out;
+#[path = "cluster/row_21_statements.rs"]
+mod row_21_statements;
 #[path = "cluster/scheduler_death.rs"]
 mod scheduler_death;
 #[path = "cluster/slots.rs"]

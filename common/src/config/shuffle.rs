@@ -15,7 +15,7 @@ pub struct ShuffleConfig {
     pub mode: Option<ShuffleMode>,
     /// Size up to which outputs are put together in one object, in bytes. Default: `32MiB`.
     pub object_size: ByteSize,
-    /// How long an output may wait for others before it is copied. Default: `1s`.
+    /// How long an output may wait for others before it is copied. Default: `2s`.
     pub upload_after: HumanDuration,
     /// Age at which a copy of which nobody knows is removed: a crash can leave some. Default: `15m`.
     pub orphan_after: HumanDuration,
@@ -35,7 +35,7 @@ impl Default for ShuffleConfig {
             url: None,
             mode: None,
             object_size: ByteSize::mib(32),
-            upload_after: HumanDuration::from_secs(1),
+            upload_after: HumanDuration::from_secs(2),
             orphan_after: HumanDuration::from_secs(15 * 60),
         }
     }

@@ -23,7 +23,9 @@ use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::PutOptions;
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, TICKET_KEY_ACTION};
+use polarway_proto::statement::IDEMPOTENCY_KEY;
 use polarway_proto::status::status_from_error;
+use polarway_storage::catalog::Once;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -31,7 +33,7 @@ use super::metadata;
 use crate::connection::ConnectionInfo;
 use crate::direct::DataStream;
 use crate::plan::Statement;
-use crate::service::{Info, QueryService, one_batch};
+use crate::service::{self, Info, QueryService, one_batch};
 use crate::session::{by_cookie, from_cookies};
 
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
@@ -65,6 +67,16 @@ impl FrontDoor {
             let metadata: serde_json::Value = serde_json::from_slice(&info.app_metadata).ok()?;
             metadata.get("query_id")?.as_str().map(str::to_owned)
         })
+    }
+
+    /// A statement of a call.
+    fn request<T>(&self, sql: &str, call: &Request<T>) -> Result<service::Request, Status> {
+        let mut request = self.service.request(sql, &session_of(call));
+        if let Some(name) = call.metadata().get(IDEMPOTENCY_KEY) {
+            // Bytes that are no text are no name either.
+            request.once = Some(Once::new(name.to_str().unwrap_or_default(), sql).map_err(status)?);
+        }
+        Ok(request)
     }
 
     fn cancel(&self, info: Option<&FlightInfo>) -> bool {
@@ -177,8 +189,8 @@ impl FlightSqlService for FrontDoor {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> GetInfo {
-        let session = session_of(&request);
-        let info = Box::pin(self.service.info(&query.query, &session)).await.map_err(status)?;
+        let query = self.request(&query.query, &request)?;
+        let info = Box::pin(self.service.info(query)).await.map_err(status)?;
         Ok(Response::new(to_flight_info(info, request.into_inner())?))
     }
 
@@ -193,8 +205,7 @@ impl FlightSqlService for FrontDoor {
         command: CommandStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        let session = session_of(&request);
-        let query = self.service.request(&command.query, &session);
+        let query = self.request(&command.query, &request)?;
         match self.service.parse(&query).map_err(status)? {
             Statement::Command(command) => {
                 self.service.command(&query, &command).await.map_err(status)?;

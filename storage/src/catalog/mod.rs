@@ -2,9 +2,11 @@
 
 mod definition;
 pub mod feed;
+mod once;
 mod store;
 mod stream;
 
 pub use definition::{Definition, TableDefinition, ViewDefinition};
+pub use once::Once;
 pub use store::{CatalogStore, Entry, Snapshot};
 pub use stream::{Ack, StreamDefinition, StreamOptions, UnknownFields};

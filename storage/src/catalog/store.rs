@@ -12,6 +12,7 @@ use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, Precondition, Txn, T
 use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
+use super::once::{Once, REMEMBERED_FOR};
 
 /// Between two tries to follow the store.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -49,7 +50,7 @@ impl CatalogStore {
         let store = Self { meta, current: RwLock::default() };
         store.refresh().await?;
         if !store.snapshot().schemas.contains_key(default_schema) {
-            store.create_schema(default_schema, true).await?;
+            store.create_schema(default_schema, true, None).await?;
         }
         Ok(store)
     }
@@ -131,12 +132,29 @@ impl CatalogStore {
         Ok(())
     }
 
-    pub async fn create_schema(&self, schema: &str, if_not_exists: bool) -> Result<bool, Error> {
+    /// Whether a statement's change was made before.
+    ///
+    /// # Errors
+    /// `InvalidSetting` if another statement had the same name; those of the metadata store.
+    pub async fn is_done(&self, once: &Once) -> Result<bool, Error> {
+        match self.meta.get(&once.key()).await? {
+            Some(note) => once.expect(&note.value).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    pub async fn create_schema(
+        &self,
+        schema: &str,
+        if_not_exists: bool,
+        once: Option<&Once>,
+    ) -> Result<bool, Error> {
         let key = Key::CatalogSchema { schema: schema.to_owned() }.encode();
         let outcome = self
             .commit(
                 vec![Precondition { key: key.clone(), expect: Expect::Absent }],
                 vec![Write::Put { key, value: Bytes::new() }],
+                once,
             )
             .await?;
         match outcome {
@@ -149,7 +167,13 @@ impl CatalogStore {
     }
 
     /// Drops a schema; with `cascade` also what is in it.
-    pub async fn drop_schema(&self, schema: &str, if_exists: bool, cascade: bool) -> Result<bool, Error> {
+    pub async fn drop_schema(
+        &self,
+        schema: &str,
+        if_exists: bool,
+        cascade: bool,
+        once: Option<&Once>,
+    ) -> Result<bool, Error> {
         let snapshot = self.snapshot();
         let Some(tables) = snapshot.schemas.get(schema) else {
             return if if_exists { Ok(false) } else { Err(no_schema(schema)) };
@@ -169,7 +193,7 @@ impl CatalogStore {
             preconditions.push(Precondition { key: key.clone(), expect: Expect::Revision(entry.revision) });
             writes.push(Write::Delete { key });
         }
-        match self.commit(preconditions, writes).await? {
+        match self.commit(preconditions, writes, once).await? {
             TxnOutcome::Committed { .. } => Ok(true),
             TxnOutcome::Conflict { .. } => Err(changed_meanwhile(schema)),
         }
@@ -183,6 +207,7 @@ impl CatalogStore {
         definition: &Definition,
         if_not_exists: bool,
         or_replace: bool,
+        once: Option<&Once>,
     ) -> Result<bool, Error> {
         let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
         let schema_key = Key::CatalogSchema { schema: schema.to_owned() }.encode();
@@ -192,7 +217,7 @@ impl CatalogStore {
         if !or_replace {
             preconditions.push(Precondition { key: key.clone(), expect: Expect::Absent });
         }
-        match self.commit(preconditions, vec![Write::Put { key, value: value.into() }]).await? {
+        match self.commit(preconditions, vec![Write::Put { key, value: value.into() }], once).await? {
             TxnOutcome::Committed { .. } => Ok(true),
             TxnOutcome::Conflict { key } if key == schema_key => Err(no_schema(schema)),
             TxnOutcome::Conflict { .. } if if_not_exists => Ok(false),
@@ -210,6 +235,7 @@ impl CatalogStore {
         schema: &str,
         definitions: &[(String, Definition)],
         if_not_exists: bool,
+        once: Option<&Once>,
     ) -> Result<bool, Error> {
         let schema_key = Key::CatalogSchema { schema: schema.to_owned() }.encode();
         let mut preconditions = vec![Precondition { key: schema_key.clone(), expect: Expect::Exists }];
@@ -221,7 +247,7 @@ impl CatalogStore {
             preconditions.push(Precondition { key: key.clone(), expect: Expect::Absent });
             writes.push(Write::Put { key, value: value.into() });
         }
-        match self.commit(preconditions, writes).await? {
+        match self.commit(preconditions, writes, once).await? {
             TxnOutcome::Committed { .. } => Ok(true),
             TxnOutcome::Conflict { key } if key == schema_key => Err(no_schema(schema)),
             TxnOutcome::Conflict { .. } if if_not_exists => Ok(false),
@@ -236,12 +262,19 @@ impl CatalogStore {
     }
 
     /// Drops a table or view. Gives false when there is none and `if_exists` was said.
-    pub async fn drop(&self, schema: &str, name: &str, if_exists: bool) -> Result<bool, Error> {
+    pub async fn drop(
+        &self,
+        schema: &str,
+        name: &str,
+        if_exists: bool,
+        once: Option<&Once>,
+    ) -> Result<bool, Error> {
         let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
         let outcome = self
             .commit(
                 vec![Precondition { key: key.clone(), expect: Expect::Exists }],
                 vec![Write::Delete { key }],
+                once,
             )
             .await?;
         match outcome {
@@ -254,29 +287,59 @@ impl CatalogStore {
     }
 
     /// Drops several tables or views of one schema, or none of them.
-    pub async fn drop_together(&self, schema: &str, names: &[String]) -> Result<(), Error> {
-        let keys = names
-            .iter()
-            .map(|name| Key::CatalogTable { schema: schema.to_owned(), table: name.clone() }.encode());
-        let (preconditions, writes) = keys
-            .map(|key| (Precondition { key: key.clone(), expect: Expect::Exists }, Write::Delete { key }))
-            .unzip();
-        match self.commit(preconditions, writes).await? {
+    pub async fn drop_together(
+        &self,
+        schema: &str,
+        names: &[String],
+        once: Option<&Once>,
+    ) -> Result<(), Error> {
+        let (preconditions, writes) = drops(schema, names);
+        match self.commit(preconditions, writes, once).await? {
             TxnOutcome::Committed { .. } => Ok(()),
             TxnOutcome::Conflict { .. } => Err(changed_meanwhile(schema)),
         }
     }
 
+    /// Takes back what [`CatalogStore::create_together`] made, so that the statement can be carried out anew.
+    pub async fn take_back(&self, schema: &str, names: &[String], once: Option<&Once>) -> Result<(), Error> {
+        let (preconditions, mut writes) = drops(schema, names);
+        writes.extend(once.map(|once| Write::Delete { key: once.key() }));
+        match self.commit(preconditions, writes, None).await? {
+            TxnOutcome::Committed { .. } => Ok(()),
+            TxnOutcome::Conflict { .. } => Err(changed_meanwhile(schema)),
+        }
+    }
+
+    /// A change by a statement that was made before is made, and not made again.
     async fn commit(
         &self,
-        preconditions: Vec<Precondition>,
+        mut preconditions: Vec<Precondition>,
         mut writes: Vec<Write>,
+        once: Option<&Once>,
     ) -> Result<TxnOutcome, Error> {
         writes.push(Write::Put { key: Key::CatalogVersion.encode(), value: Bytes::new() });
-        let outcome = self.meta.txn(Txn { preconditions, writes }).await?;
+        if let Some(once) = once {
+            let lease = self.meta.grant(REMEMBERED_FOR).await?.id;
+            // Before all else: what was made before may be in the way of what comes after it.
+            preconditions.insert(0, Precondition { key: once.key(), expect: Expect::Absent });
+            writes.push(Write::PutLeased { key: once.key(), value: once.note(), lease });
+        }
+        let mut outcome = self.meta.txn(Txn { preconditions, writes }).await?;
+        if let (TxnOutcome::Conflict { .. }, Some(once)) = (&outcome, once)
+            && self.is_done(once).await?
+        {
+            outcome = TxnOutcome::Committed { revision: self.meta.revision().await? };
+        }
         self.refresh().await?;
         Ok(outcome)
     }
+}
+
+fn drops(schema: &str, names: &[String]) -> (Vec<Precondition>, Vec<Write>) {
+    let keys = names
+        .iter()
+        .map(|name| Key::CatalogTable { schema: schema.to_owned(), table: name.clone() }.encode());
+    keys.map(|key| (Precondition { key: key.clone(), expect: Expect::Exists }, Write::Delete { key })).unzip()
 }
 
 fn no_schema(schema: &str) -> Error {
@@ -307,24 +370,66 @@ mod tests {
         {
             let meta = Arc::new(EmbeddedMetaStore::open(&path).await.unwrap());
             let store = CatalogStore::open(meta, "public").await.unwrap();
-            assert!(store.create("public", "a/b", &view("select 1"), false, false).await.unwrap());
-            assert!(!store.create("public", "a/b", &view("select 2"), true, false).await.unwrap());
-            let error = store.create("public", "a/b", &view("select 2"), false, false).await.unwrap_err();
+            assert!(store.create("public", "a/b", &view("select 1"), false, false, None).await.unwrap());
+            assert!(!store.create("public", "a/b", &view("select 2"), true, false, None).await.unwrap());
+            let error =
+                store.create("public", "a/b", &view("select 2"), false, false, None).await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::AlreadyExists);
             let before = store.snapshot().version;
-            assert!(store.create("public", "a/b", &view("select 3"), false, true).await.unwrap());
+            assert!(store.create("public", "a/b", &view("select 3"), false, true, None).await.unwrap());
             assert!(store.snapshot().version > before);
             assert_eq!(
-                store.create("nope", "x", &view("select 1"), false, false).await.unwrap_err().kind,
+                store.create("nope", "x", &view("select 1"), false, false, None).await.unwrap_err().kind,
                 ErrorKind::NotFound
             );
         }
         let meta = Arc::new(EmbeddedMetaStore::open(&path).await.unwrap());
         let store = CatalogStore::open(meta, "public").await.unwrap();
         assert_eq!(store.snapshot().entry("public", "a/b").unwrap().definition, view("select 3"));
-        assert_eq!(store.drop("public", "x", false).await.unwrap_err().kind, ErrorKind::TableNotFound);
-        assert!(store.drop_schema("public", false, false).await.is_err());
-        assert!(store.drop("public", "a/b", false).await.unwrap());
-        assert!(!store.drop("public", "a/b", true).await.unwrap());
+        assert_eq!(store.drop("public", "x", false, None).await.unwrap_err().kind, ErrorKind::TableNotFound);
+        assert!(store.drop_schema("public", false, false, None).await.is_err());
+        assert!(store.drop("public", "a/b", false, None).await.unwrap());
+        assert!(!store.drop("public", "a/b", true, None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_comes_again_changes_nothing_and_succeeds() {
+        let dir = tempfile::tempdir().unwrap();
+        let meta = Arc::new(EmbeddedMetaStore::open(dir.path().join("meta.redb")).await.unwrap());
+        let store = CatalogStore::open(meta, "public").await.unwrap();
+        let once = |name: &str, sql: &str| Once::new(name, sql).unwrap();
+        let create = once("1", "create view v");
+        assert!(!store.is_done(&create).await.unwrap());
+        for _ in 0..2 {
+            assert!(
+                store.create("public", "v", &view("select 1"), false, false, Some(&create)).await.unwrap()
+            );
+            assert!(store.is_done(&create).await.unwrap());
+        }
+        let drop = once("2", "drop view v");
+        for _ in 0..2 {
+            assert!(store.drop("public", "v", false, Some(&drop)).await.unwrap());
+        }
+        // It was dropped since, and is not made again.
+        assert!(store.create("public", "v", &view("select 1"), false, false, Some(&create)).await.unwrap());
+        assert_eq!(store.snapshot().entry("public", "v"), None);
+        let other = once("1", "create view w");
+        let refused = store.create("public", "w", &view("select 1"), false, false, Some(&other)).await;
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::InvalidSetting);
+        // What was taken back can be carried out again.
+        let (several, names) = (once("3", "create stream s"), ["s".to_owned(), "t".to_owned()]);
+        let made = names.clone().map(|name| (name, view("select 2")));
+        for _ in 0..2 {
+            assert!(store.create_together("public", &made, false, Some(&several)).await.unwrap());
+            store.take_back("public", &names, Some(&several)).await.unwrap();
+            assert!(!store.is_done(&several).await.unwrap());
+        }
+        for _ in 0..2 {
+            assert!(store.create_schema("s", false, Some(&once("4", "create schema s"))).await.unwrap());
+        }
+        assert!(!store.create_schema("s", true, Some(&once("5", "create schema s"))).await.unwrap());
+        let drop = once("6", "drop schema s");
+        assert!(store.drop_schema("s", false, false, Some(&drop)).await.unwrap());
+        assert!(store.is_done(&drop).await.unwrap());
     }
 }

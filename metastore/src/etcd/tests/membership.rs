@@ -19,7 +19,7 @@ async fn row_12_joins_and_leaves_are_seen_at_once() {
     let cluster = Cluster::start(1).await;
     let supervisor = Supervisor::new();
     let members = Members::follow(shared(&cluster.urls()).await, &supervisor).await.unwrap();
-    assert!(members.current().is_empty());
+    assert_eq!(members.current().members().count(), 0);
     let a = register(shared(&cluster.urls()).await, member("a"), LONG, &supervisor).await.unwrap();
     let before = sees(&members, &["a"]).await;
     let b = register(shared(&cluster.urls()).await, member("b"), LONG, &supervisor).await.unwrap();
