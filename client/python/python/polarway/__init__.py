@@ -1,7 +1,9 @@
 """Polarway: the Python client of a SQL query cluster."""
 
 from polarway.option import Nothing, Option, Some, is_none, is_some
+from polarway.option_traversal import collect_option, partition_option, sequence_option, traverse_option
 from polarway.result import Err, Ok, Result, is_err, is_ok
+from polarway.traversal import collect, partition, sequence, traverse
 from polarway.unwrapping import UnwrapError
 
 __all__ = [
@@ -12,8 +14,16 @@ __all__ = [
     "Result",
     "Some",
     "UnwrapError",
+    "collect",
+    "collect_option",
     "is_err",
     "is_none",
     "is_ok",
     "is_some",
+    "partition",
+    "partition_option",
+    "sequence",
+    "sequence_option",
+    "traverse",
+    "traverse_option",
 ]
