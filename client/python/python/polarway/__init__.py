@@ -4,6 +4,7 @@ from polarway.option import Nothing, Option, Some, is_none, is_some
 from polarway.option_traversal import collect_option, partition_option, sequence_option, traverse_option
 from polarway.result import Err, Ok, Result, is_err, is_ok
 from polarway.traversal import collect, partition, sequence, traverse
+from polarway.traversal_async import sequence_async, traverse_async
 from polarway.unwrapping import UnwrapError
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "partition",
     "partition_option",
     "sequence",
+    "sequence_async",
     "sequence_option",
     "traverse",
+    "traverse_async",
     "traverse_option",
 ]
