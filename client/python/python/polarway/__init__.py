@@ -1,5 +1,7 @@
 """Polarway: the Python client of a SQL query cluster."""
 
+from polarway.capture import as_result
+from polarway.do_notation import Do, DoAsync, DoAsyncOption, DoOption, bind, bind_async, do, do_async
 from polarway.option import Nothing, Option, Some, is_none, is_some
 from polarway.option_traversal import collect_option, partition_option, sequence_option, traverse_option
 from polarway.result import Err, Ok, Result, is_err, is_ok
@@ -8,6 +10,10 @@ from polarway.traversal_async import sequence_async, traverse_async
 from polarway.unwrapping import UnwrapError
 
 __all__ = [
+    "Do",
+    "DoAsync",
+    "DoAsyncOption",
+    "DoOption",
     "Err",
     "Nothing",
     "Ok",
@@ -15,8 +21,13 @@ __all__ = [
     "Result",
     "Some",
     "UnwrapError",
+    "as_result",
+    "bind",
+    "bind_async",
     "collect",
     "collect_option",
+    "do",
+    "do_async",
     "is_err",
     "is_none",
     "is_ok",
