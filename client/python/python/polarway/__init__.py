@@ -1,15 +1,23 @@
 """Polarway: the Python client of a SQL query cluster."""
 
+from polarway.attempt import Attempt
+from polarway.breaker import CircuitBreaker
 from polarway.capture import as_result
+from polarway.circuit import CircuitState
 from polarway.do_notation import Do, DoAsync, DoAsyncOption, DoOption, bind, bind_async, do, do_async
 from polarway.option import Nothing, Option, Some, is_none, is_some
 from polarway.option_traversal import collect_option, partition_option, sequence_option, traverse_option
 from polarway.result import Err, Ok, Result, is_err, is_ok
 from polarway.traversal import collect, partition, sequence, traverse
 from polarway.traversal_async import sequence_async, traverse_async
+from polarway.unavailable import CircuitOpen, is_unavailable
 from polarway.unwrapping import UnwrapError
 
 __all__ = [
+    "Attempt",
+    "CircuitBreaker",
+    "CircuitOpen",
+    "CircuitState",
     "Do",
     "DoAsync",
     "DoAsyncOption",
@@ -32,6 +40,7 @@ __all__ = [
     "is_none",
     "is_ok",
     "is_some",
+    "is_unavailable",
     "partition",
     "partition_option",
     "sequence",
