@@ -8,6 +8,7 @@ of several stages, undisturbed, with the death of an executor, and with the deat
 """
 
 import argparse
+import csv
 import json
 import os
 import pathlib
@@ -33,8 +34,8 @@ MODES = ["local", "write-behind", "durable"]
 
 
 class Cluster:
-    def __init__(self, binary, data, store):
-        self.binary, self.data = binary, data
+    def __init__(self, binary, data, store, slots, more):
+        self.binary, self.data, self.slots = binary, data, str(slots)
         self.home = tempfile.TemporaryDirectory(prefix="polarway-survival-")
         self.port = 20000 + os.getpid() % 10000
         self.processes = {}
@@ -46,7 +47,7 @@ class Cluster:
                             "--log-level", "error"])
         time.sleep(1)
         self.common = ["--allow", str(data), "--set", f"metastore.etcd={url}", "--set", f"metastore.lease_ttl={TTL}s",
-                       "--set", f"shuffle.url={store or self.path('shuffle')}"]
+                       "--set", f"shuffle.url={store or self.path('shuffle')}", *more]
         for number in (0, 1):
             self.scheduler(number)
         for number in (0, 1):
@@ -69,7 +70,7 @@ class Cluster:
 
     def executor(self, number):
         at = self.port + 20 + 2 * number
-        self.spawn(f"executor-{number}", [self.binary, "executor", "--name", f"e{number}", "--slots", "1", "--listen",
+        self.spawn(f"executor-{number}", [self.binary, "executor", "--name", f"e{number}", "--slots", self.slots, "--listen",
                                           f"127.0.0.1:{at}", "--http-listen", f"127.0.0.1:{at + 1}", "--data-dir",
                                           self.path(f"e{number}"), *self.common])
 
@@ -89,6 +90,9 @@ class Cluster:
             text = urllib.request.urlopen(url, timeout=5).read().decode()
             total += sum(float(value) for value in re.findall(rf"^{name} (\S+)$", text, re.M))
         return total
+
+    def requests(self):
+        return {name: self.metric(f"polarway_shuffle_store_{name}_total") for name in ("puts", "gets", "put_bytes")}
 
     def kill(self, name):
         process = self.processes.pop(name)
@@ -136,14 +140,13 @@ def modes(cluster, queries, repeats):
     counts = {}
     for _ in range(repeats):
         for mode in MODES:
-            before = {name: cluster.metric(f"polarway_shuffle_store_{name}_total") for name in ("puts", "gets", "put_bytes")}
+            before = cluster.requests()
             computed = cluster.cpu()
             took, _ = timed(lambda: all_queries(mode))
             times[mode].append(took)
             time.sleep(2)
             cpu[mode] = [sum_ + now - was for sum_, was, now in zip(cpu[mode], computed, cluster.cpu())]
-            counts[mode] = {name: cluster.metric(f"polarway_shuffle_store_{name}_total") - count
-                            for name, count in before.items()}
+            counts[mode] = {name: count - before[name] for name, count in cluster.requests().items()}
     local = statistics.median(times["local"])
     for mode in MODES:
         median = statistics.median(times[mode])
@@ -152,6 +155,23 @@ def modes(cluster, queries, repeats):
                           "CPU of executors, user and system": [round(took / repeats, 1) for took in cpu[mode]], "requests of the last run": counts[mode]}))
     print(json.dumps({"what": "largest resident size, MiB",
                       **{name: round(cluster.rss(name)) for name in sorted(cluster.processes) if name != "etcd"}}))
+
+
+def requests(cluster, queries):
+    """How many objects are written and read, and how many there would be with one for each pair of map and reduce task."""
+    for mode in MODES[1:]:
+        pairs, before = 0, cluster.requests()
+        for number in queries:
+            text = (REPOSITORY / f"examples/tpch/q{number:02}.sql").read_text()
+            told = cluster.ask(f"SET polarway.route = 'staged'; SET polarway.shuffle = '{mode}'; EXPLAIN ANALYZE {text}")
+            plan = {row[0]: row[1] for row in csv.reader(told.splitlines(keepends=True)) if len(row) == 2}
+            for stage, tasks in plan.items():
+                if stage.endswith("_tasks"):
+                    hashed = re.search(r"Hash\(.*?\], (\d+)\)", plan[stage.removesuffix("_tasks")].splitlines()[0])
+                    pairs += int(tasks.split()[0]) * int(hashed.group(1) if hashed else 1)
+        asked = {name: count - before[name] for name, count in cluster.requests().items()}
+        print(json.dumps({"what": f"requests, {mode}", "queries": len(queries), "slots": int(cluster.slots), **asked,
+                          "pairs": pairs, "pairs an object": round(pairs / max(1, asked["puts"]), 1)}))
 
 
 def deaths(cluster, repeats):
@@ -205,16 +225,22 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--queries", default="1-22", help="those of TPC-H: numbers and ranges (default: %(default)s)")
     parser.add_argument("--store", help="where copies go, a directory or a URL (default: beside all else)")
-    parser.add_argument("--part", choices=["modes", "deaths"], help="only this part")
+    parser.add_argument("--part", choices=["modes", "requests", "deaths"], help="only this part")
+    parser.add_argument("--slots", type=int, default=1, help="of each of the two executors (default: %(default)s)")
     arguments = parser.parse_args()
-    cluster = Cluster(arguments.polarway, pathlib.Path(arguments.data).resolve(), arguments.store)
-    try:
-        if arguments.part != "deaths":
-            modes(cluster, numbers(arguments.queries), arguments.repeats)
-        if arguments.part != "modes":
-            deaths(cluster, arguments.repeats)
-    finally:
-        cluster.stop()
+    queries, data = numbers(arguments.queries), pathlib.Path(arguments.data).resolve()
+    parts = {"modes": lambda cluster: modes(cluster, queries, arguments.repeats),
+             "requests": lambda cluster: requests(cluster, queries),
+             "deaths": lambda cluster: deaths(cluster, arguments.repeats)}
+    for name, part in parts.items():
+        if arguments.part in (None, name):
+            # The query that meets a death takes two seconds, and is to have copies by then.
+            more = ["--set", "shuffle.upload_after=500ms"] if name == "deaths" else []
+            cluster = Cluster(arguments.polarway, data, arguments.store, arguments.slots, more)
+            try:
+                part(cluster)
+            finally:
+                cluster.stop()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,12 +54,33 @@ pub struct S3Server {
     root: TempDir,
     requests: Requests,
     faults: Arc<Mutex<Faults>>,
+    delayed: Arc<Delayed>,
     serving: AbortHandle,
+}
+
+/// Requests that [`Faults::delay`] holds back.
+#[derive(Debug, Default)]
+struct Delayed {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Delayed {
+    async fn hold(&self, delay: Duration) {
+        if delay.is_zero() {
+            return;
+        }
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        tokio::time::sleep(delay).await;
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 struct Notes {
     requests: Requests,
     faults: Arc<Mutex<Faults>>,
+    delayed: Arc<Delayed>,
 }
 
 #[async_trait]
@@ -68,7 +90,7 @@ impl S3Access for Notes {
         let key = context.s3_path().get_object_key().unwrap_or_default().to_owned();
         self.requests.lock().unwrap().push(Request { operation, key });
         let faults = *self.faults.lock().unwrap();
-        tokio::time::sleep(faults.delay).await;
+        self.delayed.hold(faults.delay).await;
         if faults.denied {
             return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "told to"));
         }
@@ -86,7 +108,12 @@ impl S3Server {
         let mut builder = S3ServiceBuilder::new(FileSystem::new(root.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
         let faults = Arc::new(Mutex::new(Faults::default()));
-        builder.set_access(Notes { requests: Arc::clone(&requests), faults: Arc::clone(&faults) });
+        let delayed = Arc::new(Delayed::default());
+        builder.set_access(Notes {
+            requests: Arc::clone(&requests),
+            faults: Arc::clone(&faults),
+            delayed: Arc::clone(&delayed),
+        });
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -104,7 +131,7 @@ impl S3Server {
             }
         })
         .abort_handle();
-        Self { address, root, requests, faults, serving }
+        Self { address, root, requests, faults, delayed, serving }
     }
 
     /// Fails like this from now on.
@@ -137,6 +164,11 @@ impl S3Server {
             .env("POLARWAY_STORAGE__S3__ACCESS_KEY_ID", KEY)
             .env("POLARWAY_STORAGE__S3__SECRET_ACCESS_KEY", SECRET)
             .env("POLARWAY_STORAGE__S3__ALLOW_HTTP", "true")
+    }
+
+    /// The most requests that were held back at one time since the last call.
+    pub fn take_most_delayed(&self) -> usize {
+        self.delayed.most.swap(0, Ordering::SeqCst)
     }
 
     /// The requests since the last call.
