@@ -18,6 +18,13 @@ pub fn polarway() -> PathBuf {
     path
 }
 
+/// The native part of the Python package, which `cargo build --workspace` makes.
+pub fn python_module() -> PathBuf {
+    let path = profile_dir().join("lib_polarway.so");
+    assert!(path.is_file(), "{} is not there: build it with `cargo build --workspace`", path.display());
+    path
+}
+
 /// A directory that outlives the tests and is shared by them; made if it is not there.
 pub fn cache_dir() -> PathBuf {
     let directory = profile_dir().join("../test-cache");

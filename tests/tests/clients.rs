@@ -6,5 +6,7 @@
 mod adbc;
 #[path = "clients/flight_sql.rs"]
 mod flight_sql;
+#[path = "clients/python.rs"]
+mod python;
 #[path = "clients/shell.rs"]
 mod shell;

@@ -246,11 +246,8 @@ impl Drive<'_> {
             match stored.attempt(&mut claim, last.attempt, last.ground(false)).await {
                 Ok(()) => return Ok((claim, Some(last.attempt))),
                 // It has ended meanwhile, or a third one has it.
-                Err(error) if error.kind == ErrorKind::Cancelled => stored.give_up(&claim),
-                Err(error) => {
-                    stored.give_up(&claim);
-                    return Err(error);
-                }
+                Err(error) if error.kind == ErrorKind::Cancelled => {}
+                Err(error) => return Err(error),
             }
         }
     }

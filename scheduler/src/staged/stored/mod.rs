@@ -1,6 +1,7 @@
 //! Runs whose tasks' output is copied to the object store: whose they are, when copies may be made, which there are, and
 //! when they go.
 
+mod ours;
 mod record;
 
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,7 @@ use polarway_metastore::membership::{Members, Role};
 use polarway_metastore::{Key, KeyPrefix, MetaStore, Txn};
 use polarway_storage::shuffle::{OutputId, ShuffleStore, index};
 
+use self::ours::Ours;
 pub use self::record::Claim;
 use self::record::{JobRecord, key};
 use super::losses::OutputOf;
@@ -32,8 +34,7 @@ pub struct StoredRuns {
     /// No copy is made of what is younger.
     upload_after: Duration,
     pub orphan_after: Duration,
-    /// Runs that this process has, and how often: the same query can be asked again while its last run is being ended.
-    ours: Mutex<HashMap<String, usize>>,
+    ours: Ours,
     /// Since when runs have been seen to have no scheduler.
     deserted: Mutex<HashMap<String, Instant>>,
 }
@@ -59,7 +60,7 @@ impl StoredRuns {
             owner: owner.to_owned(),
             upload_after: config.shuffle.upload_after.0,
             orphan_after: config.shuffle.orphan_after.0,
-            ours: Mutex::default(),
+            ours: Ours::default(),
             deserted: Mutex::default(),
         }))
     }
@@ -74,20 +75,9 @@ impl StoredRuns {
             Ok(Key::Job { run }) => Claim::of_found(run, found),
             _ => None,
         });
-        let claim = found.unwrap_or_else(|| Claim::of_new(fresh.to_owned()));
-        *self.ours.lock().entry(claim.run.clone()).or_default() += 1;
+        let mut claim = found.unwrap_or_else(|| Claim::of_new(fresh.to_owned()));
+        claim.having = Some(Arc::new(self.ours.have(&claim.run)));
         Ok(claim)
-    }
-
-    /// The claim is none any more.
-    pub fn give_up(&self, claim: &Claim) {
-        let mut ours = self.ours.lock();
-        if let Some(count) = ours.get_mut(&claim.run) {
-            *count -= 1;
-            if *count == 0 {
-                ours.remove(&claim.run);
-            }
-        }
     }
 
     /// An attempt is about to be made: from now on the run is this process's, and executors can store what its tasks have
@@ -135,7 +125,6 @@ impl StoredRuns {
             Ok(false) => tracing::info!(run, "a query was taken over"),
             Err(error) => tracing::warn!(run, %error, "a query's record was not removed"),
         }
-        self.give_up(claim);
     }
 
     async fn remove(&self, run: &str) {
@@ -161,7 +150,7 @@ impl StoredRuns {
             let Ok(Key::Job { run }) = Key::decode(&key) else { continue };
             let owner = serde_json::from_slice::<JobRecord>(&found.value).map(|record| record.owner);
             let is_there = owner.is_ok_and(|owner| match owner == self.owner {
-                true => self.ours.lock().contains_key(&run),
+                true => self.ours.contains(&run),
                 false => view.of(Role::Scheduler).any(|member| member.incarnation == owner),
             });
             if !is_there {

@@ -4,10 +4,14 @@
 //! revision of the one before as its precondition: a scheduler whose query was taken over finds that out when it writes
 //! next, and changes nothing any more.
 
+use std::sync::Arc;
+
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::settings::Ground;
 use polarway_metastore::{Expect, Key, MetaStore, Txn, TxnOutcome, Versioned};
 use serde::{Deserialize, Serialize};
+
+use super::ours::Having;
 
 /// See the module's page. Its presence lets executors say that they have stored something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,18 +42,20 @@ pub struct Claim {
     pub last: Option<JobRecord>,
     /// When that was.
     revision: Option<u64>,
+    /// As long as there is a claim by a process, the run is that process's.
+    pub(super) having: Option<Arc<Having>>,
 }
 
 impl Claim {
     /// A run that nobody has begun.
     pub fn of_new(run: String) -> Self {
-        Self { run, last: None, revision: None }
+        Self { run, last: None, revision: None, having: None }
     }
 
     /// A run that somebody has begun.
     pub fn of_found(run: String, found: &Versioned) -> Option<Self> {
         let last = serde_json::from_slice(&found.value).ok()?;
-        Some(Self { run, last: Some(last), revision: Some(found.revision) })
+        Some(Self { run, last: Some(last), revision: Some(found.revision), having: None })
     }
 
     /// Writes the record, and so makes the run this process's, unless somebody else has written it meanwhile.

@@ -1,0 +1,163 @@
+"""`AsyncPolarwayClient`: SQL on a Polarway cluster from asyncio, with errors as values."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from polarway import statements
+from polarway._calls import awaited
+from polarway._polarway import NativeClient
+from polarway.error import Error
+from polarway.option import Nothing, Option, Some
+from polarway.options import Options
+from polarway.result import Err, Ok, Result
+from polarway.streams import AsyncRows
+from polarway.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["AsyncPolarwayClient", "AsyncRaisingClient", "Err", "Error", "Nothing", "Ok", "Option", "Result", "Some"]
+
+T = TypeVar("T")
+
+
+class AsyncPolarwayClient:
+    """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of concurrent awaits.
+
+    Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
+    context connects, and raises `Error` if no server can be reached. A cancelled await cancels its query on the
+    cluster.
+
+        async with AsyncPolarwayClient("localhost:50051") as client:
+            match await client.query("SELECT count(*) AS rows FROM logs"):
+                case Ok(table):
+                    print(table.to_dicts())
+                case Err(error):
+                    print(error.kind, error.hint)
+    """
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = "localhost:50051",
+        *,
+        connect_timeout: float = 5.0,
+        retry_for: float = 30.0,
+    ) -> None:
+        self._options = Options.of(endpoints, connect_timeout, retry_for)
+        self._native: NativeClient | None = None
+
+    @property
+    def raising(self) -> AsyncRaisingClient:
+        """The same client, whose methods give values and raise `Error`."""
+        return AsyncRaisingClient(self)
+
+    async def connect(self) -> Result[None, Error]:
+        """Connects to the first server that answers; on a connected client it does nothing."""
+        if self._native is not None:
+            return Ok(None)
+        options = self._options
+        connected = await awaited(
+            partial(NativeClient.connect, list(options.endpoints), options.connect_timeout, options.retry_for)
+        )
+        return connected.map(self._keep)
+
+    def _keep(self, native: NativeClient) -> None:
+        self._native = native
+
+    async def close(self) -> None:
+        """Lets the connections go. What other tasks still await goes on to its end."""
+        self._native = None
+
+    async def __aenter__(self) -> Self:
+        _raised(await self.connect())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def query(self, sql: str) -> Result[Table, Error]:
+        """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag."""
+        began = time.perf_counter()
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        native = connected.unwrap()
+        collected = await awaited(partial(native.collect, sql))
+        return collected.map(lambda table: Table(table, time.perf_counter() - began))
+
+    async def stream(self, sql: str) -> Result[AsyncRows, Error]:
+        """Runs one statement and gives its rows as the cluster makes them, with bounded memory."""
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        native = connected.unwrap()
+        opened = await awaited(partial(native.stream, sql))
+        return opened.map(AsyncRows)
+
+    async def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
+        """How a query would run, as text; with `analyze` it is run and measured."""
+        return (await self.query(statements.explain(sql, analyze=analyze))).map(statements.explained)
+
+    async def tables(self) -> Result[list[str], Error]:
+        """Names of all tables, views and streams, `schema.name`, in order."""
+        return (await self.query(statements.TABLES)).map(statements.names)
+
+    async def schema(self, table: str) -> Result[dict[str, str], Error]:
+        """The columns of a table or view and their types."""
+        return (await self.query(statements.describe(table))).map(statements.described)
+
+    async def ping(self) -> Result[float, Error]:
+        """Seconds that the cluster takes for the smallest query."""
+        return (await self.query(statements.PING)).map(lambda table: table.took)
+
+    def _connected(self) -> Result[NativeClient, Error]:
+        if self._native is None:
+            return Err(Error("DRAINING", "the client is not connected", hint="use `async with`, or await connect()"))
+        return Ok(self._native)
+
+
+class AsyncRaisingClient:
+    """The methods of `AsyncPolarwayClient`, which give values and raise `Error`."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: AsyncPolarwayClient) -> None:
+        self._client = client
+
+    async def query(self, sql: str) -> Table:
+        """As `AsyncPolarwayClient.query`."""
+        return _raised(await self._client.query(sql))
+
+    async def stream(self, sql: str) -> AsyncRows:
+        """As `AsyncPolarwayClient.stream`."""
+        return _raised(await self._client.stream(sql))
+
+    async def explain(self, sql: str, *, analyze: bool = False) -> str:
+        """As `AsyncPolarwayClient.explain`."""
+        return _raised(await self._client.explain(sql, analyze=analyze))
+
+    async def tables(self) -> list[str]:
+        """As `AsyncPolarwayClient.tables`."""
+        return _raised(await self._client.tables())
+
+    async def schema(self, table: str) -> dict[str, str]:
+        """As `AsyncPolarwayClient.schema`."""
+        return _raised(await self._client.schema(table))
+
+    async def ping(self) -> float:
+        """As `AsyncPolarwayClient.ping`."""
+        return _raised(await self._client.ping())
+
+
+def _raised(result: Result[T, Error]) -> T:
+    if isinstance(result, Err):
+        raise result.unwrap_err()
+    return result.unwrap()

@@ -1,0 +1,163 @@
+"""`PolarwayClient`: SQL on a Polarway cluster for code that blocks, with errors as values."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from polarway import statements
+from polarway._calls import waited
+from polarway._polarway import NativeClient
+from polarway.error import Error
+from polarway.option import Nothing, Option, Some
+from polarway.options import Options
+from polarway.result import Err, Ok, Result
+from polarway.streams import Rows
+from polarway.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["Err", "Error", "Nothing", "Ok", "Option", "PolarwayClient", "RaisingClient", "Result", "Some"]
+
+T = TypeVar("T")
+
+
+class PolarwayClient:
+    """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of concurrent awaits.
+
+    Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
+    context connects, and raises `Error` if no server can be reached. A cancelled cancels its query on the
+    cluster.
+
+        with PolarwayClient("localhost:50051") as client:
+            match client.query("SELECT count(*) AS rows FROM logs"):
+                case Ok(table):
+                    print(table.to_dicts())
+                case Err(error):
+                    print(error.kind, error.hint)
+    """
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = "localhost:50051",
+        *,
+        connect_timeout: float = 5.0,
+        retry_for: float = 30.0,
+    ) -> None:
+        self._options = Options.of(endpoints, connect_timeout, retry_for)
+        self._native: NativeClient | None = None
+
+    @property
+    def raising(self) -> RaisingClient:
+        """The same client, whose methods give values and raise `Error`."""
+        return RaisingClient(self)
+
+    def connect(self) -> Result[None, Error]:
+        """Connects to the first server that answers; on a connected client it does nothing."""
+        if self._native is not None:
+            return Ok(None)
+        options = self._options
+        connected = waited(
+            partial(NativeClient.connect, list(options.endpoints), options.connect_timeout, options.retry_for)
+        )
+        return connected.map(self._keep)
+
+    def _keep(self, native: NativeClient) -> None:
+        self._native = native
+
+    def close(self) -> None:
+        """Lets the connections go. What other tasks still goes on to its end."""
+        self._native = None
+
+    def __enter__(self) -> Self:
+        _raised(self.connect())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def query(self, sql: str) -> Result[Table, Error]:
+        """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag."""
+        began = time.perf_counter()
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        native = connected.unwrap()
+        collected = waited(partial(native.collect, sql))
+        return collected.map(lambda table: Table(table, time.perf_counter() - began))
+
+    def stream(self, sql: str) -> Result[Rows, Error]:
+        """Runs one statement and gives its rows as the cluster makes them, with bounded memory."""
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        native = connected.unwrap()
+        opened = waited(partial(native.stream, sql))
+        return opened.map(Rows)
+
+    def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
+        """How a query would run, as text; with `analyze` it is run and measured."""
+        return (self.query(statements.explain(sql, analyze=analyze))).map(statements.explained)
+
+    def tables(self) -> Result[list[str], Error]:
+        """Names of all tables, views and streams, `schema.name`, in order."""
+        return (self.query(statements.TABLES)).map(statements.names)
+
+    def schema(self, table: str) -> Result[dict[str, str], Error]:
+        """The columns of a table or view and their types."""
+        return (self.query(statements.describe(table))).map(statements.described)
+
+    def ping(self) -> Result[float, Error]:
+        """Seconds that the cluster takes for the smallest query."""
+        return (self.query(statements.PING)).map(lambda table: table.took)
+
+    def _connected(self) -> Result[NativeClient, Error]:
+        if self._native is None:
+            return Err(Error("DRAINING", "the client is not connected", hint="use `with`, or connect()"))
+        return Ok(self._native)
+
+
+class RaisingClient:
+    """The methods of `PolarwayClient`, which give values and raise `Error`."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: PolarwayClient) -> None:
+        self._client = client
+
+    def query(self, sql: str) -> Table:
+        """As `PolarwayClient.query`."""
+        return _raised(self._client.query(sql))
+
+    def stream(self, sql: str) -> Rows:
+        """As `PolarwayClient.stream`."""
+        return _raised(self._client.stream(sql))
+
+    def explain(self, sql: str, *, analyze: bool = False) -> str:
+        """As `PolarwayClient.explain`."""
+        return _raised(self._client.explain(sql, analyze=analyze))
+
+    def tables(self) -> list[str]:
+        """As `PolarwayClient.tables`."""
+        return _raised(self._client.tables())
+
+    def schema(self, table: str) -> dict[str, str]:
+        """As `PolarwayClient.schema`."""
+        return _raised(self._client.schema(table))
+
+    def ping(self) -> float:
+        """As `PolarwayClient.ping`."""
+        return _raised(self._client.ping())
+
+
+def _raised(result: Result[T, Error]) -> T:
+    if isinstance(result, Err):
+        raise result.unwrap_err()
+    return result.unwrap()

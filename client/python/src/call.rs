@@ -1,0 +1,51 @@
+//! Work in the background that tells a Python function what came of it.
+
+use polarway_common::Error;
+use pyo3::prelude::*;
+use tokio::task::AbortHandle;
+
+use crate::fault::Fault;
+use crate::runtime;
+
+/// Work that was started and may be stopped.
+#[pyclass(frozen, module = "polarway._polarway")]
+pub struct Call(AbortHandle);
+
+#[pymethods]
+impl Call {
+    /// Stops the work, and with it the query that it runs or reads on the cluster. Its function is not called any more,
+    /// unless that is under way already.
+    fn cancel(&self) {
+        self.0.abort();
+    }
+}
+
+/// Runs `work` and calls `done(value, None)` or `done(None, fault)` from another thread.
+///
+/// # Errors
+/// `RuntimeError` if the system gives no threads.
+pub fn start<T>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    done: Py<PyAny>,
+) -> PyResult<Call>
+where
+    T: for<'py> IntoPyObject<'py> + Send + 'static,
+{
+    let runtime = runtime::get()
+        .map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))?;
+    let task = runtime.spawn(async move {
+        let outcome = work.await;
+        // An interpreter that is shutting down has nobody to tell.
+        Python::try_attach(|py| {
+            let told = match outcome {
+                Ok(value) => done.call1(py, (value, py.None())),
+                Err(error) => done.call1(py, (py.None(), Fault::from(error))),
+            };
+            if let Err(error) = told {
+                error.write_unraisable(py, Some(done.bind(py)));
+            }
+            drop(done);
+        });
+    });
+    Ok(Call(task.abort_handle()))
+}

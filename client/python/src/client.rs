@@ -1,0 +1,69 @@
+//! A session with a cluster.
+
+use std::time::Duration;
+
+use polarway_client::{Client, ClientOptions, Endpoint};
+use polarway_common::{Error, ErrorKind};
+use pyo3::prelude::*;
+
+use crate::call::{Call, start};
+use crate::columns::NativeTable;
+use crate::stream::NativeStream;
+
+#[pyclass(frozen, module = "polarway._polarway")]
+pub struct NativeClient(Client);
+
+/// Seconds as Python counts them.
+fn seconds(name: &str, value: f64) -> Result<Duration, Error> {
+    Duration::try_from_secs_f64(value).map_err(|_| {
+        Error::new(ErrorKind::InvalidSetting, format!("`{name}` is no number of seconds: {value}"))
+    })
+}
+
+fn options(endpoints: &[String], connect_timeout: f64, retry_for: f64) -> Result<ClientOptions, Error> {
+    let endpoints = endpoints.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, Error>>()?;
+    Ok(ClientOptions {
+        connect_timeout: seconds("connect_timeout", connect_timeout)?,
+        retry_for: seconds("retry_for", retry_for)?,
+        ..ClientOptions::to_any(endpoints)
+    })
+}
+
+#[pymethods]
+impl NativeClient {
+    /// Connects to the first server that answers; gives a client.
+    #[staticmethod]
+    fn connect(endpoints: Vec<String>, connect_timeout: f64, retry_for: f64, done: Py<PyAny>) -> PyResult<Call> {
+        let connecting = async move {
+            let options = options(&endpoints, connect_timeout, retry_for)?;
+            Client::connect(options).await.map(Self)
+        };
+        start(connecting, done)
+    }
+
+    /// Plans a statement; gives a stream of its rows.
+    fn stream(&self, sql: String, done: Py<PyAny>) -> PyResult<Call> {
+        let client = self.0.clone();
+        start(async move { client.execute(&sql).await.map(|rows| NativeStream::new(client, rows)) }, done)
+    }
+
+    /// Runs a statement to its end; gives all its rows.
+    fn collect(&self, sql: String, done: Py<PyAny>) -> PyResult<Call> {
+        let client = self.0.clone();
+        let collecting = async move {
+            let mut rows = client.execute(&sql).await?;
+            let mut batches = vec![];
+            while let Some(batch) = rows.next_batch().await? {
+                batches.push(batch);
+            }
+            Ok(NativeTable {
+                query_id: rows.query_id().to_owned(),
+                route: rows.route().to_owned(),
+                // That of the rows tells more than the one that was announced.
+                schema: batches.first().map_or_else(|| rows.schema().clone(), |batch| batch.schema()),
+                batches,
+            })
+        };
+        start(collecting, done)
+    }
+}

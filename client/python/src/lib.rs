@@ -1,0 +1,25 @@
+//! The native part of the Python package `polarway`: the Rust client, whose calls tell a Python function when they are
+//! done. What users see is written in Python around it.
+//!
+//! No call holds the interpreter's lock while it waits for the network or decodes.
+
+mod call;
+mod client;
+mod columns;
+mod fault;
+mod runtime;
+mod stream;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _polarway {
+    #[pymodule_export]
+    use crate::call::Call;
+    #[pymodule_export]
+    use crate::client::NativeClient;
+    #[pymodule_export]
+    use crate::columns::{NativeBatch, NativeTable};
+    #[pymodule_export]
+    use crate::stream::NativeStream;
+}

@@ -1,0 +1,36 @@
+"""Tests against server processes, which whoever runs them has started.
+
+`POLARWAY_TEST_SERVERS` names where they take SQL, `POLARWAY_TEST_HTTP` where they tell of themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from polarway import AsyncPolarwayClient, PolarwayClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture
+def servers() -> list[str]:
+    """Addresses of servers of one cluster."""
+    return os.environ["POLARWAY_TEST_SERVERS"].split(",")
+
+
+@pytest.fixture
+async def client(servers: list[str]) -> AsyncIterator[AsyncPolarwayClient]:
+    """A client with a session of its own."""
+    async with AsyncPolarwayClient(servers) as client:
+        yield client
+
+
+@pytest.fixture
+def blocking(servers: list[str]) -> Iterator[PolarwayClient]:
+    """The same, for code that blocks."""
+    with PolarwayClient(servers) as client:
+        yield client

@@ -1,0 +1,100 @@
+//! Our Python package, against real servers: its tests are in `client/python/tests`.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use polarway_tests::etcd::Etcd;
+use polarway_tests::{Cluster, Setup, binary, python};
+use tempfile::TempDir;
+
+const REQUIREMENTS: &str = "client-requirements.txt";
+
+/// The package as it is when it is installed: its Python files beside the native module of this build.
+fn package() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let package = directory.path().join("polarway");
+    std::fs::create_dir(&package).unwrap();
+    for file in std::fs::read_dir(source().join("python/polarway")).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), package.join(file.file_name())).unwrap();
+        }
+    }
+    symlink(binary::python_module(), package.join("_polarway.abi3.so")).unwrap();
+    directory
+}
+
+fn source() -> std::path::PathBuf {
+    binary::repository().join("client/python")
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{command:?}\n{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    println!("{told}");
+}
+
+fn pytest(package: &Path, paths: &[&str]) -> Command {
+    let mut command = Command::new(python::with(REQUIREMENTS));
+    command
+        .current_dir(source())
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "pythonpath="])
+        .args(paths)
+        .env("PYTHONPATH", package)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+async fn against(cluster: &Cluster) {
+    let servers = listed(&cluster.fronts());
+    let http: Vec<SocketAddr> =
+        [&cluster.front].into_iter().chain(&cluster.others).map(|scheduler| scheduler.http()).collect();
+    let http = listed(&http);
+    let tested = tokio::task::spawn_blocking(move || {
+        let package = package();
+        let mut tests = pytest(package.path(), &["tests/server"]);
+        run(tests.env("POLARWAY_TEST_SERVERS", servers).env("POLARWAY_TEST_HTTP", http));
+    });
+    tested.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_38_python_client_against_one_process() {
+    let cluster = Setup::up().start().await;
+    against(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_38_python_client_against_two_schedulers() {
+    let etcd = Etcd::start().await;
+    let cluster = Setup::cluster(2).schedulers(2).set("metastore.etcd", etcd.url()).start().await;
+    against(&cluster).await;
+}
+
+#[test]
+fn row_31_python_results_and_options() {
+    let package = package();
+    run(&mut pytest(package.path(), &["tests", "--ignore=tests/server"]));
+    // Its examples.
+    run(&mut pytest(package.path(), &[package.path().to_str().unwrap()]));
+}
+
+#[test]
+fn python_types_are_checked_and_its_code_is_tidy() {
+    let interpreter = python::with(REQUIREMENTS);
+    for check in [
+        &["-m", "pyright"][..],
+        &["-m", "mypy", "--no-incremental"],
+        &["-m", "ruff", "check", "--no-cache"],
+        &["-m", "ruff", "format", "--check", "--no-cache"],
+    ] {
+        run(Command::new(&interpreter).current_dir(source()).args(check));
+    }
+}
