@@ -31,8 +31,8 @@ pub fn start<T>(
 where
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    let runtime = runtime::get()
-        .map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))?;
+    let runtime =
+        runtime::get().map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))?;
     let task = runtime.spawn(async move {
         let outcome = work.await;
         // An interpreter that is shutting down has nobody to tell.

@@ -33,7 +33,12 @@ fn options(endpoints: &[String], connect_timeout: f64, retry_for: f64) -> Result
 impl NativeClient {
     /// Connects to the first server that answers; gives a client.
     #[staticmethod]
-    fn connect(endpoints: Vec<String>, connect_timeout: f64, retry_for: f64, done: Py<PyAny>) -> PyResult<Call> {
+    fn connect(
+        endpoints: Vec<String>,
+        connect_timeout: f64,
+        retry_for: f64,
+        done: Py<PyAny>,
+    ) -> PyResult<Call> {
         let connecting = async move {
             let options = options(&endpoints, connect_timeout, retry_for)?;
             Client::connect(options).await.map(Self)

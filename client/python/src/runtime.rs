@@ -25,7 +25,8 @@ pub fn get() -> Result<Arc<Runtime>, Error> {
     {
         return Ok(Arc::clone(runtime));
     }
-    let built = Builder::new_multi_thread().worker_threads(THREADS).thread_name("polarway").enable_all().build();
+    let built =
+        Builder::new_multi_thread().worker_threads(THREADS).thread_name("polarway").enable_all().build();
     let built = built.map_err(|error| Error::internal(format!("no threads for the client: {error}")))?;
     let runtime = Arc::new(built);
     if let Some((_, of_parent)) = current.replace((here, Arc::clone(&runtime))) {

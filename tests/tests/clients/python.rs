@@ -41,7 +41,7 @@ fn pytest(package: &Path, paths: &[&str]) -> Command {
     let mut command = Command::new(python::with(REQUIREMENTS));
     command
         .current_dir(source())
-        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "pythonpath="])
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml", "-o", "pythonpath="])
         .args(paths)
         .env("PYTHONPATH", package)
         .env("PYTHONDONTWRITEBYTECODE", "1");
@@ -89,8 +89,9 @@ fn row_31_python_results_and_options() {
 #[test]
 fn python_types_are_checked_and_its_code_is_tidy() {
     let interpreter = python::with(REQUIREMENTS);
+    let path = interpreter.to_str().unwrap();
     for check in [
-        &["-m", "pyright"][..],
+        &["-m", "pyright", "--pythonpath", path][..],
         &["-m", "mypy", "--no-incremental"],
         &["-m", "ruff", "check", "--no-cache"],
         &["-m", "ruff", "format", "--check", "--no-cache"],

@@ -10,9 +10,9 @@ use polarway_tests::{Oracle, Order, Setup, assert_same, tpch};
 const EXECUTORS: [usize; 3] = [1, 2, 4];
 const RUNS: usize = 3;
 const FILES: usize = 32;
-const SLOW: Faults =
-    Faults { delay: Duration::from_millis(50), slow_down: 0.0, cut: 0.0, denied: false };
-const SQL: &str = "SELECT l_returnflag, count(*), sum(l_quantity) FROM lineitem GROUP BY l_returnflag ORDER BY 1";
+const SLOW: Faults = Faults { delay: Duration::from_millis(50), slow_down: 0.0, cut: 0.0, denied: false };
+const SQL: &str =
+    "SELECT l_returnflag, count(*), sum(l_quantity) FROM lineitem GROUP BY l_returnflag ORDER BY 1";
 
 /// The median time in seconds, and the most requests that the store had at one time.
 struct Measured {

@@ -82,7 +82,7 @@ async def test_row_38_a_result_is_a_table(client: AsyncPolarwayClient) -> None:
     assert table.took > 0
     assert "row 3" in repr(table)
     assert "3 rows, 2 columns" in repr(table)
-    empty = (await client.query(MANY.format(rows=3) + " WHERE n > 5")).unwrap()
+    empty = (await client.query(MANY.format(rows=3) + " WHERE value > 5")).unwrap()
     assert len(empty) == 0
     assert not empty
     assert empty.columns == ["n", "text"]
