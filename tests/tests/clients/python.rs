@@ -66,23 +66,41 @@ async fn against(cluster: &Cluster) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_38_python_client_against_one_process() {
+async fn python_client_against_one_process() {
     let cluster = Setup::up().start().await;
     against(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_38_python_client_against_two_schedulers() {
+async fn python_client_against_two_schedulers() {
     let etcd = Etcd::start().await;
     let cluster = Setup::cluster(2).schedulers(2).set("metastore.etcd", etcd.url()).start().await;
     against(&cluster).await;
 }
 
+/// The tests that need no server, of which `wanted` says which.
+fn alone(wanted: &str) {
+    run(&mut pytest(package().path(), &["tests", "--ignore=tests/server", "-k", wanted]));
+}
+
 #[test]
 fn row_31_python_results_and_options() {
+    alone("row_31");
+}
+
+#[test]
+fn row_32_python_traversal() {
+    alone("row_32");
+}
+
+#[test]
+fn row_41_python_circuit_breaker() {
+    alone("row_41");
+}
+
+#[test]
+fn python_examples_say_what_they_give() {
     let package = package();
-    run(&mut pytest(package.path(), &["tests", "--ignore=tests/server"]));
-    // Its examples.
     run(&mut pytest(package.path(), &[package.path().to_str().unwrap()]));
 }
 

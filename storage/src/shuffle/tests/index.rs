@@ -45,7 +45,7 @@ async fn committed_outputs_are_found_by_id_attempt_and_run() {
     assert_eq!(lookup(meta.as_ref(), &id("q", 2)).await.unwrap(), None);
     let ids = |found: Vec<(OutputId, _)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
     assert_eq!(ids(of_attempt(meta.as_ref(), "q", 1).await.unwrap()), [id("q", 1)]);
-    assert_eq!(ids(of_attempt(meta.as_ref(), "q", 2).await.unwrap()), [second.clone()]);
+    assert_eq!(ids(of_attempt(meta.as_ref(), "q", 2).await.unwrap()), std::slice::from_ref(&second));
     assert_eq!(ids(of_run(meta.as_ref(), "q").await.unwrap()), [id("q", 1), second]);
     assert_eq!(commit(meta.as_ref(), &[]).await.unwrap(), Commit::Committed);
 }
