@@ -146,6 +146,19 @@ impl S3Server {
         path
     }
 
+    /// Removes directories below the first level of a bucket that have been empty for so long. A store has no directories; this
+    /// one walks all of them to list a few objects.
+    pub fn forget_empty_directories(&self, bucket: &str, age: Duration) {
+        let prefixes = std::fs::read_dir(self.bucket(bucket)).unwrap().flatten();
+        for run in prefixes.filter_map(|prefix| std::fs::read_dir(prefix.path()).ok()).flatten().flatten() {
+            let changed = run.metadata().and_then(|metadata| metadata.modified()).ok();
+            let is_old = changed.and_then(|at| at.elapsed().ok()).is_some_and(|unchanged| unchanged >= age);
+            if is_old && files::below(&run.path()).is_empty() {
+                let _ = std::fs::remove_dir_all(run.path());
+            }
+        }
+    }
+
     /// The objects of a bucket whose names end as those of shuffle output do; the server keeps notes of its own beside them.
     pub fn objects(&self, bucket: &str) -> Vec<PathBuf> {
         let files = files::below(&self.bucket(bucket));

@@ -28,6 +28,8 @@ use crate::report::Report;
 const CEILING: Duration = Duration::from_secs(180);
 const EXECUTORS: usize = 3;
 const CLIENTS: usize = 6;
+/// Queries of this age have ended, and their directories in the store's bucket with them.
+const OVER: Duration = Duration::from_secs(120);
 /// Pauses between two events.
 const PAUSES: std::ops::Range<f64> = 4.0..16.0;
 
@@ -112,8 +114,10 @@ async fn row_20_whatever_dies_answers_are_right_and_nothing_is_left() {
         let event = Event::any(&mut chance);
         println!("{:>6.1} s  {event:?}", began.elapsed().as_secs_f64());
         events.happen(&mut world, event, &mut chance).await;
+        world.store.forget_empty_directories("shuffle", OVER);
     }
     let outcome = load.stop().await;
+    println!("{outcome:#?}");
     world.settle(&oracle).await;
     let took = began.elapsed();
     let ledger = Ledger::read(world.cluster.dir());

@@ -186,10 +186,15 @@ impl StoredRuns {
     /// Those of the metadata store and of the object store.
     pub async fn sweep_objects(&self) -> Result<(), Error> {
         let entries = self.meta.list(&KeyPrefix::Shuffle.encode()).await?;
-        let mut orphans: HashSet<String> =
-            entries.entries.iter().filter_map(|(key, _)| OutputId::parse(key)).map(|id| id.run).collect();
-        orphans.extend(self.store.runs_older_than(self.orphan_after).await?);
-        for run in orphans {
+        let indexed = entries.entries.iter().filter_map(|(key, _)| OutputId::parse(key)).map(|id| id.run);
+        self.remove_orphans(indexed.collect()).await?;
+        // After those, since a store that does not answer is no reason to leave them.
+        let old = self.store.runs_older_than(self.orphan_after).await?;
+        self.remove_orphans(old.into_iter().collect()).await
+    }
+
+    async fn remove_orphans(&self, runs: HashSet<String>) -> Result<(), Error> {
+        for run in runs {
             if self.meta.get(&key(&run)).await?.is_none() {
                 self.remove(&run).await;
             }
