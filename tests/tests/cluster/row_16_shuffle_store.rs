@@ -19,12 +19,17 @@ async fn row_16_a_finished_stage_is_not_run_again_when_its_executor_dies() {
     assert_same("with a death", &answer, &expected, Order::None);
     let after = stored.session.progress(&query.id).await;
     println!("before {before:?}\nafter {after:?}");
-    assert_eq!(after.attempt, 1);
     let stages = |progress: &polarway_client::QueryProgress| {
         let finished = progress.stages.iter().filter(|stage| FIRST_STAGES.contains(&stage.id));
         finished.map(|stage| (stage.id, stage.tasks, stage.done)).collect::<Vec<_>>()
     };
     assert_eq!(stages(&after), stages(&before), "tasks of finished stages ran again");
+    // A stream that broke in its middle may have cost the attempt: then the next one has taken the finished stages over.
+    if after.attempt > 1 {
+        let finished: u64 = stages(&before).iter().map(|(_, _, done)| done).sum();
+        let taken_over = stored.cluster.sum_of_executors("polarway_executor_tasks_reused_total").await;
+        assert!(taken_over >= finished as f64, "{taken_over} of {finished} finished tasks were taken over");
+    }
     stored.until_no_objects("after the query").await;
 }
 
