@@ -9,7 +9,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::FlightData;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use polarway_common::config::{DirectOn, ResultDelivery};
 use polarway_common::{Attempt, Error, ErrorKind, QueryId, Supervisor};
 use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
@@ -33,7 +34,7 @@ use crate::plan::{Command, Compiled, Explain, Planner};
 use crate::pump::supervised;
 use crate::queries::{Queries, Running};
 use crate::session::Sessions;
-use crate::staged::{StagedResult, StagedRunner};
+use crate::staged::StagedRunner;
 use crate::{ddl, streams};
 
 /// How often a query is planned, whose rows of streams leave memory before they are read.
@@ -165,7 +166,10 @@ impl QueryService {
         let running = self.queries.begin(&request.query_id, &request.sql, route);
         let outcome = async {
             let _place = self.admit(&running, compiled.takes_place).await?;
-            let run = Box::pin(self.run_anew(request, compiled, &running));
+            let run = self.of_any_moment(request, compiled, &running, |compiled| {
+                let running = &running;
+                async move { self.staged.run(&self.local.cpu, &compiled, running).await }.boxed()
+            });
             bounded(&running.query, compiled.settings.timeout, run).await
         }
         .await;
@@ -184,25 +188,6 @@ impl QueryService {
             endpoints,
             ordered: result.ordered,
         })
-    }
-
-    /// Runs the staged query, with a new plan while rows that the last one was to read have left memory.
-    async fn run_anew(
-        &self,
-        request: &Request,
-        compiled: &Arc<Compiled>,
-        running: &Running,
-    ) -> Result<StagedResult, Error> {
-        let mut compiled = Arc::clone(compiled);
-        for _ in 1..MOMENTS {
-            match self.staged.run(&self.local.cpu, &compiled, running).await {
-                Err(error) if error.kind == ErrorKind::SnapshotTooOld => {
-                    compiled = self.of_this_moment(request, running, &error).await?;
-                }
-                other => return other,
-            }
-        }
-        self.staged.run(&self.local.cpu, &compiled, running).await
     }
 
     /// Runs what a ticket names.
@@ -289,7 +274,11 @@ impl QueryService {
         let limit = compiled.settings.timeout;
         let started = async {
             let admitted = self.admit(&running, compiled.takes_place).await?;
-            let stream = bounded(&running.query, limit, self.start_anew(request, compiled, &running)).await?;
+            let starting = self.of_any_moment(request, compiled, &running, |compiled| {
+                let running = &running;
+                async move { self.start(request, &compiled, running).await }.boxed()
+            });
+            let stream = bounded(&running.query, limit, starting).await?;
             Ok::<_, Error>((stream, admitted))
         }
         .await;
@@ -324,23 +313,25 @@ impl QueryService {
             && !compiled.local_only
     }
 
-    /// Starts the query, with a new plan while rows that the last one was to read have left memory.
-    async fn start_anew(
-        &self,
-        request: &Request,
+    /// Attempts the query, with a new plan while rows that the last one was to read have left memory.
+    async fn of_any_moment<'a, T>(
+        &'a self,
+        request: &'a Request,
         compiled: &Arc<Compiled>,
-        running: &Running,
-    ) -> Result<DataStream, Error> {
+        running: &'a Running,
+        attempt: impl Fn(Arc<Compiled>) -> BoxFuture<'a, Result<T, Error>>,
+    ) -> Result<T, Error> {
         let mut compiled = Arc::clone(compiled);
-        for _ in 1..MOMENTS {
-            match self.start(request, &compiled, running).await {
-                Err(error) if error.kind == ErrorKind::SnapshotTooOld => {
+        let mut moments = 1;
+        loop {
+            match attempt(Arc::clone(&compiled)).await {
+                Err(error) if error.kind == ErrorKind::SnapshotTooOld && moments < MOMENTS => {
                     compiled = self.of_this_moment(request, running, &error).await?;
+                    moments += 1;
                 }
                 other => return other,
             }
         }
-        self.start(request, &compiled, running).await
     }
 
     /// A plan of the query whose streams are read as they are now.

@@ -17,5 +17,5 @@ pub mod results;
 pub mod stored;
 mod watchdog;
 
-pub use driver::{StagedOptions, StagedResult, StagedRunner};
+pub use driver::{StagedOptions, StagedRunner};
 pub use executor_door::ExecutorDoor;

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from polarway import statements
 from polarway._calls import awaited
-from polarway._polarway import NativeClient
+from polarway._session import Session, raised
 from polarway.error import Error
 from polarway.option import Nothing, Option, Some
-from polarway.options import Options
 from polarway.result import Err, Ok, Result
 from polarway.streams import AsyncRows
 from polarway.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
 __all__ = ["AsyncPolarwayClient", "AsyncRaisingClient", "Err", "Error", "Nothing", "Ok", "Option", "Result", "Some"]
 
-T = TypeVar("T")
 
-
-class AsyncPolarwayClient:
+class AsyncPolarwayClient(Session):
     """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of concurrent awaits.
 
     Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
@@ -35,22 +31,12 @@ class AsyncPolarwayClient:
     cluster.
 
         async with AsyncPolarwayClient("localhost:50051") as client:
-            match await client.query("SELECT count(*) AS rows FROM logs"):
+            match (await client.query("SELECT count(*) AS rows FROM logs")).variant:
                 case Ok(table):
                     print(table.to_dicts())
                 case Err(error):
                     print(error.kind, error.hint)
     """
-
-    def __init__(
-        self,
-        endpoints: str | Sequence[str] = "localhost:50051",
-        *,
-        connect_timeout: float = 5.0,
-        retry_for: float = 30.0,
-    ) -> None:
-        self._options = Options.of(endpoints, connect_timeout, retry_for)
-        self._native: NativeClient | None = None
 
     @property
     def raising(self) -> AsyncRaisingClient:
@@ -61,21 +47,15 @@ class AsyncPolarwayClient:
         """Connects to the first server that answers; on a connected client it does nothing."""
         if self._native is not None:
             return Ok(None)
-        options = self._options
-        connected = await awaited(
-            partial(NativeClient.connect, list(options.endpoints), options.connect_timeout, options.retry_for)
-        )
+        connected = await awaited(self._connecting())
         return connected.map(self._keep)
-
-    def _keep(self, native: NativeClient) -> None:
-        self._native = native
 
     async def close(self) -> None:
         """Lets the connections go. What other tasks still await goes on to its end."""
         self._native = None
 
     async def __aenter__(self) -> Self:
-        _raised(await self.connect())
+        raised(await self.connect())
         return self
 
     async def __aexit__(
@@ -118,11 +98,6 @@ class AsyncPolarwayClient:
         """Seconds that the cluster takes for the smallest query."""
         return (await self.query(statements.PING)).map(lambda table: table.took)
 
-    def _connected(self) -> Result[NativeClient, Error]:
-        if self._native is None:
-            return Err(Error("DRAINING", "the client is not connected", hint="use `async with`, or await connect()"))
-        return Ok(self._native)
-
 
 class AsyncRaisingClient:
     """The methods of `AsyncPolarwayClient`, which give values and raise `Error`."""
@@ -134,30 +109,24 @@ class AsyncRaisingClient:
 
     async def query(self, sql: str) -> Table:
         """As `AsyncPolarwayClient.query`."""
-        return _raised(await self._client.query(sql))
+        return raised(await self._client.query(sql))
 
     async def stream(self, sql: str) -> AsyncRows:
         """As `AsyncPolarwayClient.stream`."""
-        return _raised(await self._client.stream(sql))
+        return raised(await self._client.stream(sql))
 
     async def explain(self, sql: str, *, analyze: bool = False) -> str:
         """As `AsyncPolarwayClient.explain`."""
-        return _raised(await self._client.explain(sql, analyze=analyze))
+        return raised(await self._client.explain(sql, analyze=analyze))
 
     async def tables(self) -> list[str]:
         """As `AsyncPolarwayClient.tables`."""
-        return _raised(await self._client.tables())
+        return raised(await self._client.tables())
 
     async def schema(self, table: str) -> dict[str, str]:
         """As `AsyncPolarwayClient.schema`."""
-        return _raised(await self._client.schema(table))
+        return raised(await self._client.schema(table))
 
     async def ping(self) -> float:
         """As `AsyncPolarwayClient.ping`."""
-        return _raised(await self._client.ping())
-
-
-def _raised(result: Result[T, Error]) -> T:
-    if isinstance(result, Err):
-        raise result.unwrap_err()
-    return result.unwrap()
+        return raised(await self._client.ping())

@@ -4,53 +4,39 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from polarway import statements
 from polarway._calls import waited
-from polarway._polarway import NativeClient
+from polarway._session import Session, raised
 from polarway.error import Error
 from polarway.option import Nothing, Option, Some
-from polarway.options import Options
 from polarway.result import Err, Ok, Result
 from polarway.streams import Rows
 from polarway.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
 __all__ = ["Err", "Error", "Nothing", "Ok", "Option", "PolarwayClient", "RaisingClient", "Result", "Some"]
 
-T = TypeVar("T")
 
-
-class PolarwayClient:
-    """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of concurrent awaits.
+class PolarwayClient(Session):
+    """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of threads at once.
 
     Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
-    context connects, and raises `Error` if no server can be reached. A cancelled cancels its query on the
-    cluster.
+    context connects, and raises `Error` if no server can be reached. Ctrl-C in a call cancels its query on
+    the cluster.
 
         with PolarwayClient("localhost:50051") as client:
-            match client.query("SELECT count(*) AS rows FROM logs"):
+            match client.query("SELECT count(*) AS rows FROM logs").variant:
                 case Ok(table):
                     print(table.to_dicts())
                 case Err(error):
                     print(error.kind, error.hint)
     """
-
-    def __init__(
-        self,
-        endpoints: str | Sequence[str] = "localhost:50051",
-        *,
-        connect_timeout: float = 5.0,
-        retry_for: float = 30.0,
-    ) -> None:
-        self._options = Options.of(endpoints, connect_timeout, retry_for)
-        self._native: NativeClient | None = None
 
     @property
     def raising(self) -> RaisingClient:
@@ -61,21 +47,15 @@ class PolarwayClient:
         """Connects to the first server that answers; on a connected client it does nothing."""
         if self._native is not None:
             return Ok(None)
-        options = self._options
-        connected = waited(
-            partial(NativeClient.connect, list(options.endpoints), options.connect_timeout, options.retry_for)
-        )
+        connected = waited(self._connecting())
         return connected.map(self._keep)
 
-    def _keep(self, native: NativeClient) -> None:
-        self._native = native
-
     def close(self) -> None:
-        """Lets the connections go. What other tasks still goes on to its end."""
+        """Lets the connections go. Calls that other threads are in go on to their end."""
         self._native = None
 
     def __enter__(self) -> Self:
-        _raised(self.connect())
+        raised(self.connect())
         return self
 
     def __exit__(
@@ -104,24 +84,19 @@ class PolarwayClient:
 
     def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
         """How a query would run, as text; with `analyze` it is run and measured."""
-        return (self.query(statements.explain(sql, analyze=analyze))).map(statements.explained)
+        return self.query(statements.explain(sql, analyze=analyze)).map(statements.explained)
 
     def tables(self) -> Result[list[str], Error]:
         """Names of all tables, views and streams, `schema.name`, in order."""
-        return (self.query(statements.TABLES)).map(statements.names)
+        return self.query(statements.TABLES).map(statements.names)
 
     def schema(self, table: str) -> Result[dict[str, str], Error]:
         """The columns of a table or view and their types."""
-        return (self.query(statements.describe(table))).map(statements.described)
+        return self.query(statements.describe(table)).map(statements.described)
 
     def ping(self) -> Result[float, Error]:
         """Seconds that the cluster takes for the smallest query."""
-        return (self.query(statements.PING)).map(lambda table: table.took)
-
-    def _connected(self) -> Result[NativeClient, Error]:
-        if self._native is None:
-            return Err(Error("DRAINING", "the client is not connected", hint="use `with`, or connect()"))
-        return Ok(self._native)
+        return self.query(statements.PING).map(lambda table: table.took)
 
 
 class RaisingClient:
@@ -134,30 +109,24 @@ class RaisingClient:
 
     def query(self, sql: str) -> Table:
         """As `PolarwayClient.query`."""
-        return _raised(self._client.query(sql))
+        return raised(self._client.query(sql))
 
     def stream(self, sql: str) -> Rows:
         """As `PolarwayClient.stream`."""
-        return _raised(self._client.stream(sql))
+        return raised(self._client.stream(sql))
 
     def explain(self, sql: str, *, analyze: bool = False) -> str:
         """As `PolarwayClient.explain`."""
-        return _raised(self._client.explain(sql, analyze=analyze))
+        return raised(self._client.explain(sql, analyze=analyze))
 
     def tables(self) -> list[str]:
         """As `PolarwayClient.tables`."""
-        return _raised(self._client.tables())
+        return raised(self._client.tables())
 
     def schema(self, table: str) -> dict[str, str]:
         """As `PolarwayClient.schema`."""
-        return _raised(self._client.schema(table))
+        return raised(self._client.schema(table))
 
     def ping(self) -> float:
         """As `PolarwayClient.ping`."""
-        return _raised(self._client.ping())
-
-
-def _raised(result: Result[T, Error]) -> T:
-    if isinstance(result, Err):
-        raise result.unwrap_err()
-    return result.unwrap()
+        return raised(self._client.ping())

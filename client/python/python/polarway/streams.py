@@ -54,6 +54,10 @@ def _batch(native: NativeBatch | None) -> Batch | None:
     return None if native is None else Batch(native)
 
 
+def _progress(text: str | None) -> Option[Progress]:
+    return Option.of(text).map(Progress.parse)
+
+
 class _Rows:
     """What all streams have. One that nothing holds any more ends its query."""
 
@@ -94,7 +98,7 @@ class AsyncRows(_Rows):
 
     async def progress(self) -> Result[Option[Progress], Error]:
         """How far the query is; nothing when its server knows it no more, about a minute after its end."""
-        return (await awaited(self._native.progress)).map(lambda text: Option.of(text).map(Progress.parse))
+        return (await awaited(self._native.progress)).map(_progress)
 
     async def __aiter__(self) -> AsyncIterator[Result[Batch, Error]]:
         while True:
@@ -130,7 +134,7 @@ class Rows(_Rows):
 
     def progress(self) -> Result[Option[Progress], Error]:
         """How far the query is; nothing when its server knows it no more, about a minute after its end."""
-        return waited(self._native.progress).map(lambda text: Option.of(text).map(Progress.parse))
+        return waited(self._native.progress).map(_progress)
 
     def __iter__(self) -> Iterator[Result[Batch, Error]]:
         while True:

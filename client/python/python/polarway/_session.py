@@ -1,0 +1,51 @@
+"""What the clients for asyncio and for code that blocks have in common."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from polarway._polarway import NativeClient
+from polarway.error import Error
+from polarway.options import Options
+from polarway.result import Err, Ok, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from polarway._polarway import Call, Done
+
+T = TypeVar("T")
+
+
+class Session:
+    """Where the cluster is, and the connection to it once there is one."""
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = "localhost:50051",
+        *,
+        connect_timeout: float = 5.0,
+        retry_for: float = 30.0,
+    ) -> None:
+        self._options = Options.of(endpoints, connect_timeout, retry_for)
+        self._native: NativeClient | None = None
+
+    def _connecting(self) -> Callable[[Done[NativeClient]], Call]:
+        options = self._options
+        return partial(NativeClient.connect, list(options.endpoints), options.connect_timeout, options.retry_for)
+
+    def _keep(self, native: NativeClient) -> None:
+        self._native = native
+
+    def _connected(self) -> Result[NativeClient, Error]:
+        if self._native is None:
+            return Err(Error("DRAINING", "the client is not connected", hint="enter its context, or call connect()"))
+        return Ok(self._native)
+
+
+def raised(result: Result[T, Error]) -> T:
+    """The value; raises the error."""
+    if isinstance(result, Err):
+        raise result.unwrap_err()
+    return result.unwrap()
