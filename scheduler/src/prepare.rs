@@ -20,11 +20,12 @@ impl QueryService {
         if let Some(compiled) = self.kept(request).await {
             return Ok(Prepared::Query(compiled));
         }
+        let seen = self.planner.catalog().snapshot();
         let prepared = self.prepare_anew(request).await;
         // Another scheduler may have made the table a moment ago, before the news of it was here.
         if let Err(error) = &prepared
             && error.kind == ErrorKind::TableNotFound
-            && matches!(self.planner.catalog().catch_up().await, Ok(true))
+            && matches!(self.planner.catalog().catch_up(&seen).await, Ok(true))
         {
             return self.prepare_anew(request).await;
         }

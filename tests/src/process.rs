@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use crate::binary;
 
 const START_CEILING: Duration = Duration::from_secs(60);
+/// How long one that is told to stand still may go on.
+const STOP_CEILING: Duration = Duration::from_secs(60);
 /// How long a process that is dropped may take to end by itself.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 const SHOWN_LOG_LINES: usize = 120;
@@ -136,11 +138,17 @@ impl Process {
         self.ended.is_none() && self.try_wait().is_none()
     }
 
-    /// Sends a signal by name: `TERM`, `STOP`, `CONT`, `INT`.
+    /// Sends a signal by name: `TERM`, `STOP`, `CONT`, `INT`. After `STOP` none of its threads does anything more.
     pub fn signal(&mut self, signal: &str) {
         // A process that has been waited for may have lent its number to another.
-        if self.is_running() {
-            send_signal(self.pid(), signal);
+        if !self.is_running() {
+            return;
+        }
+        send_signal(self.pid(), signal);
+        let deadline = Instant::now() + STOP_CEILING;
+        while signal == "STOP" && !stands_still(self.pid()) {
+            assert!(Instant::now() < deadline, "{} does not stop", self.name);
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -206,6 +214,18 @@ impl Drop for Process {
             eprintln!("--- log of {} ({:?}) ---\n{}\n--- end ---", self.name, self.ended, shown.join("\n"));
         }
     }
+}
+
+/// Whether every thread of a process is stopped. The signal is there before they are: one that is amid its work may go on
+/// for a moment.
+fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.map(|thread| thread.unwrap().path().join("stat")).all(|stat| {
+        // A thread that has ended meanwhile has none.
+        let Ok(stat) = std::fs::read_to_string(stat) else { return true };
+        // The state follows the name, which stands in parentheses and may hold any character.
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 'Z', 'X']))
+    })
 }
 
 /// Sends a signal to a process that the caller started and has not waited for yet.

@@ -88,14 +88,13 @@ impl CatalogStore {
         Ok(())
     }
 
-    /// Reads what other processes changed; whether there was anything that the last snapshot does not have.
-    pub async fn catch_up(&self) -> Result<bool, Error> {
-        let before = self.snapshot();
-        if self.meta.revision().await? <= before.version {
-            return Ok(false);
+    /// Reads what other processes changed, as of this call; whether there is anything that `seen` does not have.
+    pub async fn catch_up(&self, seen: &Snapshot) -> Result<bool, Error> {
+        if self.meta.revision().await? > self.snapshot().version {
+            self.refresh().await?;
         }
-        self.refresh().await?;
-        Ok(self.snapshot().schemas != before.schemas)
+        // Not what this call has read: [`CatalogStore::follow`] may have read it since `seen`.
+        Ok(self.snapshot().schemas != seen.schemas)
     }
 
     /// Takes over what other processes change, until `stop`.
@@ -390,6 +389,20 @@ mod tests {
         assert!(store.drop_schema("public", false, false, None).await.is_err());
         assert!(store.drop("public", "a/b", false, None).await.unwrap());
         assert!(!store.drop("public", "a/b", true, None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_was_followed_meanwhile_is_news_to_who_looked_before() {
+        let meta: Arc<dyn MetaStore> = Arc::new(EmbeddedMetaStore::in_memory().unwrap());
+        let one = CatalogStore::open(Arc::clone(&meta), "public").await.unwrap();
+        let other = CatalogStore::open(meta, "public").await.unwrap();
+        let seen = other.snapshot();
+        assert!(!other.catch_up(&seen).await.unwrap());
+        one.create("public", "v", &view("select 1"), false, false, None).await.unwrap();
+        assert!(other.catch_up(&seen).await.unwrap());
+        // As if `follow` had read it while a query was planned with what was there before.
+        assert!(other.catch_up(&seen).await.unwrap());
+        assert!(!other.catch_up(&other.snapshot()).await.unwrap());
     }
 
     #[tokio::test]
