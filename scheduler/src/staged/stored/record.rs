@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::settings::Ground;
-use polarway_metastore::{Expect, Key, MetaStore, Txn, TxnOutcome, Versioned};
+use polarway_metastore::{Expect, Key, MetaStore, MetaStoreError, Txn, TxnOutcome, Versioned};
 use serde::{Deserialize, Serialize};
 
 use super::ours::Having;
+
+/// How often a record is sent whose writes get no answer.
+const WRITES: u32 = 3;
 
 /// See the module's page. Its presence lets executors say that they have stored something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,28 +61,45 @@ impl Claim {
         Some(Self { run, last: Some(last), revision: Some(found.revision), having: None })
     }
 
-    /// Writes the record, and so makes the run this process's, unless somebody else has written it meanwhile.
+    /// Writes the record, and so makes the run this process's, unless somebody else has written it meanwhile. A write whose
+    /// answer is lost is looked for, and sent again if it is not there.
     ///
     /// # Errors
-    /// `Cancelled`: somebody has. Those of the metadata store; after `OutcomeUnknown` it is looked at what is there.
+    /// `Cancelled`: somebody has. Those of the metadata store.
     pub async fn write(&mut self, meta: &dyn MetaStore, record: JobRecord) -> Result<(), Error> {
         let value = serde_json::to_vec(&record)
             .map_err(|error| Error::internal(format!("a job record cannot be written: {error}")))?;
         let expect = self.revision.map_or(Expect::Absent, Expect::Revision);
         let txn = Txn::new().expect(key(&self.run), expect).put(key(&self.run), value.clone());
-        let revision = match meta.txn(txn).await {
-            Ok(TxnOutcome::Committed { revision }) => revision,
-            Ok(TxnOutcome::Conflict { .. }) => return Err(self.taken()),
-            Err(error) => match meta.get(&key(&self.run)).await? {
-                // The answer was lost, not the write.
-                Some(found) if found.value == value && Some(found.revision) != self.revision => {
-                    found.revision
+        let mut unknown = None;
+        for _ in 0..WRITES {
+            let revision = match meta.txn(txn.clone()).await {
+                Ok(TxnOutcome::Committed { revision }) => Some(revision),
+                Ok(TxnOutcome::Conflict { .. }) if unknown.is_none() => return Err(self.taken()),
+                // Or an earlier one of these writes was late.
+                Ok(TxnOutcome::Conflict { .. }) => {
+                    let written = self.find(meta, &value).await?;
+                    Some(written.ok_or_else(|| self.taken())?)
                 }
-                _ => return Err(error.into()),
-            },
-        };
-        (self.last, self.revision) = (Some(record), Some(revision));
-        Ok(())
+                Err(error @ MetaStoreError::OutcomeUnknown { .. }) => {
+                    unknown = Some(error);
+                    self.find(meta, &value).await?
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(revision) = revision {
+                (self.last, self.revision) = (Some(record), Some(revision));
+                return Ok(());
+            }
+        }
+        Err(unknown.map_or_else(|| self.taken(), Error::from))
+    }
+
+    /// The revision at which this value was written after what the claim is based on.
+    async fn find(&self, meta: &dyn MetaStore, value: &[u8]) -> Result<Option<u64>, Error> {
+        let found = meta.get(&key(&self.run)).await?;
+        let written = found.filter(|found| found.value == value && Some(found.revision) != self.revision);
+        Ok(written.map(|found| found.revision))
     }
 
     /// Ends the run, unless it is somebody else's now. Gives whether it has ended.
@@ -108,7 +128,13 @@ pub fn key(run: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use polarway_metastore::EmbeddedMetaStore;
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use parking_lot::Mutex;
+    
+    use polarway_metastore::{EmbeddedMetaStore, Lease, LeaseId, Result as MetaResult, Snapshot, WatchStream};
 
     use super::*;
 
@@ -137,6 +163,78 @@ mod tests {
         assert!(second.end(&meta).await.unwrap());
         assert!(second.end(&meta).await.unwrap());
         assert!(found(&meta, "q-1").await.is_none());
+    }
+
+    /// Does not tell the outcome of the first transactions, of which it carries out those that say so.
+    #[derive(Debug)]
+    struct Silent {
+        inner: EmbeddedMetaStore,
+        first: Mutex<VecDeque<bool>>,
+    }
+
+    #[async_trait]
+    impl MetaStore for Silent {
+        async fn txn(&self, txn: Txn) -> MetaResult<TxnOutcome> {
+            let next = self.first.lock().pop_front();
+            let Some(carried_out) = next else { return self.inner.txn(txn).await };
+            if carried_out {
+                self.inner.txn(txn).await?;
+            }
+            Err(MetaStoreError::OutcomeUnknown { place: "there".into(), detail: "no answer".into() })
+        }
+
+        async fn get(&self, key: &str) -> MetaResult<Option<Versioned>> {
+            self.inner.get(key).await
+        }
+
+        async fn list(&self, prefix: &str) -> MetaResult<Snapshot> {
+            self.inner.list(prefix).await
+        }
+
+        async fn watch(&self, prefix: &str, after: u64) -> MetaResult<WatchStream> {
+            self.inner.watch(prefix, after).await
+        }
+
+        async fn revision(&self) -> MetaResult<u64> {
+            self.inner.revision().await
+        }
+
+        async fn grant(&self, ttl: Duration) -> MetaResult<Lease> {
+            self.inner.grant(ttl).await
+        }
+
+        async fn keep_alive(&self, lease: LeaseId) -> MetaResult<()> {
+            self.inner.keep_alive(lease).await
+        }
+
+        async fn revoke(&self, lease: LeaseId) -> MetaResult<()> {
+            self.inner.revoke(lease).await
+        }
+    }
+
+    #[tokio::test]
+    async fn row_13_a_record_whose_answer_is_lost_is_written_once() {
+        for first in [vec![true], vec![false], vec![false, false], vec![false, true]] {
+            let meta =
+                Silent { inner: EmbeddedMetaStore::in_memory().unwrap(), first: Mutex::new(first.into()) };
+            let mut claim = Claim::of_new("q-1".into());
+            claim.write(&meta, record("a", 1)).await.unwrap();
+            assert_eq!(claim.last, Some(record("a", 1)));
+            // With the right revision: the next one is based on it.
+            claim.write(&meta, record("a", 2)).await.unwrap();
+            assert_eq!(found(&meta, "q-1").await.unwrap().last, Some(record("a", 2)));
+        }
+        let silent = Mutex::new(vec![false; WRITES as usize].into());
+        let meta = Silent { inner: EmbeddedMetaStore::in_memory().unwrap(), first: silent };
+        let error = Claim::of_new("q-1".into()).write(&meta, record("a", 1)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Internal);
+        // Somebody else's is not taken for it.
+        let meta = Silent { inner: EmbeddedMetaStore::in_memory().unwrap(), first: Mutex::default() };
+        Claim::of_new("q-1".into()).write(&meta, record("b", 1)).await.unwrap();
+        meta.first.lock().push_back(true);
+        let error = Claim::of_new("q-1".into()).write(&meta, record("a", 1)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Cancelled);
+        assert_eq!(found(&meta, "q-1").await.unwrap().last, Some(record("b", 1)));
     }
 
     #[tokio::test]
