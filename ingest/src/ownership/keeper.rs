@@ -113,8 +113,13 @@ impl Keeper {
         let all: BTreeSet<String> = view.members().map(|member| member.name.clone()).collect();
         let gone = self.heirs.note(now, owners.values().map(|owner| owner.node.as_str()), &all);
         let unopened = self.unopened(&owners);
-        if (!gone && unopened.is_empty()) || !self.options.tenure.holds() {
+        if !gone && unopened.is_empty() {
             return Ok(None);
+        }
+        if !self.options.tenure.holds() {
+            // Nothing may tell when it is held again: one that lapsed by the clock alone, because the answer to a renewal
+            // was late, never changed its standing.
+            return Ok(Some(now + RETRY));
         }
         let known = self.options.host.known().await?;
         let mut failure = None;
