@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow_flight::error::FlightError;
-use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
-use arrow_flight::{Action, CancelFlightInfoRequest, CancelStatus, FlightDescriptor, FlightInfo};
+use arrow_flight::{Action, CancelFlightInfoRequest, CancelStatus, FlightInfo};
 use futures::TryStreamExt;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, QueryProgress};
 use polarway_proto::statement::IDEMPOTENCY_KEY;
-use prost::Message;
 
 use crate::pool::Pool;
 use crate::servers::Servers;
 use crate::session::random_uuid;
+use crate::statement::Statement;
 use crate::transport::Failure;
 use crate::{ClientOptions, Endpoint, QueryHandle, QueryStream};
 
@@ -72,8 +72,30 @@ impl Client {
     /// Plans `sql` (one statement of any sort); reading the stream runs it. A statement that changes the catalog is
     /// carried out at once, and once, also if it has to be sent to several servers.
     pub async fn execute(&self, sql: &str) -> Result<QueryStream, Error> {
-        let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
-        let (server, info) = self.plan(FlightDescriptor::new_cmd(command.as_any().encode_to_vec())).await?;
+        self.run(Statement { sql, parameters: None }).await
+    }
+
+    /// [`Client::execute`] with values in place of the statement's placeholders: `$1`, `$2` … (or `?` for the next one) stand
+    /// for the columns of `parameters` in their order, `$name` for the column of that name. It has one row.
+    ///
+    /// ```no_run
+    /// # use arrow::array::record_batch;
+    /// # async fn run(client: polarway_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let symbol = record_batch!(("1", Utf8, ["BTC"]))?;
+    /// let rows = client.execute_with("SELECT * FROM ticks WHERE symbol = $1", &symbol).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::execute`]; [`ErrorKind::Plan`] when there are not as many values as placeholders ask for,
+    /// [`ErrorKind::Unsupported`] for other than one row, maps and unions.
+    pub async fn execute_with(&self, sql: &str, parameters: &RecordBatch) -> Result<QueryStream, Error> {
+        self.run(Statement { sql, parameters: Some(parameters) }).await
+    }
+
+    async fn run(&self, statement: Statement<'_>) -> Result<QueryStream, Error> {
+        let (server, info) = self.plan(statement).await?;
         let Inner { servers, pool } = self.inner.as_ref();
         QueryStream::new(QueryHandle::new(info, server)?, Arc::clone(pool), Arc::clone(servers))
     }
@@ -124,12 +146,12 @@ impl Client {
 
     /// Planning changes nothing, and what changes something is known by the key that goes with it, so a server that does
     /// not answer is passed over for the next one. A server whose answer was lost is asked once more after the others.
-    async fn plan(&self, descriptor: FlightDescriptor) -> Result<(Endpoint, FlightInfo), Error> {
+    async fn plan(&self, statement: Statement<'_>) -> Result<(Endpoint, FlightInfo), Error> {
         let key = random_uuid();
         let mut failed = Error::internal("the client has no server");
         let mut lost = vec![];
         for server in self.inner.servers.in_turn() {
-            match self.plan_at(&server, &descriptor, &key).await {
+            match self.plan_at(&server, statement, &key).await {
                 Ok(info) => return Ok(self.planned(server, info)),
                 Err(failure) if failure.is_elsewhere_retryable() => {
                     if matches!(failure, Failure::Lost(_)) {
@@ -141,7 +163,7 @@ impl Client {
             }
         }
         for server in lost {
-            match self.plan_at(&server, &descriptor, &key).await {
+            match self.plan_at(&server, statement, &key).await {
                 Ok(info) => return Ok(self.planned(server, info)),
                 Err(failure) => failed = failure.into_error(),
             }
@@ -157,15 +179,14 @@ impl Client {
     async fn plan_at(
         &self,
         server: &Endpoint,
-        descriptor: &FlightDescriptor,
+        statement: Statement<'_>,
         key: &str,
     ) -> Result<FlightInfo, Failure> {
         let mut client = self.inner.pool.client(server).await?;
         let refused = |error: FlightError| Failure::from_flight(error, server);
         client.add_header(IDEMPOTENCY_KEY, key).map_err(refused)?;
-        let descriptor = descriptor.clone();
-        let answer = client.get_flight_info(descriptor).await;
-        answer.map_err(refused)
+        let descriptor = statement.descriptor(&mut client).await.map_err(refused)?;
+        client.get_flight_info(descriptor).await.map_err(refused)
     }
 }
 

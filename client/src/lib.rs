@@ -25,6 +25,7 @@ mod query;
 mod reader;
 mod servers;
 mod session;
+mod statement;
 mod transport;
 
 pub use client::{CancelOutcome, Client};

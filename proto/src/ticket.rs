@@ -1,10 +1,12 @@
 //! Signed Flight tickets. No server keeps state for them: what a server needs to serve one is inside it.
 //!
-//! Two kinds, told apart by their first bytes:
+//! Three kinds, told apart by their first bytes:
 //! - A [`QueryTicket`] names a statement. Schedulers make and serve it; any scheduler that shares the cluster's
 //!   secret can serve another's. Signed by HMAC-SHA256.
 //! - A [`PlanTicket`] carries an encoded physical plan for one executor. Executors hold no secret, so it is signed
 //!   with Ed25519 and verified with the public key that executors fetch from their scheduler.
+//! - A [`PreparedStatement`] is the handle of a prepared statement. Signed as a [`QueryTicket`] is; it does not expire,
+//!   since it gives no right that its text would not.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +19,7 @@ use sha2::Sha256;
 
 const QUERY_MAGIC: &[u8; 4] = b"PWQ1";
 const PLAN_MAGIC: &[u8; 4] = b"PWP1";
+const PREPARED_MAGIC: &[u8; 4] = b"PWS1";
 const MAC_LEN: usize = 32;
 const SIGNATURE_LEN: usize = 64;
 
@@ -42,6 +45,13 @@ pub struct QueryTicket {
     /// For a statement that changed something when the ticket was made: what it did. There is nothing left to run.
     #[prost(string, tag = "7")]
     pub outcome: String,
+}
+
+/// A statement that was prepared; what was bound to it is part of its text.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct PreparedStatement {
+    #[prost(string, tag = "1")]
+    pub sql: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -108,7 +118,7 @@ pub fn is_plan_ticket(ticket: &[u8]) -> bool {
     ticket.starts_with(PLAN_MAGIC)
 }
 
-/// Signs and verifies both kinds of ticket with keys derived from the cluster's secret.
+/// Signs and verifies all kinds of ticket with keys derived from the cluster's secret.
 pub struct TicketSigner {
     mac: Hmac<Sha256>,
     key_pair: Ed25519KeyPair,
@@ -140,25 +150,45 @@ impl TicketSigner {
     }
 
     pub fn sign_query(&self, ticket: &QueryTicket) -> Bytes {
-        let mut out = QUERY_MAGIC.to_vec();
-        out.extend(ticket.encode_to_vec());
+        self.sealed(QUERY_MAGIC, ticket)
+    }
+
+    pub fn verify_query(&self, ticket: &[u8], now: SystemTime) -> Result<QueryTicket, Error> {
+        let ticket: QueryTicket = self.opened(QUERY_MAGIC, ticket).ok_or_else(not_ours)?;
+        check_expiry(ticket.expires_at, now)?;
+        Ok(ticket)
+    }
+
+    pub fn sign_prepared(&self, statement: &PreparedStatement) -> Bytes {
+        self.sealed(PREPARED_MAGIC, statement)
+    }
+
+    /// # Errors
+    /// `InvalidTicket` if no server of this cluster has signed the handle.
+    pub fn verify_prepared(&self, handle: &[u8]) -> Result<PreparedStatement, Error> {
+        self.opened(PREPARED_MAGIC, handle).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidTicket, "the prepared statement is not this cluster's")
+                .with_hint("prepare it again; servers of one cluster must share `scheduler.ticket_secret`")
+        })
+    }
+
+    fn sealed(&self, magic: &[u8; 4], message: &impl Message) -> Bytes {
+        let mut out = magic.to_vec();
+        out.extend(message.encode_to_vec());
         let mut mac = self.mac.clone();
         mac.update(&out);
         out.extend(mac.finalize().into_bytes());
         out.into()
     }
 
-    pub fn verify_query(&self, ticket: &[u8], now: SystemTime) -> Result<QueryTicket, Error> {
-        let signed = ticket.strip_prefix(QUERY_MAGIC).ok_or_else(not_ours)?;
-        let body_len = signed.len().checked_sub(MAC_LEN).ok_or_else(not_ours)?;
-        let (body, tag) = signed.split_at(body_len);
+    fn opened<M: Message + Default>(&self, magic: &[u8; 4], sealed: &[u8]) -> Option<M> {
+        let signed = sealed.strip_prefix(magic)?;
+        let (body, tag) = signed.split_at_checked(signed.len().checked_sub(MAC_LEN)?)?;
         let mut mac = self.mac.clone();
-        mac.update(QUERY_MAGIC);
+        mac.update(magic);
         mac.update(body);
-        mac.verify_slice(tag).map_err(|_| not_ours())?;
-        let ticket = QueryTicket::decode(body).map_err(|_| not_ours())?;
-        check_expiry(ticket.expires_at, now)?;
-        Ok(ticket)
+        mac.verify_slice(tag).ok()?;
+        M::decode(body).ok()
     }
 
     pub fn sign_plan(&self, ticket: &PlanTicket) -> Bytes {
@@ -276,10 +306,26 @@ mod tests {
     }
 
     #[test]
+    fn a_prepared_statement_is_no_ticket_and_a_ticket_no_prepared_statement() {
+        let signer = TicketSigner::from_secret(b"s3cret").unwrap();
+        let statement = PreparedStatement { sql: "select 1".into() };
+        let handle = signer.sign_prepared(&statement);
+        assert_eq!(signer.verify_prepared(&handle).unwrap(), statement);
+        assert!(signer.verify_query(&handle, SystemTime::now()).is_err());
+        assert!(signer.verify_prepared(&signer.sign_query(&query())).is_err());
+        for index in 0..handle.len() {
+            let mut forged = handle.to_vec();
+            forged[index] ^= 1;
+            assert!(signer.verify_prepared(&forged).is_err(), "byte {index}");
+        }
+    }
+
+    #[test]
     fn short_and_empty_input_is_refused() {
         let signer = TicketSigner::from_secret(b"s3cret").unwrap();
         for ticket in [&b""[..], b"PW", b"PWQ1", b"PWP1", b"PWQ1short"] {
             assert!(signer.verify_query(ticket, SystemTime::now()).is_err());
+            assert!(signer.verify_prepared(ticket).is_err());
             let bytes = Bytes::copy_from_slice(ticket);
             assert!(verify_plan(&signer.public_key(), &bytes, SystemTime::now()).is_err());
         }

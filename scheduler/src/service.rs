@@ -30,7 +30,7 @@ use crate::explain;
 use crate::limits::{bounded, or_cancelled};
 use crate::peers::PeerAddress;
 use crate::plan::route::Target;
-use crate::plan::{Command, Compiled, Explain, Planner};
+use crate::plan::{Command, Compiled, Description, Explain, Planner};
 use crate::pump::supervised;
 use crate::queries::{Queries, Running};
 use crate::session::Sessions;
@@ -116,6 +116,17 @@ impl QueryService {
             .with_retry_after(std::time::Duration::from_secs(1)));
         }
         Ok(())
+    }
+
+    /// What a statement takes and gives.
+    ///
+    /// # Errors
+    /// Those of parsing and planning it; `Overloaded`.
+    pub async fn describe(&self, request: &Request) -> Result<Description, Error> {
+        self.refuse_while_draining()?;
+        let (planner, request) = (Arc::clone(&self.planner), request.clone());
+        let work = async move { planner.describe(&request.sql, &request.settings, request.now).await };
+        self.planned("planning the query", Box::pin(work)).await
     }
 
     /// Plans a statement and tells where its result can be fetched.

@@ -58,6 +58,27 @@ def check_ddl_and_queries(connection, data):
         assert rows == 600_572, rows
 
 
+def check_parameters(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT n_name FROM nation WHERE n_nationkey = ? OR n_name = ? ORDER BY 1", (3, "CHINA"))
+        assert cursor.fetchall() == [("CANADA",), ("CHINA",)]
+        cursor.execute("SELECT $2 AS b, $1 AS a", ("it's", 2.5))
+        assert cursor.fetchall() == [(2.5, "it's")]
+        cursor.execute("SELECT n_name FROM nation WHERE n_nationkey = ?", (4,))
+        assert cursor.fetchall() == [("EGYPT",)], "the values of this time"
+        cursor.adbc_statement.set_sql_query("SELECT n_name FROM nation WHERE n_nationkey = ?")
+        cursor.adbc_statement.prepare()
+        schema = pyarrow.schema(cursor.adbc_statement.get_parameter_schema())
+        assert len(schema) == 1 and pyarrow.types.is_integer(schema.field(0).type), schema
+        try:
+            cursor.execute("SELECT ?, ?", (1,))
+            cursor.fetchall()
+        except flightsql.Error as error:
+            assert "$2" in str(error), error
+        else:
+            raise AssertionError("a value was missing")
+
+
 def check_settings(connection):
     with connection.cursor() as cursor:
         cursor.execute("SET polarway.route = 'staged'")
@@ -143,6 +164,7 @@ def main():
     uri, data = sys.argv[1:]
     with flightsql.connect(uri, autocommit=True) as connection:
         check_ddl_and_queries(connection, data)
+        check_parameters(connection)
         check_settings(connection)
         check_metadata(connection)
         check_errors(connection)

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
-use polarway_client::{Client, ClientOptions, QueryHandle, QueryProgress};
+use polarway_client::{Client, ClientOptions, QueryHandle, QueryProgress, QueryStream};
 use polarway_common::Error;
 
 use crate::wait::within;
@@ -47,6 +47,16 @@ impl Answer {
     }
 }
 
+async fn whole(mut stream: QueryStream) -> Result<Answer, Error> {
+    let (query_id, route) = (stream.query_id().to_owned(), stream.route().to_owned());
+    let schema = stream.schema().clone();
+    let mut batches = vec![];
+    while let Some(batch) = stream.next_batch().await? {
+        batches.push(batch);
+    }
+    Ok(Answer { query_id, route, schema, batches })
+}
+
 /// One session; clones share it.
 #[derive(Clone)]
 pub struct Session {
@@ -75,31 +85,18 @@ impl Session {
 
     /// Runs one statement to its end.
     pub async fn query(&self, sql: &str) -> Result<Answer, Error> {
-        let work = async {
-            let mut stream = self.client.execute(sql).await?;
-            let query_id = stream.query_id().to_owned();
-            let route = stream.route().to_owned();
-            let schema = stream.schema().clone();
-            let mut batches = vec![];
-            while let Some(batch) = stream.next_batch().await? {
-                batches.push(batch);
-            }
-            Ok(Answer { query_id, route, schema, batches })
-        };
+        within(sql, QUERY_CEILING, async { whole(self.client.execute(sql).await?).await }).await
+    }
+
+    /// The same with values for its placeholders.
+    pub async fn query_with(&self, sql: &str, parameters: &RecordBatch) -> Result<Answer, Error> {
+        let work = async { whole(self.client.execute_with(sql, parameters).await?).await };
         within(sql, QUERY_CEILING, work).await
     }
 
     /// Reads the result of a statement that was planned before, here or elsewhere, as if nothing had been read yet.
     pub async fn again(&self, handle: &QueryHandle) -> Result<Answer, Error> {
-        let work = async {
-            let mut stream = self.client.read(handle.clone())?;
-            let (route, schema) = (stream.route().to_owned(), stream.schema().clone());
-            let mut batches = vec![];
-            while let Some(batch) = stream.next_batch().await? {
-                batches.push(batch);
-            }
-            Ok(Answer { query_id: handle.query_id().to_owned(), route, schema, batches })
-        };
+        let work = async { whole(self.client.read(handle.clone())?).await };
         within(handle.query_id(), QUERY_CEILING, work).await
     }
 

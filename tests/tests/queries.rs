@@ -12,6 +12,8 @@ mod features;
 mod formats;
 #[path = "queries/freshness.rs"]
 mod freshness;
+#[path = "queries/parameters.rs"]
+mod parameters;
 #[path = "queries/routing.rs"]
 mod routing;
 #[path = "queries/streaming.rs"]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use polarway_client::{Client, ClientOptions, Endpoint};
+use polarway_client::{Client, ClientOptions, Endpoint, QueryStream};
 use polarway_common::{Error, ErrorKind};
 use pyo3::prelude::*;
 
 use crate::call::{Call, start};
 use crate::columns::NativeTable;
+use crate::parameters::{Parameter, row};
 use crate::stream::NativeStream;
 
 #[pyclass(frozen, module = "polarway._polarway")]
@@ -47,16 +48,20 @@ impl NativeClient {
     }
 
     /// Plans a statement; gives a stream of its rows.
-    fn stream(&self, sql: String, done: Py<PyAny>) -> PyResult<Call> {
+    fn stream(&self, sql: String, parameters: Vec<Parameter>, done: Py<PyAny>) -> PyResult<Call> {
         let client = self.0.clone();
-        start(async move { client.execute(&sql).await.map(|rows| NativeStream::new(client, rows)) }, done)
+        let opening = async move {
+            let rows = execute(&client, &sql, &parameters).await?;
+            Ok(NativeStream::new(client, rows))
+        };
+        start(opening, done)
     }
 
     /// Runs a statement to its end; gives all its rows.
-    fn collect(&self, sql: String, done: Py<PyAny>) -> PyResult<Call> {
+    fn collect(&self, sql: String, parameters: Vec<Parameter>, done: Py<PyAny>) -> PyResult<Call> {
         let client = self.0.clone();
         let collecting = async move {
-            let mut rows = client.execute(&sql).await?;
+            let mut rows = execute(&client, &sql, &parameters).await?;
             let mut batches = vec![];
             while let Some(batch) = rows.next_batch().await? {
                 batches.push(batch);
@@ -70,5 +75,12 @@ impl NativeClient {
             })
         };
         start(collecting, done)
+    }
+}
+
+async fn execute(client: &Client, sql: &str, parameters: &[Parameter]) -> Result<QueryStream, Error> {
+    match parameters {
+        [] => client.execute(sql).await,
+        values => client.execute_with(sql, &row(values)?).await,
     }
 }

@@ -7,6 +7,7 @@ mod call;
 mod client;
 mod columns;
 mod fault;
+mod parameters;
 mod runtime;
 mod stream;
 

@@ -8,10 +8,13 @@ use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
-    ActionCancelQueryRequest, ActionCancelQueryResult, Any, Command as FlightCommand, CommandGetCatalogs,
-    CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
-    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo,
-    CommandStatementQuery, CommandStatementUpdate, ProstMessageExt, SqlInfo, TicketStatementQuery,
+    ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any, Command as FlightCommand,
+    CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
+    CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
+    CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate,
+    CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
+    TicketStatementQuery,
 };
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor,
@@ -25,11 +28,12 @@ use polarway_engine::live::PutOptions;
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::statement::IDEMPOTENCY_KEY;
 use polarway_proto::status::status_from_error;
+use polarway_proto::ticket::PreparedStatement;
 use polarway_storage::catalog::Once;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::metadata;
+use super::{metadata, prepared};
 use crate::connection::ConnectionInfo;
 use crate::direct::DataStream;
 use crate::plan::Statement;
@@ -79,6 +83,21 @@ impl FrontDoor {
         Ok(request)
     }
 
+    /// Runs a statement whose rows nobody wants; gives how many it has touched, or -1 where that is not known.
+    async fn update(&self, query: &service::Request) -> Result<i64, Status> {
+        match self.service.parse(query).map_err(status)? {
+            Statement::Command(command) => {
+                self.service.command(query, &command).await.map_err(status)?;
+                Ok(0)
+            }
+            Statement::Query(_) | Statement::Explain(_) => {
+                let stream = self.service.run(query).await.map_err(status)?;
+                stream.try_for_each(|_| async { Ok(()) }).await?;
+                Ok(-1)
+            }
+        }
+    }
+
     fn cancel(&self, info: Option<&FlightInfo>) -> bool {
         info.and_then(|info| self.query_of(info)).is_some_and(|id| self.service.queries.cancel(&id))
     }
@@ -99,11 +118,11 @@ fn session_of<T>(request: &Request<T>) -> String {
     })
 }
 
-fn status(error: Error) -> Status {
+pub(super) fn status(error: Error) -> Status {
     status_from_error(&error)
 }
 
-fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
+pub(super) fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
     let options = IpcWriteOptions::default();
     let message: IpcMessage = SchemaAsIpc::new(schema, &options)
         .try_into()
@@ -206,17 +225,79 @@ impl FlightSqlService for FrontDoor {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let query = self.request(&command.query, &request)?;
-        match self.service.parse(&query).map_err(status)? {
-            Statement::Command(command) => {
-                self.service.command(&query, &command).await.map_err(status)?;
-                Ok(0)
-            }
-            Statement::Query(_) | Statement::Explain(_) => {
-                let stream = self.service.run(&query).await.map_err(status)?;
-                stream.try_for_each(|_| async { Ok(()) }).await?;
-                Ok(-1)
-            }
+        self.update(&query).await
+    }
+
+    async fn do_action_create_prepared_statement(
+        &self,
+        action: ActionCreatePreparedStatementRequest,
+        request: Request<Action>,
+    ) -> Result<ActionCreatePreparedStatementResult, Status> {
+        let query = self.request(&action.query, &request)?;
+        let description = Box::pin(self.service.describe(&query)).await.map_err(status)?;
+        prepared::created(&self.service.signer, action.query, &description)
+    }
+
+    /// There is nothing to free.
+    async fn do_action_close_prepared_statement(
+        &self,
+        _action: ActionClosePreparedStatementRequest,
+        _request: Request<Action>,
+    ) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn do_put_prepared_statement_query(
+        &self,
+        command: CommandPreparedStatementQuery,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<DoPutPreparedStatementResult, Status> {
+        let settings = self.service.sessions.settings(&session_of(&request));
+        let values = prepared::values(request.into_inner()).await?;
+        let (signer, handle) = (&self.service.signer, &command.prepared_statement_handle);
+        let mut texts = prepared::bound(signer, handle, &settings, &values).map_err(status)?;
+        let (Some(sql), true) = (texts.pop(), texts.is_empty()) else {
+            let told = "a query takes one row of parameters, and several were sent";
+            return Err(status(Error::new(ErrorKind::Unsupported, told)));
+        };
+        let handle = signer.sign_prepared(&PreparedStatement { sql });
+        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
+    }
+
+    async fn get_flight_info_prepared_statement(
+        &self,
+        command: CommandPreparedStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> GetInfo {
+        let settings = self.service.sessions.settings(&session_of(&request));
+        let (signer, handle) = (&self.service.signer, &command.prepared_statement_handle);
+        let sql = prepared::ready(signer, handle, &settings).map_err(status)?;
+        let query = self.request(&sql, &request)?;
+        let info = Box::pin(self.service.info(query)).await.map_err(status)?;
+        Ok(Response::new(to_flight_info(info, request.into_inner())?))
+    }
+
+    /// Once for each row of parameters, in their order; what was done before one that fails stays done.
+    async fn do_put_prepared_statement_update(
+        &self,
+        command: CommandPreparedStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        let session = session_of(&request);
+        let name = request.metadata().get(IDEMPOTENCY_KEY).cloned();
+        let name = name.as_ref().map(|name| name.to_str().unwrap_or_default());
+        let values = prepared::values(request.into_inner()).await?;
+        let (signer, handle) = (&self.service.signer, &command.prepared_statement_handle);
+        let settings = self.service.sessions.settings(&session);
+        let mut touched = 0;
+        let texts = prepared::bound(signer, handle, &settings, &values).map_err(status)?;
+        for (row, sql) in texts.iter().enumerate() {
+            let mut query = self.service.request(sql, &session);
+            let once = name.map(|name| Once::new(&format!("{name}-{row}"), sql));
+            query.once = once.transpose().map_err(status)?;
+            touched = self.update(&query).await?;
         }
+        Ok(touched)
     }
 
     /// Rows of a stream, whose name is the descriptor's path.

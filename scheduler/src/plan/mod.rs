@@ -4,11 +4,14 @@ mod broadcast;
 mod cache;
 mod compile;
 mod compiled;
+mod describe;
+pub mod parameters;
 pub mod route;
 mod statement;
 mod stream_statement;
 
 pub use compile::{Planner, PlannerOptions};
 pub use compiled::Compiled;
-pub use statement::{Command, Explain, Statement, parse_in};
+pub use describe::Description;
+pub use statement::{Command, Explain, Statement, dialect_of, parse_in};
 pub use stream_statement::{CreateStream, StreamStatement};

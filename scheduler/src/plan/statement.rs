@@ -97,10 +97,9 @@ pub fn parse_in(sql: &str, settings: &Settings) -> Result<Statement, Error> {
     if name.is_none() && depth.is_none() {
         return parse(sql);
     }
-    let wrong = |name: &str| Error::new(ErrorKind::InvalidSetting, format!("`{name}` cannot be used"));
-    let dialect = dialect_from_str(name.map_or("generic", String::as_str)).ok_or_else(|| wrong(DIALECT))?;
+    let dialect = dialect_of(settings)?;
     let depth = match depth {
-        Some(depth) => depth.trim().parse().map_err(|_| wrong(RECURSION_LIMIT))?,
+        Some(depth) => depth.trim().parse().map_err(|_| unusable(RECURSION_LIMIT))?,
         None => DEPTH,
     };
     let statement = parse_as(sql, dialect.as_ref(), depth)?;
@@ -115,6 +114,19 @@ pub fn parse_in(sql: &str, settings: &Settings) -> Result<Statement, Error> {
         .with_hint(format!("RESET {DIALECT}, then write it in DataFusion's own")));
     }
     Ok(statement)
+}
+
+/// The SQL dialect that a session speaks.
+///
+/// # Errors
+/// `InvalidSetting` for one that there is not.
+pub fn dialect_of(settings: &Settings) -> Result<Box<dyn Dialect>, Error> {
+    let name = settings.get(DIALECT).map_or("generic", String::as_str);
+    dialect_from_str(name).ok_or_else(|| unusable(DIALECT))
+}
+
+fn unusable(name: &str) -> Error {
+    Error::new(ErrorKind::InvalidSetting, format!("`{name}` cannot be used"))
 }
 
 fn parse_as(sql: &str, dialect: &dyn Dialect, depth: usize) -> Result<Statement, Error> {

@@ -45,7 +45,6 @@ struct EndedJob {
 #[derive(Debug)]
 struct EndedRun {
     claim: Arc<Mutex<Claim>>,
-    since: Instant,
 }
 
 /// Takes errands from anywhere, also from `Drop`.
@@ -74,7 +73,7 @@ pub struct RunGuard {
 impl RunGuard {
     /// The claim may change as long as the guard is there.
     pub fn new(janitor: Janitor, claim: Arc<Mutex<Claim>>) -> Self {
-        Self { janitor, ended: Some(EndedRun { claim, since: Instant::now() }) }
+        Self { janitor, ended: Some(EndedRun { claim }) }
     }
 }
 
@@ -208,10 +207,10 @@ impl Cleaner {
         }
     }
 
-    async fn end_run(&self, EndedRun { claim, since }: EndedRun) {
+    async fn end_run(&self, EndedRun { claim }: EndedRun) {
         if let Some(stored) = &self.stored {
             let claim = claim.lock().clone();
-            stored.end(&claim, since.elapsed()).await;
+            stored.end(&claim).await;
         }
     }
 

@@ -4,7 +4,7 @@
 //! precondition, so that nothing is stored for a query that is over: whoever ends a query deletes that key first, and
 //! then finds all entries that will ever be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, MetaStoreError, Txn, TxnOutcome, Versioned};
@@ -136,15 +136,30 @@ pub async fn discredit(meta: &dyn MetaStore, id: &OutputId, revision: u64) -> Re
     Ok(persist(meta, &txn).await?.committed().is_some())
 }
 
-/// Deletes all entries of a query that is over, and says how many there were.
+/// What was stored of a query, after its entries have gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    pub entries: usize,
+    /// The names of all objects with bytes of these outputs; none where the entries do not tell them all, since an output
+    /// of several objects names the last.
+    pub objects: Option<BTreeSet<String>>,
+}
+
+/// Deletes all entries of a query that is over.
 ///
 /// # Errors
 /// [`ShuffleError::Meta`]; then some may be left.
-pub async fn forget_run(meta: &dyn MetaStore, run: &str) -> Result<usize, ShuffleError> {
+pub async fn forget_run(meta: &dyn MetaStore, run: &str) -> Result<Forgotten, ShuffleError> {
     let listed = meta.list(&KeyPrefix::ShuffleOf { run: run.to_owned() }.encode()).await?;
-    let count = listed.entries.len();
+    let object = |(key, found): &(String, Versioned)| {
+        let Entry { object, offset, bytes, .. } = read(key, found).ok()?.entry;
+        // The record follows all bytes of its object: with fewer before it than the output has, there is another one.
+        (offset >= bytes).then_some(object)
+    };
+    let objects = listed.entries.iter().map(object).collect();
+    let entries = listed.entries.len();
     delete(meta, listed.entries.into_iter().map(|(key, _)| key).collect()).await?;
-    Ok(count)
+    Ok(Forgotten { entries, objects })
 }
 
 async fn delete(meta: &dyn MetaStore, mut keys: Vec<String>) -> Result<(), ShuffleError> {

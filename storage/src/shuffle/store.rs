@@ -1,6 +1,6 @@
 //! Objects of shuffle output: each is written once and as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use url::{Position, Url};
 use super::backoff::Retry;
 use super::error::ShuffleError;
 use super::fault::{Fault, classify};
-use super::name::is_plain;
+use super::name::{ObjectName, is_plain};
 use super::requests::{Counters, Requests};
 use crate::stores::store_that_retries;
 
@@ -260,6 +260,25 @@ impl ShuffleStore {
             self.store.list(Some(&prefix)).map_ok(|found| found.location).try_collect::<Vec<Path>>()
         });
         let paths = listed.await.map_err(|(_, error)| error)?;
+        self.delete_all(run, paths).await
+    }
+
+    /// Deletes objects of a query by their names, and says how many they are. That some are not there is no failure.
+    ///
+    /// # Errors
+    /// As [`ShuffleStore::remove_run`].
+    pub async fn remove_objects(&self, run: &str, names: &BTreeSet<String>) -> Result<u64, ShuffleError> {
+        let mut paths = vec![];
+        for name in names {
+            if !name.parse::<ObjectName>().is_ok_and(|name| name.run == run) {
+                return Err(ShuffleError::NoPlainId { id: name.clone() });
+            }
+            paths.push(self.path(name));
+        }
+        self.delete_all(run, paths).await
+    }
+
+    async fn delete_all(&self, run: &str, paths: Vec<Path>) -> Result<u64, ShuffleError> {
         let count = paths.len() as u64;
         if paths.is_empty() {
             return Ok(0);

@@ -1,7 +1,8 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
 from polarway.error import Fault
+from polarway.parameters import Encoded
 
 T = TypeVar("T")
 
@@ -47,5 +48,5 @@ class NativeStream:
 class NativeClient:
     @staticmethod
     def connect(endpoints: list[str], connect_timeout: float, retry_for: float, done: Done[NativeClient]) -> Call: ...
-    def stream(self, sql: str, done: Done[NativeStream]) -> Call: ...
-    def collect(self, sql: str, done: Done[NativeTable]) -> Call: ...
+    def stream(self, sql: str, parameters: Sequence[Encoded], done: Done[NativeStream]) -> Call: ...
+    def collect(self, sql: str, parameters: Sequence[Encoded], done: Done[NativeTable]) -> Call: ...

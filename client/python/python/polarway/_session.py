@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 from polarway._polarway import NativeClient
 from polarway.error import Error
 from polarway.options import Options
+from polarway.parameters import encoded
 from polarway.result import Err, Ok, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from polarway._polarway import Call, Done
+    from polarway.parameters import Encoded, Parameters
 
 T = TypeVar("T")
 
@@ -37,6 +39,13 @@ class Session:
 
     def _keep(self, native: NativeClient) -> None:
         self._native = native
+
+    def _ready(self, parameters: Parameters | None) -> Result[tuple[NativeClient, list[Encoded]], Error]:
+        """The connection, and the parameters of a statement for it."""
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        return encoded(parameters).map(lambda values: (connected.unwrap(), values))
 
     def _connected(self) -> Result[NativeClient, Error]:
         if self._native is None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from polarway.parameters import Parameters
+
 __all__ = ["AsyncPolarwayClient", "AsyncRaisingClient", "Err", "Error", "Nothing", "Ok", "Option", "Result", "Some"]
 
 
@@ -63,23 +65,26 @@ class AsyncPolarwayClient(Session):
     ) -> None:
         await self.close()
 
-    async def query(self, sql: str) -> Result[Table, Error]:
-        """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag."""
+    async def query(self, sql: str, parameters: Parameters | None = None) -> Result[Table, Error]:
+        """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag.
+
+        A sequence of parameters has the values for `?`, or `$1`, `$2` …; a mapping has those for `$name`.
+        """
         began = time.perf_counter()
-        connected = self._connected()
-        if isinstance(connected, Err):
-            return connected
-        native = connected.unwrap()
-        collected = await awaited(partial(native.collect, sql))
+        ready = self._ready(parameters)
+        if isinstance(ready, Err):
+            return ready
+        native, values = ready.unwrap()
+        collected = await awaited(partial(native.collect, sql, values))
         return collected.map(lambda table: Table(table, time.perf_counter() - began))
 
-    async def stream(self, sql: str) -> Result[AsyncRows, Error]:
+    async def stream(self, sql: str, parameters: Parameters | None = None) -> Result[AsyncRows, Error]:
         """Runs one statement and gives its rows as the cluster makes them, with bounded memory."""
-        connected = self._connected()
-        if isinstance(connected, Err):
-            return connected
-        native = connected.unwrap()
-        opened = await awaited(partial(native.stream, sql))
+        ready = self._ready(parameters)
+        if isinstance(ready, Err):
+            return ready
+        native, values = ready.unwrap()
+        opened = await awaited(partial(native.stream, sql, values))
         return opened.map(AsyncRows)
 
     async def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
@@ -107,13 +112,13 @@ class AsyncRaisingClient:
     def __init__(self, client: AsyncPolarwayClient) -> None:
         self._client = client
 
-    async def query(self, sql: str) -> Table:
+    async def query(self, sql: str, parameters: Parameters | None = None) -> Table:
         """As `AsyncPolarwayClient.query`."""
-        return raised(await self._client.query(sql))
+        return raised(await self._client.query(sql, parameters))
 
-    async def stream(self, sql: str) -> AsyncRows:
+    async def stream(self, sql: str, parameters: Parameters | None = None) -> AsyncRows:
         """As `AsyncPolarwayClient.stream`."""
-        return raised(await self._client.stream(sql))
+        return raised(await self._client.stream(sql, parameters))
 
     async def explain(self, sql: str, *, analyze: bool = False) -> str:
         """As `AsyncPolarwayClient.explain`."""

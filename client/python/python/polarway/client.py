@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from polarway.parameters import Parameters
+
 __all__ = ["Err", "Error", "Nothing", "Ok", "Option", "PolarwayClient", "RaisingClient", "Result", "Some"]
 
 
@@ -63,23 +65,26 @@ class PolarwayClient(Session):
     ) -> None:
         self.close()
 
-    def query(self, sql: str) -> Result[Table, Error]:
-        """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag."""
+    def query(self, sql: str, parameters: Parameters | None = None) -> Result[Table, Error]:
+        """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag.
+
+        A sequence of parameters has the values for `?`, or `$1`, `$2` …; a mapping has those for `$name`.
+        """
         began = time.perf_counter()
-        connected = self._connected()
-        if isinstance(connected, Err):
-            return connected
-        native = connected.unwrap()
-        collected = waited(partial(native.collect, sql))
+        ready = self._ready(parameters)
+        if isinstance(ready, Err):
+            return ready
+        native, values = ready.unwrap()
+        collected = waited(partial(native.collect, sql, values))
         return collected.map(lambda table: Table(table, time.perf_counter() - began))
 
-    def stream(self, sql: str) -> Result[Rows, Error]:
+    def stream(self, sql: str, parameters: Parameters | None = None) -> Result[Rows, Error]:
         """Runs one statement and gives its rows as the cluster makes them, with bounded memory."""
-        connected = self._connected()
-        if isinstance(connected, Err):
-            return connected
-        native = connected.unwrap()
-        opened = waited(partial(native.stream, sql))
+        ready = self._ready(parameters)
+        if isinstance(ready, Err):
+            return ready
+        native, values = ready.unwrap()
+        opened = waited(partial(native.stream, sql, values))
         return opened.map(Rows)
 
     def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
@@ -107,13 +112,13 @@ class RaisingClient:
     def __init__(self, client: PolarwayClient) -> None:
         self._client = client
 
-    def query(self, sql: str) -> Table:
+    def query(self, sql: str, parameters: Parameters | None = None) -> Table:
         """As `PolarwayClient.query`."""
-        return raised(self._client.query(sql))
+        return raised(self._client.query(sql, parameters))
 
-    def stream(self, sql: str) -> Rows:
+    def stream(self, sql: str, parameters: Parameters | None = None) -> Rows:
         """As `PolarwayClient.stream`."""
-        return raised(self._client.stream(sql))
+        return raised(self._client.stream(sql, parameters))
 
     def explain(self, sql: str, *, analyze: bool = False) -> str:
         """As `PolarwayClient.explain`."""

@@ -68,6 +68,44 @@ async def _until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         await asyncio.sleep(0.05)
 
 
+async def test_row_38_parameters_are_values_and_never_sql(client: AsyncPolarwayClient) -> None:
+    """By position and by name, of every type that Python has a literal for."""
+    berlin = datetime.timezone(datetime.timedelta(hours=2))
+    values = {
+        "text": "it's \\ \"?\" $1 é",
+        "bytes": b"\x00\xff'",
+        "truth": True,
+        "small": -(2**63),
+        "large": 2**64 - 1,
+        "huge": 10**30,
+        "float": 0.1 + 0.2,
+        "decimal": decimal.Decimal("-12.340"),
+        "moment": datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=berlin),
+        "local": datetime.datetime(2026, 1, 2, 3, 4, 5, 678901),  # noqa: DTZ001
+        "date": datetime.date(1900, 2, 28),
+        "time": datetime.time(23, 59, 59, 1),
+        "duration": datetime.timedelta(days=-1, microseconds=1),
+        "nothing": None,
+    }
+    table = (await client.query("SELECT " + ", ".join(f"${name} AS {name}" for name in values), values)).unwrap()
+    assert table.to_dicts() == [values]
+    assert table.to_arrow().schema.field("decimal").type == pa.decimal128(5, 3)
+    added = "SELECT ? + ? AS sum, ? AS text"
+    assert (await client.raising.query(added, [1, 2, "x"])).to_dicts() == [{"sum": 3, "text": "x"}]
+    async with await client.raising.stream("SELECT value FROM generate_series(1, ?)", [3]) as rows:
+        batches = [batch.unwrap() async for batch in rows]
+    assert sum(len(batch) for batch in batches) == 3
+
+
+async def test_parameters_that_do_not_fit_are_errors(client: AsyncPolarwayClient) -> None:
+    """Before and after they are sent."""
+    missing = (await client.query("SELECT ?, ?", [1])).unwrap_err()
+    assert (missing.kind, missing.place) == ("PLAN", (1, 11))
+    for values in ([object()], "text", [decimal.Decimal("NaN")], {"a": [1]}):
+        refused = (await client.query("SELECT 1", values)).unwrap_err()  # type: ignore[arg-type]
+        assert refused.kind == "TYPE_MISMATCH"
+
+
 async def test_row_38_a_result_is_a_table(client: AsyncPolarwayClient) -> None:
     """Length, truth, iteration, columns."""
     result = await client.query(MANY.format(rows=3) + " ORDER BY n")

@@ -14,7 +14,8 @@ use polarway_common::{Attempt, Config, Error};
 use polarway_engine::settings::Ground;
 use polarway_metastore::membership::{Members, Role};
 use polarway_metastore::{Key, KeyPrefix, MetaStore, Txn};
-use polarway_storage::shuffle::{OutputId, ShuffleStore, index};
+use polarway_storage::shuffle::index::Forgotten;
+use polarway_storage::shuffle::{OutputId, ShuffleError, ShuffleStore, index};
 
 use self::ours::Ours;
 pub use self::record::Claim;
@@ -31,8 +32,6 @@ pub struct StoredRuns {
     members: Members,
     /// This process's incarnation.
     owner: String,
-    /// No copy is made of what is younger.
-    upload_after: Duration,
     pub orphan_after: Duration,
     ours: Ours,
     /// Since when runs have been seen to have no scheduler.
@@ -58,7 +57,6 @@ impl StoredRuns {
             meta,
             members,
             owner: owner.to_owned(),
-            upload_after: config.shuffle.upload_after.0,
             orphan_after: config.shuffle.orphan_after.0,
             ours: Ours::default(),
             deserted: Mutex::default(),
@@ -110,31 +108,28 @@ impl StoredRuns {
         Ok(missing.count())
     }
 
-    /// The run is over after it `lasted` so long: nothing more is stored of it, and what has been stored goes, unless it is
-    /// another's now. What cannot be removed now is found as an orphan later.
-    pub async fn end(&self, claim: &Claim, lasted: Duration) {
+    /// The run is over: nothing more is stored of it, and what has been stored goes, unless it is another's now. What cannot
+    /// be removed now is found as an orphan later.
+    pub async fn end(&self, claim: &Claim) {
         let run = claim.run.as_str();
         match claim.end(self.meta.as_ref()).await {
-            Ok(true) => {
-                // In shorter ones nothing was stored, except what had to be durable; that is in the index.
-                let stored = index::of_run(self.meta.as_ref(), run).await;
-                if lasted >= self.upload_after || !stored.is_ok_and(|stored| stored.is_empty()) {
-                    self.remove(run).await;
-                }
-            }
+            Ok(true) => self.forget(run).await,
             Ok(false) => tracing::info!(run, "a query was taken over"),
             Err(error) => tracing::warn!(run, %error, "a query's record was not removed"),
         }
     }
 
-    async fn remove(&self, run: &str) {
-        if let Err(error) = index::forget_run(self.meta.as_ref(), run).await {
-            tracing::warn!(run, %error, "what is known of stored output was not removed");
-        }
-        match self.store.remove_run(run).await {
-            Ok(0) => {}
-            Ok(objects) => tracing::debug!(run, objects, "stored output was removed"),
-            Err(error) => tracing::warn!(run, %error, "stored output was not removed"),
+    /// Removes what is known of a run, and the objects that this tells of: without a list of the store, which is dear for
+    /// one run. Objects that are not known, because an executor died before it could tell of them, are found later.
+    async fn forget(&self, run: &str) {
+        match index::forget_run(self.meta.as_ref(), run).await {
+            Ok(Forgotten { objects: Some(objects), .. }) => {
+                told(run, self.store.remove_objects(run, &objects).await);
+            }
+            Ok(Forgotten { objects: None, .. }) => told(run, self.store.remove_run(run).await),
+            Err(error) => {
+                tracing::warn!(run, %error, "what is known of stored output was not removed");
+            }
         }
     }
 
@@ -174,7 +169,7 @@ impl StoredRuns {
             let unchanged = polarway_metastore::Expect::Revision(found.revision);
             let txn = Txn::new().expect(key(&run), unchanged).delete(key(&run));
             if self.meta.txn(txn).await?.committed().is_some() {
-                self.remove(&run).await;
+                self.forget(&run).await;
             }
         }
         Ok(())
@@ -187,18 +182,29 @@ impl StoredRuns {
     pub async fn sweep_objects(&self) -> Result<(), Error> {
         let entries = self.meta.list(&KeyPrefix::Shuffle.encode()).await?;
         let indexed = entries.entries.iter().filter_map(|(key, _)| OutputId::parse(key)).map(|id| id.run);
-        self.remove_orphans(indexed.collect()).await?;
+        for run in indexed.collect::<HashSet<String>>() {
+            if self.is_over(&run).await? {
+                self.forget(&run).await;
+            }
+        }
         // After those, since a store that does not answer is no reason to leave them.
-        let old = self.store.runs_older_than(self.orphan_after).await?;
-        self.remove_orphans(old.into_iter().collect()).await
-    }
-
-    async fn remove_orphans(&self, runs: HashSet<String>) -> Result<(), Error> {
-        for run in runs {
-            if self.meta.get(&key(&run)).await?.is_none() {
-                self.remove(&run).await;
+        for run in self.store.runs_older_than(self.orphan_after).await? {
+            if self.is_over(&run).await? {
+                told(&run, self.store.remove_run(&run).await);
             }
         }
         Ok(())
+    }
+
+    async fn is_over(&self, run: &str) -> Result<bool, Error> {
+        Ok(self.meta.get(&key(run)).await?.is_none())
+    }
+}
+
+fn told(run: &str, removed: Result<u64, ShuffleError>) {
+    match removed {
+        Ok(0) => {}
+        Ok(objects) => tracing::debug!(run, objects, "stored output was removed"),
+        Err(error) => tracing::warn!(run, %error, "stored output was not removed"),
     }
 }

@@ -133,8 +133,10 @@ mod tests {
 
     use async_trait::async_trait;
     use parking_lot::Mutex;
-    
-    use polarway_metastore::{EmbeddedMetaStore, Lease, LeaseId, Result as MetaResult, Snapshot, WatchStream};
+
+    use polarway_metastore::{
+        EmbeddedMetaStore, Lease, LeaseId, Result as MetaResult, Snapshot, WatchStream,
+    };
 
     use super::*;
 

@@ -1,8 +1,9 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use polarway_metastore::{Key, KeyPrefix, MetaStoreError, Txn};
 
-use super::super::index::{commit, discredit, forget_run, lookup, of_attempt, of_run};
+use super::super::index::{Forgotten, commit, discredit, forget_run, lookup, of_attempt, of_run};
 use super::super::testing::{Forgetful, end_run, id, meta_with};
 use super::super::{Commit, Entry, OutputId, ShuffleError};
 
@@ -51,6 +52,22 @@ async fn committed_outputs_are_found_by_id_attempt_and_run() {
 }
 
 #[tokio::test]
+async fn what_is_forgotten_tells_its_objects_unless_an_output_has_several() {
+    let meta = meta_with(&["q"]).await;
+    let of = |seq: u32, offset: u64, bytes: u64| Entry { offset, bytes, ..entry(seq) };
+    let packed = [(id("q", 1), of(1, 50, 30)), (id("q", 2), of(1, 70, 20)), (id("q", 3), of(2, 0, 0))];
+    commit(meta.as_ref(), &packed).await.unwrap();
+    let forgotten = forget_run(meta.as_ref(), "q").await.unwrap();
+    let names = BTreeSet::from([entry(1).object, entry(2).object]);
+    assert_eq!(forgotten, Forgotten { entries: 3, objects: Some(names) });
+    let again = forget_run(meta.as_ref(), "q").await.unwrap();
+    assert_eq!(again, Forgotten { entries: 0, objects: Some(BTreeSet::new()) });
+    // The record of an output of several objects is behind less than all of it.
+    commit(meta.as_ref(), &[(id("q", 1), of(1, 50, 30)), (id("q", 2), of(3, 10, 30))]).await.unwrap();
+    assert_eq!(forget_run(meta.as_ref(), "q").await.unwrap(), Forgotten { entries: 2, objects: None });
+}
+
+#[tokio::test]
 async fn nothing_is_committed_for_a_run_that_is_over() {
     let meta = meta_with(&["q", "r"]).await;
     commit(meta.as_ref(), &[(id("q", 1), entry(1))]).await.unwrap();
@@ -60,8 +77,8 @@ async fn nothing_is_committed_for_a_run_that_is_over() {
     assert_eq!(of_run(meta.as_ref(), "q").await.unwrap().len(), 1);
     let of_both = [(id("q", 2), entry(2)), (id("r", 3), entry(3))];
     assert_eq!(commit(meta.as_ref(), &of_both).await.unwrap(), Commit::RunOver);
-    assert_eq!(forget_run(meta.as_ref(), "r").await.unwrap(), 1);
-    assert_eq!(forget_run(meta.as_ref(), "q").await.unwrap(), 1);
+    assert_eq!(forget_run(meta.as_ref(), "r").await.unwrap().entries, 1);
+    assert_eq!(forget_run(meta.as_ref(), "q").await.unwrap().entries, 1);
     assert!(meta.list(&KeyPrefix::Shuffle.encode()).await.unwrap().entries.is_empty());
 }
 
@@ -76,7 +93,7 @@ async fn many_outputs_go_in_transactions_that_any_store_takes() {
     commit(&meta, &[(id("q2", 0), entry(0))]).await.unwrap();
     assert_eq!(of_run(&meta, "q").await.unwrap().len(), 250);
     meta.sizes.lock().clear();
-    assert_eq!(forget_run(&meta, "q").await.unwrap(), 250);
+    assert_eq!(forget_run(&meta, "q").await.unwrap().entries, 250);
     assert_eq!(*meta.sizes.lock(), [100, 100, 50]);
     assert!(of_run(&meta, "q").await.unwrap().is_empty());
     assert_eq!(of_run(&meta, "q2").await.unwrap().len(), 1);

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +39,12 @@ async fn conforms(store: ShuffleStore) {
 
     store.put("q-1/x/00000000.pack", Bytes::from_static(b"1")).await.unwrap();
     store.put("q-10/w/00000000.pack", Bytes::from_static(b"1")).await.unwrap();
+    let stranger = BTreeSet::from(["q-10/w/00000000.pack".to_owned()]);
+    assert!(matches!(store.remove_objects("q-1", &stranger).await, Err(ShuffleError::NoPlainId { .. })));
+    let named = BTreeSet::from([NAME.to_owned(), "q-1/gone/00000007.pack".to_owned()]);
+    assert_eq!(store.remove_objects("q-1", &named).await.unwrap(), 2);
+    assert!(matches!(store.read(NAME, &[0..1]).await, Err(ShuffleError::Missing { .. })));
+    store.put(NAME, Bytes::from_static(b"1")).await.unwrap();
     assert_eq!(store.remove_run("q-1").await.unwrap(), 2);
     assert_eq!(store.remove_run("q-1").await.unwrap(), 0);
     store.remove(NAME).await.unwrap();
@@ -48,7 +55,7 @@ async fn conforms(store: ShuffleStore) {
     }
 
     let requests = store.requests();
-    assert_eq!((requests.put_bytes, requests.retries), (12, 0));
+    assert_eq!((requests.put_bytes, requests.retries), (13, 0));
     assert!(
         requests.puts >= 6 && requests.gets >= 6 && requests.lists == 2 && requests.deletes >= 4,
         "{requests:?}"
