@@ -64,6 +64,14 @@ impl Client {
         Err(failed)
     }
 
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.inner.servers
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
     /// The server that plans the next statement.
     pub fn server(&self) -> &Endpoint {
         self.inner.servers.current()

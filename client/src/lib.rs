@@ -19,6 +19,7 @@
 
 mod client;
 mod endpoint;
+mod handles;
 mod options;
 mod pool;
 mod query;
@@ -30,6 +31,7 @@ mod transport;
 
 pub use client::{CancelOutcome, Client};
 pub use endpoint::{DEFAULT_PORT, Endpoint};
+pub use handles::Handle;
 pub use options::ClientOptions;
 pub use polarway_proto::progress::{ExecutorShare, QueryProgress, QueryState, StageProgress};
 pub use query::{QueryHandle, QueryStream};

@@ -21,6 +21,7 @@ const JOB: &str = "job/";
 const SHUFFLE: &str = "shuffle/";
 const SESSION: &str = "session/";
 const STATEMENT: &str = "statement/";
+const HANDLE: &str = "handle/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -53,6 +54,8 @@ pub enum Key {
     Session { id: String },
     /// A change of a statement was made that its client may send again, by the name that the client gave the statement.
     Statement { name: String, step: u32 },
+    /// A query that a client has leased.
+    Handle { id: String },
 }
 
 impl Key {
@@ -74,6 +77,7 @@ impl Key {
             }
             Key::Session { id } => format!("{SESSION}{}", percent::encode(id)),
             Key::Statement { name, step } => format!("{STATEMENT}{}/{step}", percent::encode(name)),
+            Key::Handle { id } => format!("{HANDLE}{}", percent::encode(id)),
         }
     }
 
@@ -109,6 +113,9 @@ impl Key {
         }
         if let Some(id) = text.strip_prefix(SESSION) {
             return Some(Key::Session { id: percent::decode(id)? });
+        }
+        if let Some(id) = text.strip_prefix(HANDLE) {
+            return Some(Key::Handle { id: percent::decode(id)? });
         }
         if let Some(statement) = text.strip_prefix(STATEMENT) {
             let (name, step) = statement.split_once('/')?;
@@ -209,6 +216,7 @@ mod tests {
             any::<String>().prop_map(|run| Key::Job { run }),
             any::<String>().prop_map(|id| Key::Session { id }),
             any::<(String, u32)>().prop_map(|(name, step)| Key::Statement { name, step }),
+            any::<String>().prop_map(|id| Key::Handle { id }),
             any::<(String, u32, u32, u32)>()
                 .prop_map(|(run, attempt, stage, task)| { Key::ShuffleOutput { run, attempt, stage, task } }),
         ]
@@ -228,6 +236,7 @@ mod tests {
         assert_eq!(Key::Member { name: "executor-0".into() }.encode(), "member/executor-0");
         assert_eq!(Key::Job { run: "0f/1".into() }.encode(), "job/0f%2F1");
         assert_eq!(Key::Session { id: "a/1".into() }.encode(), "session/a%2F1");
+        assert_eq!(Key::Handle { id: "h_1".into() }.encode(), "handle/h_1");
         assert_eq!(Key::Statement { name: "a/1".into(), step: 2 }.encode(), "statement/a%2F1/2");
         let output = Key::ShuffleOutput { run: "0f".into(), attempt: 2, stage: 3, task: 40 };
         assert_eq!(output.encode(), "shuffle/0f/2/3/40");

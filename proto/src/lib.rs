@@ -1,5 +1,6 @@
 //! What crosses the wire between Polarway's processes and clients, and the conversions to domain types.
 
+pub mod handle;
 pub mod progress;
 pub mod statement;
 pub mod status;

@@ -6,9 +6,10 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::errors::classify;
 use polarway_engine::settings::CATALOG;
+use polarway_proto::handle::HANDLE_SCHEMA;
 use polarway_storage::catalog::{Definition, ViewDefinition};
 
-use crate::catalog::{ColumnTypes, split_name};
+use crate::catalog::{ColumnTypes, SYSTEM, split_name};
 use crate::plan::Planner;
 use crate::service::Request;
 
@@ -62,7 +63,15 @@ pub async fn run(
             catalog.create(&schema, &name, &definition, false, view.or_replace, once).await
         }
         DdlStatement::CreateCatalogSchema(schema) => {
-            catalog.create_schema(own_schema(&schema.schema_name)?, schema.if_not_exists, once).await
+            let name = own_schema(&schema.schema_name)?;
+            if [SYSTEM, HANDLE_SCHEMA, "information_schema"].contains(&name) {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("the schema `{name}` is the server's own"),
+                )
+                .with_hint("choose another name"));
+            }
+            catalog.create_schema(name, schema.if_not_exists, once).await
         }
         DdlStatement::DropTable(table) => {
             let (schema, name) = split_name(&table.name)?;

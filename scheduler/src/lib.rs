@@ -7,6 +7,7 @@ mod ddl;
 mod direct;
 mod explain;
 mod front;
+mod handles;
 mod http;
 mod limits;
 mod members;

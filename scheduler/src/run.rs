@@ -31,6 +31,7 @@ use crate::admission::Admission;
 use crate::connection;
 use crate::direct::{LocalRunner, RemoteRunner};
 use crate::front::FrontDoor;
+use crate::handles::Handles;
 use crate::http;
 use crate::members::follow_executors;
 use crate::peers::Peers;
@@ -131,6 +132,7 @@ pub async fn run(
         .await
         .map_err(Error::from)?;
     let members = Members::follow(Arc::clone(&meta), &membership).await.map_err(Error::from)?;
+    let handles = Handles::new(Arc::clone(&meta));
     let planner = Arc::new(Planner::new(PlannerOptions {
         catalog: Arc::clone(&catalog),
         runtime: runtime.clone(),
@@ -144,6 +146,7 @@ pub async fn run(
         list_ttl: config.storage.list_ttl.0,
         streams,
         members: Some(members.clone()),
+        handles: handles.clone(),
     }));
     let ballista = Ballista::start(&BallistaOptions {
         // Ballista writes `host:port` of it as it stands.
@@ -191,6 +194,7 @@ pub async fn run(
     let threads = machine::cores();
     let service = Arc::new(QueryService {
         planner: Arc::clone(&planner),
+        handles,
         sessions,
         members,
         queries: Arc::new(Queries::default()),

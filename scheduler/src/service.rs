@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -17,6 +17,7 @@ use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
 use polarway_engine::settings::{self, Settings};
 use polarway_engine::{flight, settable};
 use polarway_metastore::membership::Members;
+use polarway_proto::handle::{HandleColumn, HandleCreated};
 use polarway_proto::progress::QueryProgress;
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{QueryTicket, TicketSigner, expiry};
@@ -27,6 +28,7 @@ use crate::admission::{Admission, Admitted};
 use crate::catalog::no_streams;
 use crate::direct::{DataStream, LocalRunner, RemoteRunner};
 use crate::explain;
+use crate::handles::Handles;
 use crate::limits::{bounded, or_cancelled};
 use crate::peers::PeerAddress;
 use crate::plan::route::Target;
@@ -79,6 +81,7 @@ pub struct Info {
 /// See the module's page.
 pub struct QueryService {
     pub planner: Arc<Planner>,
+    pub handles: Handles,
     pub sessions: Arc<Sessions>,
     pub members: Members,
     pub queries: Arc<Queries>,
@@ -89,7 +92,7 @@ pub struct QueryService {
     pub signer: Arc<TicketSigner>,
     pub direct_on: DirectOn,
     pub results: ResultDelivery,
-    pub ticket_ttl: std::time::Duration,
+    pub ticket_ttl: Duration,
     pub draining: AtomicBool,
     pub supervisor: Supervisor,
 }
@@ -113,7 +116,7 @@ impl QueryService {
                 "this server is shutting down and takes no new statements",
             )
             .with_hint("send the statement to another server")
-            .with_retry_after(std::time::Duration::from_secs(1)));
+            .with_retry_after(Duration::from_secs(1)));
         }
         Ok(())
     }
@@ -127,6 +130,23 @@ impl QueryService {
         let (planner, request) = (Arc::clone(&self.planner), request.clone());
         let work = async move { planner.describe(&request.sql, &request.settings, request.now).await };
         self.planned("planning the query", Box::pin(work)).await
+    }
+
+    /// Leases a query that can be planned.
+    ///
+    /// # Errors
+    /// Those of [`QueryService::describe`]; `Unsupported` for other statements; those of the metadata store.
+    pub async fn create_handle(&self, request: &Request, ttl: Duration) -> Result<HandleCreated, Error> {
+        let Some(schema) = self.describe(request).await?.result else {
+            return Err(Error::new(ErrorKind::Unsupported, "only a query can have a handle"));
+        };
+        let column = |field: &Arc<Field>| HandleColumn {
+            name: field.name().clone(),
+            data_type: field.data_type().to_string(),
+        };
+        let (id, ttl) = self.handles.create(request.sql.clone(), ttl).await?;
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        Ok(HandleCreated { id, ttl_ms, columns: schema.fields().iter().map(column).collect() })
     }
 
     /// Plans a statement and tells where its result can be fetched.
@@ -415,11 +435,11 @@ impl QueryService {
     }
 
     /// Waits until no query runs, at most `limit`. New ones are refused from now on.
-    pub async fn drain(&self, limit: std::time::Duration) {
+    pub async fn drain(&self, limit: Duration) {
         self.draining.store(true, Ordering::Relaxed);
         let idle = async {
             while self.queries.running() > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         if tokio::time::timeout(limit, idle).await.is_err() {

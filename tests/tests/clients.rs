@@ -6,6 +6,8 @@
 mod adbc;
 #[path = "clients/flight_sql.rs"]
 mod flight_sql;
+#[path = "clients/handles.rs"]
+mod handles;
 #[path = "clients/python.rs"]
 mod python;
 #[path = "clients/shell.rs"]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polarway_client::{Client, ClientOptions, Endpoint, QueryStream};
+use polarway_client::{Client, ClientOptions, Endpoint, Handle, QueryStream};
 use polarway_common::{Error, ErrorKind};
 use pyo3::prelude::*;
 
@@ -45,6 +45,27 @@ impl NativeClient {
             Client::connect(options).await.map(Self)
         };
         start(connecting, done)
+    }
+
+    /// Leases a query for so many seconds; gives its id, how long it lasts, and its columns.
+    fn create_handle(&self, sql: String, ttl: f64, done: Py<PyAny>) -> PyResult<Call> {
+        let client = self.0.clone();
+        let creating = async move {
+            let Handle { id, ttl, columns } = client.create_handle(&sql, seconds("ttl", ttl)?).await?;
+            Ok((id, ttl.as_secs_f64(), columns))
+        };
+        start(creating, done)
+    }
+
+    /// Lets a handle's lease begin anew; gives how many seconds it lasts.
+    fn renew_handle(&self, id: String, done: Py<PyAny>) -> PyResult<Call> {
+        let client = self.0.clone();
+        start(async move { client.renew_handle(&id).await.map(|ttl| ttl.as_secs_f64()) }, done)
+    }
+
+    fn close_handle(&self, id: String, done: Py<PyAny>) -> PyResult<Call> {
+        let client = self.0.clone();
+        start(async move { client.close_handle(&id).await }, done)
     }
 
     /// Plans a statement; gives a stream of its rows.

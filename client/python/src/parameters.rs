@@ -8,11 +8,14 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::FormatOptions;
 use polarway_common::{Error, ErrorKind};
 
-/// Name, type as Arrow writes it, and the value as a text; none for null. Bytes come as they are.
+/// Name, type as Arrow writes it, and the value; none for null.
+pub type Parameter = (String, String, Option<Value>);
+
 #[derive(Debug, Clone, pyo3::FromPyObject)]
-pub enum Parameter {
-    Text(String, String, Option<String>),
-    Bytes(String, String, Vec<u8>),
+pub enum Value {
+    Text(String),
+    /// As they are.
+    Bytes(Vec<u8>),
 }
 
 fn column(name: &str, kind: &str, text: Option<&str>) -> Result<ArrayRef, Error> {
@@ -38,12 +41,11 @@ fn column(name: &str, kind: &str, text: Option<&str>) -> Result<ArrayRef, Error>
 /// `TypeMismatch` with the parameter's name for a value that is none of its type.
 pub fn row(parameters: &[Parameter]) -> Result<RecordBatch, Error> {
     let (mut fields, mut columns) = (vec![], vec![]);
-    for parameter in parameters {
-        let (name, column) = match parameter {
-            Parameter::Text(name, kind, text) => (name, column(name, kind, text.as_deref())?),
-            Parameter::Bytes(name, _, bytes) => {
-                (name, Arc::new(BinaryArray::from_vec(vec![bytes])) as ArrayRef)
-            }
+    for (name, kind, value) in parameters {
+        let column = match value {
+            None => column(name, kind, None)?,
+            Some(Value::Text(text)) => column(name, kind, Some(text))?,
+            Some(Value::Bytes(bytes)) => Arc::new(BinaryArray::from_vec(vec![bytes])) as ArrayRef,
         };
         fields.push(Field::new(name, column.data_type().clone(), true));
         columns.push(column);

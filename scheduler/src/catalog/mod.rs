@@ -8,4 +8,5 @@ mod system;
 mod tables;
 
 pub use providers::{Dependency, PlanScope, ProviderCache, no_streams};
+pub use system::SYSTEM;
 pub use tables::{ColumnTypes, TableBuilder, plain_columns, split_name};

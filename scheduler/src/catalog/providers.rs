@@ -19,11 +19,13 @@ use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::StreamHost;
 use polarway_engine::settings::{CATALOG, SCHEMA};
 use polarway_metastore::membership::Members;
+use polarway_proto::handle::HANDLE_SCHEMA;
 use polarway_storage::catalog::{Definition, Snapshot, TableDefinition, ViewDefinition};
 
 use super::streams::{Moment, StreamTable};
 use super::system::{SYSTEM, SystemSchema};
 use super::tables::{ColumnTypes, TableBuilder, expect_present};
+use crate::handles::Handles;
 
 /// Views inside views inside views; more is taken for a cycle.
 const MAX_VIEW_DEPTH: usize = 32;
@@ -61,9 +63,10 @@ struct Shared {
     dependencies: Mutex<Vec<Dependency>>,
     streams: Option<Arc<dyn StreamHost>>,
     members: Option<Members>,
+    handles: Handles,
     /// What is seen of each stream, by its identity.
     moments: Mutex<HashMap<String, Moment>>,
-    /// Whether a stream was looked up, whose rows are others the next moment.
+    /// Whether a stream was looked up, whose rows are others the next moment, or a handle, which may have gone by then.
     moves: AtomicBool,
 }
 
@@ -82,6 +85,7 @@ impl PlanScope {
         types: ColumnTypes,
         streams: Option<Arc<dyn StreamHost>>,
         members: Option<Members>,
+        handles: Handles,
     ) -> Self {
         let (dependencies, moments, moves) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         let shared = Shared {
@@ -93,6 +97,7 @@ impl PlanScope {
             dependencies,
             streams,
             members,
+            handles,
             moments,
             moves,
         };
@@ -217,7 +222,9 @@ impl CatalogProvider for PlanScope {
     fn schema_names(&self) -> Vec<String> {
         let Shared { streams, members, .. } = self.shared.as_ref();
         let system = (streams.is_some() || members.is_some()).then(|| SYSTEM.to_owned());
-        let schemas = self.shared.snapshot.schemas.keys().filter(|schema| *schema != SYSTEM).cloned();
+        let reserved = [SYSTEM, HANDLE_SCHEMA];
+        let schemas = self.shared.snapshot.schemas.keys();
+        let schemas = schemas.filter(|schema| !reserved.contains(&schema.as_str())).cloned();
         schemas.chain(system).collect()
     }
 
@@ -232,9 +239,37 @@ impl CatalogProvider for PlanScope {
                 members: members.clone(),
             }));
         }
+        if name == HANDLE_SCHEMA {
+            self.shared.moves.store(true, Ordering::Relaxed);
+            return Some(Arc::new(HandleSchema { scope: self.clone() }));
+        }
         self.shared.snapshot.schemas.contains_key(name).then(|| {
             Arc::new(ScopedSchema { scope: self.clone(), schema: name.to_owned() }) as Arc<dyn SchemaProvider>
         })
+    }
+}
+
+/// The queries that clients have leased. They are not listed: who has a handle knows its name.
+#[derive(Debug)]
+struct HandleSchema {
+    scope: PlanScope,
+}
+
+#[async_trait]
+impl SchemaProvider for HandleSchema {
+    fn table_names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        let external = |error: Error| DataFusionError::External(Box::new(error));
+        let query = self.scope.shared.handles.query(name).await.map_err(external)?;
+        let view = ViewDefinition { ddl: query.clone(), query };
+        self.scope.view(name, &view).await.map(Some).map_err(external)
+    }
+
+    fn table_exist(&self, _name: &str) -> bool {
+        false
     }
 }
 

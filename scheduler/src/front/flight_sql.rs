@@ -2,6 +2,7 @@
 //! cancel; what is not here answers UNIMPLEMENTED.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use arrow::ipc::writer::IpcWriteOptions;
@@ -25,6 +26,9 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::PutOptions;
+use polarway_proto::handle::{
+    CLOSE_HANDLE_ACTION, CREATE_HANDLE_ACTION, CreateHandle, HandleRenewed, RENEW_HANDLE_ACTION,
+};
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::statement::IDEMPOTENCY_KEY;
 use polarway_proto::status::status_from_error;
@@ -177,6 +181,14 @@ fn command_info<M: ProstMessageExt>(
 
 fn action_result(body: Bytes) -> Response<BoxStream<'static, Result<arrow_flight::Result, Status>>> {
     Response::new(stream::once(async { Ok(arrow_flight::Result { body }) }).boxed())
+}
+
+fn json_result(
+    answer: &impl serde::Serialize,
+) -> Result<Response<BoxStream<'static, Result<arrow_flight::Result, Status>>>, Status> {
+    let body = serde_json::to_vec(answer)
+        .map_err(|error| Status::internal(format!("an answer cannot be written: {error}")))?;
+    Ok(action_result(body.into()))
 }
 
 type Get = Result<Response<<FrontDoor as FlightService>::DoGetStream>, Status>;
@@ -475,10 +487,11 @@ impl FlightSqlService for FrontDoor {
         &self,
         request: Request<Action>,
     ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
-        let action = request.into_inner();
-        match action.r#type.as_str() {
+        let session = session_of(&request);
+        let Action { r#type: kind, body } = request.into_inner();
+        match kind.as_str() {
             CANCEL_FLIGHT_INFO => {
-                let request = CancelFlightInfoRequest::decode(action.body.as_ref()).map_err(|error| {
+                let request = CancelFlightInfoRequest::decode(body.as_ref()).map_err(|error| {
                     Status::invalid_argument(format!("not a CancelFlightInfoRequest: {error}"))
                 })?;
                 let cancelled = self.cancel(request.info.as_ref());
@@ -487,13 +500,27 @@ impl FlightSqlService for FrontDoor {
                 Ok(action_result(result.encode_to_vec().into()))
             }
             QUERY_PROGRESS_ACTION => {
-                let id = String::from_utf8_lossy(&action.body).into_owned();
+                let id = String::from_utf8_lossy(&body).into_owned();
                 let Some(progress) = self.service.progress(&id).await else {
                     return Err(status(Error::new(ErrorKind::NotFound, format!("there is no query `{id}`"))));
                 };
-                let body = serde_json::to_vec(&progress)
-                    .map_err(|error| Status::internal(format!("progress cannot be written: {error}")))?;
-                Ok(action_result(body.into()))
+                json_result(&progress)
+            }
+            CREATE_HANDLE_ACTION => {
+                let CreateHandle { sql, ttl_ms } = serde_json::from_slice(&body)
+                    .map_err(|error| Status::invalid_argument(format!("not a handle: {error}")))?;
+                let query = self.service.request(&sql, &session);
+                let ttl = Duration::from_millis(ttl_ms);
+                json_result(&Box::pin(self.service.create_handle(&query, ttl)).await.map_err(status)?)
+            }
+            RENEW_HANDLE_ACTION => {
+                let ttl =
+                    self.service.handles.renew(&String::from_utf8_lossy(&body)).await.map_err(status)?;
+                json_result(&HandleRenewed { ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) })
+            }
+            CLOSE_HANDLE_ACTION => {
+                self.service.handles.close(&String::from_utf8_lossy(&body)).await.map_err(status)?;
+                Ok(action_result(Bytes::new()))
             }
             TICKET_KEY_ACTION => Ok(action_result(self.service.signer.public_key())),
             other => Err(status(Error::new(ErrorKind::Unsupported, format!("there is no action `{other}`")))),
@@ -510,6 +537,9 @@ impl FlightSqlService for FrontDoor {
                 "Cancel a running query.\nRequest: CancelFlightInfoRequest\nResponse: CancelFlightInfoResult",
             ),
             action(QUERY_PROGRESS_ACTION, "How far a query has come.\nRequest: query id\nResponse: JSON"),
+            action(CREATE_HANDLE_ACTION, "Lease a query.\nRequest: JSON (sql, ttl_ms)\nResponse: JSON"),
+            action(RENEW_HANDLE_ACTION, "Let a handle's lease begin anew.\nRequest: id\nResponse: JSON"),
+            action(CLOSE_HANDLE_ACTION, "End a handle's lease.\nRequest: id\nResponse: empty"),
         ])
     }
 

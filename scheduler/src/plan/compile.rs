@@ -53,6 +53,7 @@ use super::route::{self, Target};
 use super::statement::{dialect_of, shows};
 use crate::catalog::{ColumnTypes, PlanScope, ProviderCache, TableBuilder};
 use crate::direct::EncodedPlan;
+use crate::handles::Handles;
 
 /// A table's reader remembers these options, as the session that looked it up first has them.
 const READER_OPTIONS: &str = "datafusion.execution.parquet.";
@@ -73,6 +74,8 @@ pub struct PlannerOptions {
     pub streams: Option<Arc<dyn StreamHost>>,
     /// The processes of the cluster, for the table of them.
     pub members: Option<Members>,
+    /// Queries that clients have leased.
+    pub handles: Handles,
 }
 
 /// Plans statements against the catalog.
@@ -85,6 +88,7 @@ pub struct Planner {
     local_cores: Option<u32>,
     streams: Option<Arc<dyn StreamHost>>,
     members: Option<Members>,
+    handles: Handles,
     pub cache: PlanCache,
 }
 
@@ -103,6 +107,7 @@ impl Planner {
             local_cores: options.local_cores,
             streams: options.streams,
             members: options.members,
+            handles: options.handles,
             fingerprints: Fingerprints::new(Arc::clone(&options.runtime.env), options.list_ttl),
             cache: PlanCache::new(options.cached_plans),
         }
@@ -164,6 +169,7 @@ impl Planner {
             types,
             self.streams.clone(),
             self.members.clone(),
+            self.handles.clone(),
         );
         let mut state = scope.state();
         if speaks {

@@ -1,15 +1,18 @@
 //! How a query over a slow store gains from executors: their waits are at the same time. What that comes to in seconds is
 //! printed and depends on the machine; run it with a release binary (`POLARWAY_BIN`), alone, with `--no-capture`.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
+use arrow::compute::concat_batches;
+use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use polarway_tests::s3::{Faults, S3Server, copy_tree};
 use polarway_tests::{Oracle, Order, Setup, assert_same, tpch};
 
 const EXECUTORS: [usize; 3] = [1, 2, 4];
 const RUNS: usize = 3;
-const FILES: usize = 32;
+const FILES: usize = 64;
 const SLOW: Faults = Faults { delay: Duration::from_millis(50), slow_down: 0.0, cut: 0.0, denied: false };
 const SQL: &str =
     "SELECT l_returnflag, count(*), sum(l_quantity) FROM lineitem GROUP BY l_returnflag ORDER BY 1";
@@ -28,12 +31,16 @@ async fn files(server: &S3Server, data: &std::path::Path) {
     std::fs::create_dir_all(&parts).unwrap();
     let context = SessionContext::new();
     let whole = lake.join("whole").display().to_string();
-    context.register_parquet("whole", whole, ParquetReadOptions::default()).await.unwrap();
-    for number in 0..FILES {
-        let file = parts.join(format!("part-{number}.parquet"));
-        let rows = format!("SELECT * FROM whole WHERE l_orderkey % {FILES} = {number}");
-        let copy = format!("COPY ({rows}) TO '{}' STORED AS PARQUET", file.display());
-        context.sql(&copy).await.unwrap().collect().await.unwrap();
+    let rows = context.read_parquet(whole, ParquetReadOptions::default()).await.unwrap();
+    let rows = rows.collect().await.unwrap();
+    let rows = concat_batches(&rows[0].schema(), &rows).unwrap();
+    let each = rows.num_rows().div_ceil(FILES);
+    for (number, from) in (0..rows.num_rows()).step_by(each).enumerate() {
+        let part = rows.slice(from, each.min(rows.num_rows() - from));
+        let file = File::create(parts.join(format!("part-{number}.parquet"))).unwrap();
+        let mut writer = ArrowWriter::try_new(file, part.schema(), None).unwrap();
+        writer.write(&part).unwrap();
+        writer.close().unwrap();
     }
 }
 

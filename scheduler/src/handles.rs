@@ -1,0 +1,128 @@
+//! Queries that clients lease: a text under a lease of the metadata store, so that any scheduler can plan it and nobody has
+//! to clear it away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polarway_common::{Error, ErrorKind};
+use polarway_metastore::{Key, LeaseId, MetaStore, MetaStoreError, Txn};
+use serde::{Deserialize, Serialize};
+
+/// How long a handle may last without being renewed.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// A longer text is no handle: the store takes small values only.
+const LONGEST_TEXT: usize = 256 << 10;
+
+/// See the module's page.
+#[derive(Debug, Clone)]
+pub struct Handles(Arc<dyn MetaStore>);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    sql: String,
+    lease: u64,
+    ttl_ms: u64,
+}
+
+impl Handles {
+    pub fn new(meta: Arc<dyn MetaStore>) -> Self {
+        Self(meta)
+    }
+
+    /// Leases a query for so long, or as near to it as is possible; gives the handle's id and how long it lasts.
+    ///
+    /// # Errors
+    /// `Unsupported` for a text that is too long; those of the metadata store.
+    pub async fn create(&self, sql: String, ttl: Duration) -> Result<(String, Duration), Error> {
+        if sql.len() > LONGEST_TEXT {
+            let told =
+                format!("a handle's query has at most {LONGEST_TEXT} bytes; this one has {}", sql.len());
+            return Err(Error::new(ErrorKind::Unsupported, told));
+        }
+        let lease = self.0.grant(ttl.clamp(SHORTEST, LONGEST)).await?;
+        let id = format!("h_{}", uuid::Uuid::new_v4().simple());
+        let ttl_ms = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
+        let stored = serde_json::to_vec(&Stored { sql, lease: lease.id.get(), ttl_ms })
+            .map_err(|error| Error::internal(format!("a handle cannot be written: {error}")))?;
+        self.0.txn(Txn::new().put_leased(key(&id), stored, lease.id)).await?;
+        Ok((id, lease.ttl))
+    }
+
+    /// The query of a handle.
+    ///
+    /// # Errors
+    /// `NotFound` if its lease has ended or there never was one; those of the metadata store.
+    pub async fn query(&self, id: &str) -> Result<String, Error> {
+        self.found(id).await.map(|stored| stored.sql)
+    }
+
+    /// Lets the lease begin anew; gives how long it lasts.
+    ///
+    /// # Errors
+    /// As [`Handles::query`]: a lease that has ended does not come back.
+    pub async fn renew(&self, id: &str) -> Result<Duration, Error> {
+        let stored = self.found(id).await?;
+        match self.0.keep_alive(LeaseId::new(stored.lease)).await {
+            Ok(()) => Ok(Duration::from_millis(stored.ttl_ms)),
+            Err(MetaStoreError::LeaseNotFound { .. }) => Err(not_found(id)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the lease. One that has ended is no failure.
+    ///
+    /// # Errors
+    /// Those of the metadata store.
+    pub async fn close(&self, id: &str) -> Result<(), Error> {
+        let stored = match self.found(id).await {
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            stored => stored?,
+        };
+        match self.0.revoke(LeaseId::new(stored.lease)).await {
+            Ok(()) | Err(MetaStoreError::LeaseNotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn found(&self, id: &str) -> Result<Stored, Error> {
+        let found = self.0.get(&key(id)).await?.ok_or_else(|| not_found(id))?;
+        serde_json::from_slice(&found.value)
+            .map_err(|error| Error::internal(format!("the handle `{id}` cannot be read: {error}")))
+    }
+}
+
+fn key(id: &str) -> String {
+    Key::Handle { id: id.to_owned() }.encode()
+}
+
+fn not_found(id: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no handle `{id}`, or its lease has ended"))
+        .with_hint("make it again; a handle lasts as long as its client renews it")
+}
+
+#[cfg(test)]
+mod tests {
+    use polarway_metastore::EmbeddedMetaStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn row_42_a_handle_lasts_until_it_is_closed_and_is_not_revived() {
+        let handles = Handles::new(Arc::new(EmbeddedMetaStore::in_memory().unwrap()));
+        let (id, ttl) = handles.create("select 1".into(), Duration::from_secs(60)).await.unwrap();
+        assert_eq!(ttl, Duration::from_secs(60));
+        assert_eq!(handles.query(&id).await.unwrap(), "select 1");
+        assert_eq!(handles.renew(&id).await.unwrap(), ttl);
+        handles.close(&id).await.unwrap();
+        handles.close(&id).await.unwrap();
+        assert_eq!(handles.query(&id).await.unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(handles.renew(&id).await.unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(handles.renew("../x").await.unwrap_err().kind, ErrorKind::NotFound);
+        let (_, shortest) = handles.create("select 1".into(), Duration::ZERO).await.unwrap();
+        assert_eq!(shortest, SHORTEST);
+        let long = handles.create("x".repeat(LONGEST_TEXT + 1), Duration::from_secs(1)).await;
+        assert_eq!(long.unwrap_err().kind, ErrorKind::Unsupported);
+    }
+}
