@@ -246,7 +246,7 @@ def _links() -> type[Link]:
         if error.name is None or error.name.partition(".")[0] != "websockets":
             raise
         raise Error(
-            "CONFIGURATION", "feeds need the package websockets, 14 or later", hint="pip install 'polarway[feeds]'"
+            "CONFIGURATION", "feeds need the package websockets, 15 or later", hint="pip install 'polarway[feeds]'"
         ) from error
     return Link
 
