@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from polarway.feeds.counts import Counts
 
 _EXCHANGES = {exchange.name: exchange for exchange in (BINANCE, COINBASE, KRAKEN)}
-_SYMBOL = re.compile(r"([A-Z0-9]+)[-/]([A-Z0-9]+)", re.ASCII)
+_SYMBOL = re.compile(r"([A-Za-z0-9]+)[-/]([A-Za-z0-9]+)")
 # Exchanges count connections too, and shut out who makes many.
 _BACKOFF = Backoff(first=1.0)
 
@@ -133,10 +133,10 @@ def _symbols(exchange: Exchange, symbols: Sequence[str]) -> dict[str, str]:
     """Our spelling of each symbol by the exchange's."""
     ours: dict[str, str] = {}
     for symbol in symbols:
-        parts = _SYMBOL.fullmatch(symbol.upper())
+        parts = _SYMBOL.fullmatch(symbol)
         if parts is None:
             raise Error("INVALID_SETTING", f"{symbol!r} is no symbol", hint="write BASE-QUOTE, such as BTC-USDT")
-        base, quote = parts.groups()
+        base, quote = parts[1].upper(), parts[2].upper()
         ours[exchange.native(base, quote)] = f"{base}-{quote}"
     if not ours:
         raise Error("INVALID_SETTING", "no symbol is named", hint="name one such as BTC-USDT")
