@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from websockets.http11 import Request, Response
 
 # For what must come at all; nothing is asserted about how long it takes.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -84,7 +84,9 @@ async def test_row_43_the_example_finds_what_three_exchanges_differ_by() -> None
     async with AsyncExitStack() as stack:
         urls = {name: await stack.enter_async_context(serving(exchange)) for name, exchange in EXCHANGES.items()}
         flags = [f"--{name}-url={url}" for name, url in urls.items() if name != "kraken"]
-        process = await started("--threshold", "0.5", *flags, environment={"KRAKEN_URL": urls["kraken"]})
+        process = await started(
+            "--threshold", "0.5", "--max-age", "1000", *flags, environment={"KRAKEN_URL": urls["kraken"]}
+        )
         assert process.stdout is not None
         seen = ""
         expected = "BTC-USDT: buy at binance for 100.00, sell at coinbase for 104.00: 3.273 % net\n"

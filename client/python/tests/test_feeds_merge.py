@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feed_servers import until
@@ -67,6 +67,7 @@ def alone() -> bool:
     return asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@settings(deadline=None)  # an event loop each
 @given(st.lists(sources, max_size=5), st.integers(1, 5))
 def test_row_43_every_item_comes_once_in_the_order_of_its_source(given_: list[Source], buffer: int) -> None:
     async def run() -> None:
@@ -88,6 +89,7 @@ def test_row_43_every_item_comes_once_in_the_order_of_its_source(given_: list[So
     asyncio.run(run())
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 60))
 def test_row_43_merge_is_fair_and_bounded(count: int, buffer: int, taken: int) -> None:
     """Sources that are always ready are served in turn, and none is read further than its buffer."""

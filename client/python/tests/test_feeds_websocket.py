@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from websockets.protocol import State
 
 import polarway
 from feed_servers import free_port, reset, serving, silent, until
@@ -253,36 +254,56 @@ async def test_row_21_a_quiet_server_that_answers_pings_is_kept() -> None:
         assert feed.counts.connects == 1
 
 
-async def test_row_21_a_slow_reader_is_no_dead_server_and_the_server_is_not_read_for_it() -> None:
-    total, size = 2000, 20_000
-    sent = 0
+class Flood:
+    """Sends numbered messages as fast as they are read, 40 MB in all, and knows how many are gone."""
 
-    async def handler(connection: ServerConnection) -> None:
-        nonlocal sent
+    total, size = 2000, 20_000
+
+    def __init__(self) -> None:
+        self.connections: list[ServerConnection] = []
+        self.sent = 0
+
+    async def __call__(self, connection: ServerConnection) -> None:
+        self.connections.append(connection)
         end: socket.socket = connection.transport.get_extra_info("socket")
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
-        for number in range(total):
-            await connection.send(json.dumps([number, "x" * size]))
-            sent += 1
+        for number in range(self.total):
+            await connection.send(json.dumps([number, "x" * self.size]))
+            self.sent = number
         await silent(connection)
 
-    settings = {"ping_interval": 0.01, "ping_timeout": 0.01, "idle_timeout": 0.02, "buffer": 4}
-    async with serving(handler) as url, feed_of(url, **settings) as feed:
-        assert (await take(feed, 1))[0][0] == 0
+    async def stands_still(self) -> None:
+        """Until nothing could be sent for a while."""
         loop = asyncio.get_running_loop()
-        seen, since = sent, loop.time()
+        seen, since = self.sent, loop.time()
+        while loop.time() < since + 0.1:
+            await asyncio.sleep(0.001)
+            if self.sent != seen:
+                seen, since = self.sent, loop.time()
 
-        def stands_still() -> bool:
-            nonlocal seen, since
-            if sent != seen:
-                seen, since = sent, loop.time()
-            return loop.time() > since + 0.1
 
-        await until(stands_still)
-        # What fits into the buffers of both kernels and of the feed, of 40 MB.
-        assert sent < total / 2
-        assert [number for number, _ in await take(feed, total - 1)] == list(range(1, total))
+async def test_row_21_a_server_is_read_no_faster_than_its_messages_are_taken() -> None:
+    flood = Flood()
+    async with serving(flood) as url, feed_of(url, buffer=4) as feed:
+        assert (await take(feed, 1))[0][0] == 0
+        await flood.stands_still()
+        # What fits into the buffers of both kernels and of the feed.
+        assert flood.sent < flood.total / 2
+        assert [number for number, _ in await take(feed, flood.total - 1)] == list(range(1, flood.total))
         assert feed.counts.connects == 1
+
+
+async def test_row_21_a_slow_reader_is_no_dead_server() -> None:
+    flood = Flood()
+    limits = {"ping_interval": 0.01, "ping_timeout": 0.01, "idle_timeout": 0.02}
+    async with serving(flood) as url, feed_of(url, buffer=4, **limits) as feed:
+        # A machine that is busy may be taken for dead before it has sent anything.
+        assert (await take(feed, 1))[0][0] == 0
+        connects = feed.counts.connects
+        await flood.stands_still()
+        assert (await take(feed, 1))[0][0] == 1
+        assert feed.counts.connects == connects
+        assert flood.connections[-1].state is State.OPEN
 
 
 async def test_row_21_resumes_where_the_last_connection_ended() -> None:
