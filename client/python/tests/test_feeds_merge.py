@@ -31,6 +31,7 @@ class Source:
     taken: int = 0
     closed: int = 0
     close_turns: int = 0
+    close_fails: bool = False
 
     def __aiter__(self) -> Self:
         return self
@@ -49,6 +50,8 @@ class Source:
         for _ in range(self.close_turns):
             await asyncio.sleep(0)
         self.closed += 1
+        if self.close_fails:
+            raise ConnectionError("close")
 
 
 def _source(count: int, turns: int, fails: bool) -> Source:
@@ -148,6 +151,26 @@ async def test_row_43_a_dead_source_does_not_end_the_others() -> None:
     assert isinstance(failed.item, Err)
     assert isinstance(failed.item.err_value, ConnectionError)
     assert merged == [Tagged("good", 0), Tagged("good", 1), Tagged("good", 2)]
+
+
+async def test_row_43_a_source_that_cannot_be_closed_does_not_end_the_others() -> None:
+    ends = Source([], close_fails=True)
+    fails = Source([], fails=True, close_fails=True)
+    good = Source([0, 1], turns=5)
+    errors: list[tuple[int, str]] = []
+    items: list[int] = []
+    async for tagged in merge_streams([ends, fails, good], buffer=1):
+        if isinstance(tagged.item, Err):
+            errors.append((tagged.source, str(tagged.item.err_value)))
+        else:
+            items.append(tagged.item)
+    assert (errors, items) == ([(0, "close"), (1, "gone")], [0, 1])
+
+    left = merge_streams([Source([], endless=True, close_fails=True), good])
+    await anext(left)
+    with pytest.raises(ConnectionError, match="close"):
+        await left.aclose()
+    assert (good.closed, alone()) == (2, True)
 
 
 async def test_a_slow_source_is_not_waited_for_and_a_slow_reader_slows_all() -> None:

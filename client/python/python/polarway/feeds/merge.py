@@ -166,16 +166,17 @@ class _Sources(Generic[K, T]):
 
     async def _read(self, source: K, iterator: AsyncIterator[T]) -> None:
         try:
-            while True:
-                await self._room_for(source)
-                self._put(source, await anext(iterator))
-        except StopAsyncIteration:
-            await _close(self._open.pop(source))
+            try:
+                while True:
+                    await self._room_for(source)
+                    self._put(source, await anext(iterator))
+            except StopAsyncIteration:
+                await _close(self._open.pop(source))
         except Exception as error:  # noqa: BLE001 - whatever one stream raises, the others go on
             self._put(source, Err(error))
             # What it raised first is what counts.
             with contextlib.suppress(Exception):
-                await _close(self._open.pop(source))
+                await _close(self._open.pop(source, ()))
 
     async def _room_for(self, source: K) -> None:
         while not self._turns.has_room(source):
@@ -189,7 +190,7 @@ class _Sources(Generic[K, T]):
     def _forget_ended(self) -> None:
         for reader in [reader for reader in self._readers if reader.done()]:
             self._readers.discard(reader)
-            reader.result()  # raises what ended it: a cancellation by somebody else, or an error of closing
+            reader.result()  # raises what ended it early: a cancellation by somebody else
 
 
 async def _close(parts: Iterable[object]) -> None:

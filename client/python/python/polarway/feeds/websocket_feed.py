@@ -182,6 +182,8 @@ class WebSocketDataStream(Feed[T]):
                 return self._read(received.ok_value)
             # Cancelled here, the next call finds the connection closed and comes here again.
             await self._link.end()
+            if self._ended:  # stopped meanwhile
+                break
             self._lost(received.unwrap_err())
             if self._given_up is not None:
                 return Err(self._given_up)
