@@ -415,6 +415,18 @@ async def test_a_server_that_hangs_up_or_says_nothing_is_tried_again() -> None:
             assert told in error.message
 
 
+async def test_a_server_that_takes_no_subscription_is_tried_again() -> None:
+    async def deaf(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await silent(connection)
+
+    long = "x" * 32_000_000  # more than the buffers of both kernels hold
+    async with serving(deaf) as url, feed_of(url, subscribe=long, open_timeout=0.2, max_retries=1) as feed:
+        error = (await anext(feed)).unwrap_err()
+    assert "gave up after 2 failures in a row" in error.message
+    assert feed.counts.connects == 0
+
+
 async def test_row_21_a_cancelled_wait_raises_and_loses_nothing() -> None:
     go = asyncio.Event()
 
