@@ -424,6 +424,7 @@ async def test_a_server_that_takes_no_subscription_is_tried_again() -> None:
     async with serving(deaf) as url, feed_of(url, subscribe=long, open_timeout=0.2, max_retries=1) as feed:
         error = (await anext(feed)).unwrap_err()
     assert "gave up after 2 failures in a row" in error.message
+    assert "not taken within 0.2 s" in error.message
     assert feed.counts.connects == 0
 
 

@@ -81,29 +81,42 @@ class Link:
             return
         connection = dialed.ok_value
         try:
-            await self._greet(connection, first, dialing.open_timeout)
-            self._opened.set_result(dialed)
-            await self._watch(connection)
+            overdue = await self._greet(connection, first, dialing.open_timeout)
+            self._opened.set_result(dialed if overdue is None else Err(overdue))
+            if overdue is None:
+                await self._watch(connection)
         except ConnectionClosed as error:
             if not self._opened.done():
                 self._opened.set_result(Err(lost(error)))
         finally:
             await _hang_up(connection)
 
-    async def _greet(self, connection: ClientConnection, first: Sequence[str | bytes], timeout: float) -> None:
-        # A peer that reads nothing would hold a long message for ever.
-        overdue = self.loop.call_later(timeout, connection.transport.abort)
+    async def _greet(self, connection: ClientConnection, first: Sequence[str | bytes], timeout: float) -> Error | None:
+        """Sends the first messages; an error if they were not taken in time."""
+        overdue: list[Error] = []
+
+        # A peer that reads nothing would hold a long message for ever. What waits to be sent returns as if it were
+        # sent when the connection is aborted, so the error has to come from here.
+        def give_up() -> None:
+            overdue.append(_unavailable(f"the first messages were not taken within {timeout:g} s"))
+            connection.transport.abort()
+
+        timer = self.loop.call_later(timeout, give_up)
         try:
             for message in first:
                 await connection.send(message)
+        except ConnectionClosed:
+            if not overdue:
+                raise
         finally:
-            overdue.cancel()
+            timer.cancel()
+        return overdue[0] if overdue else None
 
     async def _watch(self, connection: ClientConnection) -> None:
         while True:
             step = self._silence.decide(self.loop.time())
             if isinstance(step, Dead):
-                self._verdict = Error("DRAINING", step.reason, is_retryable=True, is_unavailable=True)
+                self._verdict = _unavailable(step.reason)
                 return
             if isinstance(step, Ping):
                 answer = asyncio.ensure_future(await connection.ping())
@@ -118,6 +131,10 @@ class Link:
     def _answered(self, answer: asyncio.Future[float]) -> None:
         if not answer.cancelled() and answer.exception() is None:
             self._silence.answered(self.loop.time())
+
+
+def _unavailable(message: str) -> Error:
+    return Error("DRAINING", message, is_retryable=True, is_unavailable=True)
 
 
 async def _hang_up(connection: ClientConnection) -> None:
