@@ -1,5 +1,7 @@
 """Polarway: the Python client of a SQL query cluster."""
 
+from typing import TYPE_CHECKING
+
 from polarway.async_client import AsyncPolarwayClient, AsyncRaisingClient
 from polarway.attempt import Attempt
 from polarway.breaker import CircuitBreaker
@@ -18,21 +20,40 @@ from polarway.traversal_async import sequence_async, traverse_async
 from polarway.unavailable import CircuitOpen, is_unavailable
 from polarway.unwrapping import UnwrapError
 
+if TYPE_CHECKING:
+    from polarway.feeds import (
+        Backoff,
+        Counts,
+        Feed,
+        Merged,
+        Resume,
+        Tagged,
+        Trade,
+        TradeFeed,
+        WebSocketDataStream,
+        connect_exchange,
+        merge_streams,
+    )
+
 __all__ = [
     "AsyncPolarwayClient",
     "AsyncRaisingClient",
     "AsyncRows",
     "Attempt",
+    "Backoff",
     "Batch",
     "CircuitBreaker",
     "CircuitOpen",
     "CircuitState",
+    "Counts",
     "Do",
     "DoAsync",
     "DoAsyncOption",
     "DoOption",
     "Err",
     "Error",
+    "Feed",
+    "Merged",
     "Nothing",
     "Ok",
     "Option",
@@ -40,15 +61,21 @@ __all__ = [
     "Progress",
     "RaisingClient",
     "Result",
+    "Resume",
     "Rows",
     "Some",
     "Table",
+    "Tagged",
+    "Trade",
+    "TradeFeed",
     "UnwrapError",
+    "WebSocketDataStream",
     "as_result",
     "bind",
     "bind_async",
     "collect",
     "collect_option",
+    "connect_exchange",
     "do",
     "do_async",
     "is_err",
@@ -56,6 +83,7 @@ __all__ = [
     "is_ok",
     "is_some",
     "is_unavailable",
+    "merge_streams",
     "partition",
     "partition_option",
     "sequence",
@@ -65,3 +93,13 @@ __all__ = [
     "traverse_async",
     "traverse_option",
 ]
+
+if not TYPE_CHECKING:  # for a type checker it would be a name for every typing error
+
+    def __getattr__(name: str) -> object:
+        """The names of `polarway.feeds`, which is imported for the first of them: who only queries waits for less."""
+        if name in __all__:
+            from polarway import feeds  # noqa: PLC0415
+
+            return getattr(feeds, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
