@@ -1,5 +1,10 @@
 """Polarway: the Python client of a SQL query cluster."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from polarway.async_client import AsyncPolarwayClient, AsyncRaisingClient
 from polarway.attempt import Attempt
 from polarway.breaker import CircuitBreaker
@@ -18,7 +23,20 @@ from polarway.traversal_async import sequence_async, traverse_async
 from polarway.unavailable import CircuitOpen, is_unavailable
 from polarway.unwrapping import UnwrapError
 
+if TYPE_CHECKING:
+    from polarway.live_counts import Acknowledged, Pushed, SinkCounts
+    from polarway.live_table import LiveTableSink
+
+# What few need is loaded when it is asked for.
+_LAZY = {
+    "Acknowledged": "polarway.live_counts",
+    "LiveTableSink": "polarway.live_table",
+    "Pushed": "polarway.live_counts",
+    "SinkCounts": "polarway.live_counts",
+}
+
 __all__ = [
+    "Acknowledged",
     "AsyncPolarwayClient",
     "AsyncRaisingClient",
     "AsyncRows",
@@ -33,14 +51,17 @@ __all__ = [
     "DoOption",
     "Err",
     "Error",
+    "LiveTableSink",
     "Nothing",
     "Ok",
     "Option",
     "PolarwayClient",
     "Progress",
+    "Pushed",
     "RaisingClient",
     "Result",
     "Rows",
+    "SinkCounts",
     "Some",
     "Table",
     "UnwrapError",
@@ -65,3 +86,11 @@ __all__ = [
     "traverse_async",
     "traverse_option",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value

@@ -207,14 +207,14 @@ class LiveTableSink:
 
         A sink that was never connected, or is closed already, has nothing to say: `Ok` without rows.
         """
-        if self._work is None or (self._work.done() and not self.counts.unacknowledged_rows):
-            await self._stop(Error("DRAINING", "the sink is closed"))
+        why = Error("DRAINING", "the sink is closed")
+        if self._work is None or self._failure == why:
+            await self._stop(why)
             return Ok(Acknowledged(0, 0, self._delivery.tally.token))
         try:
-            flushed = await self.flush(timeout)
+            return await self.flush(timeout)
         finally:
-            await self._stop(Error("DRAINING", "the sink is closed"))
-        return flushed
+            await self._stop(why)
 
     async def __aenter__(self) -> Self:
         raised(await self.connect())
