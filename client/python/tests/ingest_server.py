@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -104,11 +104,21 @@ def _error(kind: str) -> str:
     return json.dumps({"error": {"kind": kind, "message": f"it is {kind}", "hint": "do something"}})
 
 
+async def _listen(server: IngestServer) -> Server:
+    # The goodbyes of a client that has much to send come late, and are not waited for.
+    started = serve(server.serve, "127.0.0.1", 0, process_request=server.answer, close_timeout=0.2)
+    # Its type is told with a name that Python 3.10 does not have.
+    listening: Server = await started
+    return listening  # pyright: ignore[reportUnknownVariableType]
+
+
 @contextlib.asynccontextmanager
 async def running(stream: Stream, *behaviours: Behaviour) -> AsyncGenerator[IngestServer]:
     server = IngestServer(stream, *behaviours)
-    # The goodbyes of a client that has much to send come late, and are not waited for.
-    started = await serve(server.serve, "127.0.0.1", 0, process_request=server.answer, close_timeout=0.2)
-    async with cast("Server", started) as listening:
-        server.address = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
+    listening = await _listen(server)
+    server.address = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
+    try:
         yield server
+    finally:
+        listening.close()
+        await listening.wait_closed()

@@ -26,13 +26,23 @@ from polarway.unwrapping import UnwrapError
 if TYPE_CHECKING:
     from polarway.live_counts import Acknowledged, Pushed, SinkCounts
     from polarway.live_table import LiveTableSink
+    from polarway.mqtt import MqttSubscription, subscribe_mqtt
+    from polarway.mqtt_messages import Message, MessageBatch, Unread
+    from polarway.pump import Pumped, pump
 
 # What few need is loaded when it is asked for.
 _LAZY = {
     "Acknowledged": "polarway.live_counts",
     "LiveTableSink": "polarway.live_table",
+    "Message": "polarway.mqtt_messages",
+    "MessageBatch": "polarway.mqtt_messages",
+    "MqttSubscription": "polarway.mqtt",
+    "Pumped": "polarway.pump",
     "Pushed": "polarway.live_counts",
     "SinkCounts": "polarway.live_counts",
+    "Unread": "polarway.mqtt_messages",
+    "pump": "polarway.pump",
+    "subscribe_mqtt": "polarway.mqtt",
 }
 
 __all__ = [
@@ -52,11 +62,15 @@ __all__ = [
     "Err",
     "Error",
     "LiveTableSink",
+    "Message",
+    "MessageBatch",
+    "MqttSubscription",
     "Nothing",
     "Ok",
     "Option",
     "PolarwayClient",
     "Progress",
+    "Pumped",
     "Pushed",
     "RaisingClient",
     "Result",
@@ -64,6 +78,7 @@ __all__ = [
     "SinkCounts",
     "Some",
     "Table",
+    "Unread",
     "UnwrapError",
     "as_result",
     "bind",
@@ -79,9 +94,11 @@ __all__ = [
     "is_unavailable",
     "partition",
     "partition_option",
+    "pump",
     "sequence",
     "sequence_async",
     "sequence_option",
+    "subscribe_mqtt",
     "traverse",
     "traverse_async",
     "traverse_option",
