@@ -108,8 +108,7 @@ async def _listen(server: IngestServer) -> Server:
     # The goodbyes of a client that has much to send come late, and are not waited for.
     started = serve(server.serve, "127.0.0.1", 0, process_request=server.answer, close_timeout=0.2)
     # Its type is told with a name that Python 3.10 does not have.
-    listening: Server = await started
-    return listening  # pyright: ignore[reportUnknownVariableType]
+    return await started  # type: ignore[no-any-return]  # pyright: ignore[reportUnknownVariableType]
 
 
 @contextlib.asynccontextmanager
