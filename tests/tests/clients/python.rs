@@ -57,24 +57,27 @@ async fn against(cluster: &Cluster) {
     let http: Vec<SocketAddr> =
         [&cluster.front].into_iter().chain(&cluster.others).map(|scheduler| scheduler.http()).collect();
     let http = listed(&http);
+    let takers = if cluster.ingest.is_empty() { std::slice::from_ref(&cluster.front) } else { &cluster.ingest };
+    let ws = listed(&takers.iter().map(|process| process.ws()).collect::<Vec<_>>());
     let tested = tokio::task::spawn_blocking(move || {
         let package = package();
         let mut tests = pytest(package.path(), &["tests/server"]);
-        run(tests.env("POLARWAY_TEST_SERVERS", servers).env("POLARWAY_TEST_HTTP", http));
+        tests.env("POLARWAY_TEST_SERVERS", servers).env("POLARWAY_TEST_HTTP", http).env("POLARWAY_TEST_WS", ws);
+        run(&mut tests);
     });
     tested.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_client_against_one_process() {
-    let cluster = Setup::up().start().await;
+    let cluster = Setup::up().set("ingest.listen", "127.0.0.1:0").start().await;
     against(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_client_against_two_schedulers() {
     let etcd = Etcd::start().await;
-    let cluster = Setup::cluster(2).schedulers(2).set("metastore.etcd", etcd.url()).start().await;
+    let cluster = Setup::cluster(2).ingest(2).schedulers(2).set("metastore.etcd", etcd.url()).start().await;
     against(&cluster).await;
 }
 
@@ -96,6 +99,11 @@ fn row_32_python_traversal() {
 #[test]
 fn row_41_python_circuit_breaker() {
     alone("row_41");
+}
+
+#[test]
+fn python_sinks_and_mqtt() {
+    alone("live or mqtt");
 }
 
 #[test]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from polarway.live_table import LiveTableSink
     from polarway.mqtt import MqttSubscription, subscribe_mqtt
     from polarway.mqtt_messages import Message, MessageBatch, Unread
-    from polarway.pump import Pumped, pump
+    from polarway.pumping import Pumped, pump
 
 # What few need is loaded when it is asked for.
 _LAZY = {
@@ -37,11 +37,11 @@ _LAZY = {
     "Message": "polarway.mqtt_messages",
     "MessageBatch": "polarway.mqtt_messages",
     "MqttSubscription": "polarway.mqtt",
-    "Pumped": "polarway.pump",
+    "Pumped": "polarway.pumping",
     "Pushed": "polarway.live_counts",
     "SinkCounts": "polarway.live_counts",
     "Unread": "polarway.mqtt_messages",
-    "pump": "polarway.pump",
+    "pump": "polarway.pumping",
     "subscribe_mqtt": "polarway.mqtt",
 }
 

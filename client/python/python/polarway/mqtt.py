@@ -108,6 +108,7 @@ class MqttSubscription:
 
     Attributes:
         received: Messages that came, those that came again counted again.
+        unread: Of those that were given, the messages out of which no rows could be read.
         last_error: Why there was no connection the last time.
     """
 
@@ -124,6 +125,7 @@ class MqttSubscription:
         self._connection: Connection | None = None
         self._connections = 0
         self.received = 0
+        self.unread = 0
         self.last_error: Error | None = None
 
     @property
@@ -154,9 +156,9 @@ class MqttSubscription:
             taken.append((mid, message))
         self._regulate()
         mids = [mid for mid, message in taken if message.qos]
-        return Ok(
-            MessageBatch([message for _, message in taken], self._parse, lambda: connection.confirm(mids)),
-        )
+        batch = MessageBatch([message for _, message in taken], self._parse, lambda: connection.confirm(mids))
+        self.unread += len(batch.unread)
+        return Ok(batch)
 
     async def _gather(self) -> None:
         clock = asyncio.get_running_loop().time
