@@ -47,14 +47,21 @@ class Mosquitto:
         """Another listener of one that runs, to publish there."""
         other = cls.__new__(cls)
         other.port = port
+        deadline = time.monotonic() + 30
+        while not other._listens():
+            assert time.monotonic() < deadline, "mosquitto does not listen"
+            time.sleep(0.02)
         return other
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
 
     def start(self) -> None:
         self._process = subprocess.Popen([self._program, "-c", str(self._config)], stderr=subprocess.PIPE)
         deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
+        while not self._listens():
             if self._process.poll() is not None:
                 _, told = self._process.communicate()
                 raise AssertionError(f"mosquitto does not start: {told.decode()}")
