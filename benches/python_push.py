@@ -27,8 +27,12 @@ COLUMNS = "id BIGINT NOT NULL, at TIMESTAMP(6), sensor VARCHAR NOT NULL, value D
 
 def rows(count):
     return [
-        {"id": i, "at": f"2026-11-25T10:{i // 60000 % 60:02}:{i // 1000 % 60:02}.{i % 1000:03}", "sensor": f"sensor-{i % 100}",
-         "value": i * 0.37}
+        {
+            "id": i,
+            "at": f"2026-11-25T10:{i // 60000 % 60:02}:{i // 1000 % 60:02}.{i % 1000:03}",
+            "sensor": f"sensor-{i % 100}",
+            "value": i * 0.37,
+        }
         for i in range(count)
     ]
 
@@ -60,7 +64,11 @@ async def row_pushes(ws, stream, data):
 
 async def main(args):
     data = rows(args.rows)
-    ways = {"by hand, one row a message": by_hand, "sink, push of all rows": list_push, "sink, push row by row": row_pushes}
+    ways = {
+        "by hand, one row a message": by_hand,
+        "sink, push of all rows": list_push,
+        "sink, push row by row": row_pushes,
+    }
     measured = {way: [] for way in ways}
     async with AsyncPolarwayClient(args.server) as client:
         for repeat in range(args.repeats):

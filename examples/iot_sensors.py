@@ -28,10 +28,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from polarway import AsyncPolarwayClient, Err, LiveTableSink, Pumped, pump, subscribe_mqtt
+from polarway import AsyncPolarwayClient, Err, Error, LiveTableSink, Pumped, pump, subscribe_mqtt
 
 if TYPE_CHECKING:
-    from polarway import Error, Message, Result, Table
+    from polarway import Message, Result, Table
 
 CREATE = """
 CREATE STREAM IF NOT EXISTS {stream} (sensor VARCHAR NOT NULL, at TIMESTAMP(6) NOT NULL, value DOUBLE NOT NULL)
@@ -128,13 +128,13 @@ async def run(args: argparse.Namespace) -> int:
             pumping = asyncio.create_task(pump(messages, sink, progress=note))
             watching = asyncio.create_task(watch())
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait(
-                {pumping, watching, stopping}, timeout=args.seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({pumping, watching, stopping}, timeout=args.seconds, return_when=asyncio.FIRST_COMPLETED)
             watching.cancel()
             stopping.cancel()
-            # The pump ends when it has stored and confirmed what it has.
+            # The pump ends when it has stored and confirmed what it has; a cluster that is away is not waited for.
             await messages.aclose()
+            await asyncio.wait({pumping}, timeout=10)
+            pumping.cancel()
             ended, watched, _ = await asyncio.gather(pumping, watching, stopping, return_exceptions=True)
         with contextlib.suppress(Exception) if isinstance(watched, Exception) else contextlib.nullcontext():
             await alerts.look(done.token)
@@ -163,12 +163,18 @@ def main() -> int:
     parser.add_argument("--client-id", default="polarway-iot", help="name of the session at the broker [%(default)s]")
     parser.add_argument("--server", default="localhost:50051", help="where SQL is taken [%(default)s]")
     parser.add_argument("--ws", default="ws://localhost:8081", help="where rows are taken [%(default)s]")
-    parser.add_argument("--stream", default="sensor_readings", help="the live table, made if it is not there [%(default)s]")
+    parser.add_argument(
+        "--stream", default="sensor_readings", help="the live table, made if it is not there [%(default)s]"
+    )
     parser.add_argument("--sigma", type=float, default=3.0, help="standard deviations of an anomaly [%(default)s]")
     parser.add_argument("--minutes", type=int, default=60, help="how old readings are looked at [%(default)s]")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks [%(default)s]")
     parser.add_argument("--seconds", type=float, help="end after so long [until Ctrl-C]")
-    return asyncio.run(run(parser.parse_args()))
+    try:
+        return asyncio.run(run(parser.parse_args()))
+    except Error as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

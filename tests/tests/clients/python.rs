@@ -57,12 +57,16 @@ async fn against(cluster: &Cluster) {
     let http: Vec<SocketAddr> =
         [&cluster.front].into_iter().chain(&cluster.others).map(|scheduler| scheduler.http()).collect();
     let http = listed(&http);
-    let takers = if cluster.ingest.is_empty() { std::slice::from_ref(&cluster.front) } else { &cluster.ingest };
+    let takers =
+        if cluster.ingest.is_empty() { std::slice::from_ref(&cluster.front) } else { &cluster.ingest };
     let ws = listed(&takers.iter().map(|process| process.ws()).collect::<Vec<_>>());
     let tested = tokio::task::spawn_blocking(move || {
         let package = package();
         let mut tests = pytest(package.path(), &["tests/server"]);
-        tests.env("POLARWAY_TEST_SERVERS", servers).env("POLARWAY_TEST_HTTP", http).env("POLARWAY_TEST_WS", ws);
+        tests
+            .env("POLARWAY_TEST_SERVERS", servers)
+            .env("POLARWAY_TEST_HTTP", http)
+            .env("POLARWAY_TEST_WS", ws);
         run(&mut tests);
     });
     tested.await.unwrap();

@@ -44,6 +44,13 @@ async def one(client: AsyncPolarwayClient, sql: str) -> dict[str, object]:
     return row
 
 
+async def owner_of(takers: list[str], stream: str) -> tuple[str, int]:
+    """Where the process takes rows that has the stream: the others redirect to it."""
+    async with connect(f"{takers[0]}/v1/streams/{stream}") as feed:
+        host, port = feed.remote_address[:2]
+        return str(host), int(port)
+
+
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     deadline = time.monotonic() + 60
     while not await condition():
@@ -141,12 +148,11 @@ class Cutting:
 
 
 @pytest.mark.parametrize("named", [False, True])
-async def test_a_sink_loses_and_doubles_nothing(client: AsyncPolarwayClient, *, named: bool) -> None:
+async def test_a_sink_loses_and_doubles_nothing(client: AsyncPolarwayClient, takers: list[str], *, named: bool) -> None:
     """Though its connections break again and again, in the middle of frames and before acknowledgements."""
     async with stream_of(client, "id BIGINT NOT NULL") as stream:
-        owner = (await one(client, f"SELECT address FROM system.streams WHERE stream_name = '{stream}'"))["address"]
-        host, _, port = str(owner).rpartition(":")
-        cutting = Cutting(host, int(port), 30_000)
+        owner = await owner_of(takers, stream)
+        cutting = Cutting(*owner, after=30_000)
         server = await asyncio.start_server(cutting.talk, "127.0.0.1", 0)
         async with server:
             address = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -195,14 +201,14 @@ async def test_a_dropped_stream_ends_its_sink(client: AsyncPolarwayClient, taker
     await sink.aclose()
 
 
-async def test_a_sink_is_faster_than_a_loop(client: AsyncPolarwayClient) -> None:
+async def test_a_sink_is_faster_than_a_loop(client: AsyncPolarwayClient, takers: list[str]) -> None:
     """Than one row a message, waiting for acknowledgements after each thousand: benches/python_push.py."""
     count = 20_000
     rows = [{"id": row, "name": f"sensor-{row % 100}", "value": row * 0.37} for row in range(count)]
     async with stream_of(client, "id BIGINT NOT NULL, name VARCHAR, value DOUBLE") as stream:
-        owner = (await one(client, f"SELECT address FROM system.streams WHERE stream_name = '{stream}'"))["address"]
+        host, port = await owner_of(takers, stream)
         began = time.perf_counter()
-        async with connect(f"ws://{owner}/v1/streams/{stream}?producer=loop") as feed:
+        async with connect(f"ws://{host}:{port}/v1/streams/{stream}?producer=loop") as feed:
             await feed.recv()
             for begin in range(0, count, 1000):
                 for row in rows[begin : begin + 1000]:
@@ -211,7 +217,7 @@ async def test_a_sink_is_faster_than_a_loop(client: AsyncPolarwayClient) -> None
                     pass
         looped = time.perf_counter() - began
         began = time.perf_counter()
-        async with LiveTableSink(f"ws://{owner}", stream) as sink:
+        async with LiveTableSink(f"ws://{host}:{port}", stream) as sink:
             (await sink.push(rows)).unwrap()
             (await sink.flush()).unwrap()
         sunk = time.perf_counter() - began
