@@ -5,8 +5,8 @@
 
 The server is a `polarway up --ws-listen …`. The loop sends one row a message with `json.dumps` and waits for the
 acknowledgements after every thousand; the sink sends as it does by itself. Each time ends with the last acknowledgement
-(`wal`), and the rows in the table are counted after it. Prints one line a way: the median, the smallest and the largest of
-the repeats, and how many times the loop's median that is.
+(`wal`), and the rows in the table are counted after it. Prints one line a way: the median, the smallest and the largest
+of the repeats, and how many times the loop's median that is.
 """
 
 from __future__ import annotations

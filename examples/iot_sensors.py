@@ -10,8 +10,8 @@ A message is a JSON object with `at` (RFC 3339) and `value`; the sensor is the s
 acknowledged to the broker only when its row is on the cluster's disk: after a crash of this program the broker delivers
 again what was not, under the same --client-id, and the table drops what comes twice (`dedup`).
 
-A reading is an anomaly if it is more than --sigma standard deviations from the mean of the readings of its sensor before it:
-of at most 100, and at least 20, none of which is itself. Each is printed once, as one line of JSON.
+A reading is an anomaly if it is more than --sigma standard deviations from the mean of the readings of its sensor before
+it: of at most 100, and at least 20, none of which is itself. Each is printed once, as one line of JSON.
 
 Ctrl-C, or the end of --seconds, stores and confirms what is under way, looks for anomalies once more, and ends.
 """
