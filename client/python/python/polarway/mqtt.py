@@ -72,7 +72,7 @@ def subscribe_mqtt(  # noqa: PLR0913 - each is a choice of its own
         parse: Makes a row, rows or None of a message. Messages for which it raises are the batch's `unread`.
         batch_size: Messages of a batch.
         linger: Seconds for which a batch waits for more, from its first message on.
-        max_unconfirmed: Messages that the broker sends without a confirmation; it may have a lower limit of its own.
+        max_unconfirmed: Messages that the broker sends without a confirmation (MQTT 5; else it has a limit of its own).
         keepalive: Seconds after which a silent broker is asked whether it is there; after as much again it is not.
         connect_timeout: Seconds for each step of connecting.
         backoff_min: Seconds of the first pause between two attempts.
