@@ -14,6 +14,8 @@ if command -v apt-get >/dev/null && [ ! -e /usr/include/google/protobuf/descript
 fi
 # The tests of the metadata store start it.
 command -v etcd >/dev/null || need+=(etcd-server)
+# Tests of the Python client start it; on Debian it is beside the programs of the system.
+PATH="$PATH:/usr/sbin" command -v mosquitto >/dev/null || need+=(mosquitto)
 # A test of a network that is cut makes one.
 command -v ip >/dev/null || need+=(iproute2)
 if [ ${#need[@]} -gt 0 ]; then

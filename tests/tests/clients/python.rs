@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use polarway_tests::etcd::Etcd;
+use polarway_tests::s3::copy_tree;
 use polarway_tests::{Cluster, Setup, binary, python};
 use tempfile::TempDir;
 
@@ -15,13 +16,7 @@ const REQUIREMENTS: &str = "client-requirements.txt";
 fn package() -> TempDir {
     let directory = TempDir::new().unwrap();
     let package = directory.path().join("polarway");
-    std::fs::create_dir(&package).unwrap();
-    for file in std::fs::read_dir(source().join("python/polarway")).unwrap() {
-        let file = file.unwrap();
-        if file.file_type().unwrap().is_file() {
-            std::fs::copy(file.path(), package.join(file.file_name())).unwrap();
-        }
-    }
+    copy_tree(&source().join("python/polarway"), &package);
     symlink(binary::python_module(), package.join("_polarway.abi3.so")).unwrap();
     directory
 }
@@ -52,30 +47,43 @@ fn listed(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-async fn against(cluster: &Cluster) {
+/// `data` is a directory that the servers may read and the tests write.
+async fn against(cluster: &Cluster, data: &Path) {
+    let data = data.to_owned();
     let servers = listed(&cluster.fronts());
     let http: Vec<SocketAddr> =
         [&cluster.front].into_iter().chain(&cluster.others).map(|scheduler| scheduler.http()).collect();
     let http = listed(&http);
+    let takers =
+        if cluster.ingest.is_empty() { std::slice::from_ref(&cluster.front) } else { &cluster.ingest };
+    let ws = listed(&takers.iter().map(|process| process.ws()).collect::<Vec<_>>());
     let tested = tokio::task::spawn_blocking(move || {
         let package = package();
         let mut tests = pytest(package.path(), &["tests/server"]);
-        run(tests.env("POLARWAY_TEST_SERVERS", servers).env("POLARWAY_TEST_HTTP", http));
+        tests
+            .env("POLARWAY_TEST_SERVERS", servers)
+            .env("POLARWAY_TEST_HTTP", http)
+            .env("POLARWAY_TEST_WS", ws)
+            .env("POLARWAY_TEST_DATA", data);
+        run(&mut tests);
     });
     tested.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_client_against_one_process() {
-    let cluster = Setup::up().start().await;
-    against(&cluster).await;
+    let data = TempDir::new().unwrap();
+    let cluster = Setup::up().allow(data.path()).set("ingest.listen", "127.0.0.1:0").start().await;
+    against(&cluster, data.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_client_against_two_schedulers() {
     let etcd = Etcd::start().await;
-    let cluster = Setup::cluster(2).schedulers(2).set("metastore.etcd", etcd.url()).start().await;
-    against(&cluster).await;
+    let data = TempDir::new().unwrap();
+    let setup = Setup::cluster(2).allow(data.path()).ingest(2).schedulers(2);
+    let cluster = setup.set("metastore.etcd", etcd.url()).start().await;
+    against(&cluster, data.path()).await;
 }
 
 /// The tests that need no server, of which `wanted` says which.
@@ -96,6 +104,16 @@ fn row_32_python_traversal() {
 #[test]
 fn row_41_python_circuit_breaker() {
     alone("row_41");
+}
+
+#[test]
+fn python_sinks_and_mqtt() {
+    alone("live or mqtt");
+}
+
+#[test]
+fn python_feeds() {
+    alone("feeds or arbitrage");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 """Polarway: the Python client of a SQL query cluster."""
 
+from __future__ import annotations
+
+import importlib
 from typing import TYPE_CHECKING
 
 from polarway.async_client import AsyncPolarwayClient, AsyncRaisingClient
@@ -34,8 +37,45 @@ if TYPE_CHECKING:
         connect_exchange,
         merge_streams,
     )
+    from polarway.live_counts import Acknowledged, Pushed, SinkCounts
+    from polarway.live_table import LiveTableSink
+    from polarway.mqtt import MqttSubscription, subscribe_mqtt
+    from polarway.mqtt_messages import Message, MessageBatch, Unread
+    from polarway.pumping import Pumped, pump
+
+# What few need is loaded when it is asked for.
+_LAZY = {
+    **dict.fromkeys(
+        (
+            "Backoff",
+            "Counts",
+            "Feed",
+            "Merged",
+            "Resume",
+            "Tagged",
+            "Trade",
+            "TradeFeed",
+            "WebSocketDataStream",
+            "connect_exchange",
+            "merge_streams",
+        ),
+        "polarway.feeds",
+    ),
+    "Acknowledged": "polarway.live_counts",
+    "LiveTableSink": "polarway.live_table",
+    "Message": "polarway.mqtt_messages",
+    "MessageBatch": "polarway.mqtt_messages",
+    "MqttSubscription": "polarway.mqtt",
+    "Pumped": "polarway.pumping",
+    "Pushed": "polarway.live_counts",
+    "SinkCounts": "polarway.live_counts",
+    "Unread": "polarway.mqtt_messages",
+    "pump": "polarway.pumping",
+    "subscribe_mqtt": "polarway.mqtt",
+}
 
 __all__ = [
+    "Acknowledged",
     "AsyncPolarwayClient",
     "AsyncRaisingClient",
     "AsyncRows",
@@ -53,21 +93,29 @@ __all__ = [
     "Err",
     "Error",
     "Feed",
+    "LiveTableSink",
     "Merged",
+    "Message",
+    "MessageBatch",
+    "MqttSubscription",
     "Nothing",
     "Ok",
     "Option",
     "PolarwayClient",
     "Progress",
+    "Pumped",
+    "Pushed",
     "RaisingClient",
     "Result",
     "Resume",
     "Rows",
+    "SinkCounts",
     "Some",
     "Table",
     "Tagged",
     "Trade",
     "TradeFeed",
+    "Unread",
     "UnwrapError",
     "WebSocketDataStream",
     "as_result",
@@ -86,9 +134,11 @@ __all__ = [
     "merge_streams",
     "partition",
     "partition_option",
+    "pump",
     "sequence",
     "sequence_async",
     "sequence_option",
+    "subscribe_mqtt",
     "traverse",
     "traverse_async",
     "traverse_option",
@@ -97,9 +147,9 @@ __all__ = [
 if not TYPE_CHECKING:  # for a type checker it would be a name for every typing error
 
     def __getattr__(name: str) -> object:
-        """The names of `polarway.feeds`, which is imported for the first of them: who only queries waits for less."""
-        if name in __all__:
-            from polarway import feeds  # noqa: PLC0415
-
-            return getattr(feeds, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        """What is loaded when it is first asked for: who only queries waits for less."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value

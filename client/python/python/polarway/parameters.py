@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from polarway.error import Error
 from polarway.result import Err, Ok, Result
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 Value: TypeAlias = (
-    "None | bool | int | float | str | bytes | Decimal | datetime.datetime | datetime.date | datetime.time"
-    " | datetime.timedelta"
+    bool
+    | int
+    | float
+    | str
+    | bytes
+    | Decimal
+    | datetime.datetime
+    | datetime.date
+    | datetime.time
+    | datetime.timedelta
+    | None
 )
-Parameters: TypeAlias = "Sequence[Value] | Mapping[str, Value]"
-Encoded: TypeAlias = "tuple[str, str, str | bytes | None]"
+Parameters: TypeAlias = Sequence[Value] | Mapping[str, Value]
+Encoded: TypeAlias = tuple[str, str, str | bytes | None]
 
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
@@ -30,8 +36,8 @@ _DECIMAL256 = 76
 def encoded(parameters: Parameters | None) -> Result[list[Encoded], Error]:
     """The values of a sequence under their numbers, those of a mapping under their names.
 
-    Gives an error of kind `TYPE_MISMATCH` that names the first value that has no type in Arrow. NumPy's and pandas' scalars
-    count as the Python values that they give by `item()`.
+    Gives an error of kind `TYPE_MISMATCH` that names the first value that has no type in Arrow. NumPy's scalars count as the
+    Python values that they give by `item()`.
     """
     if parameters is None:
         return Ok([])

@@ -1,11 +1,14 @@
 """Tests against server processes, which whoever runs them has started.
 
-`POLARWAY_TEST_SERVERS` names where they take SQL, `POLARWAY_TEST_HTTP` where they tell of themselves.
+`POLARWAY_TEST_SERVERS` names where they take SQL, `POLARWAY_TEST_HTTP` where they tell of themselves, and
+`POLARWAY_TEST_WS` where they take rows of streams.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +18,20 @@ from polarway import AsyncPolarwayClient, PolarwayClient
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+# What the tests that need no server have to help them.
+sys.path.append(str(Path(__file__).parents[1]))
+
 
 @pytest.fixture
 def servers() -> list[str]:
     """Addresses of servers of one cluster."""
     return os.environ["POLARWAY_TEST_SERVERS"].split(",")
+
+
+@pytest.fixture
+def takers() -> list[str]:
+    """Addresses of processes that take rows of streams."""
+    return [f"ws://{address}" for address in os.environ["POLARWAY_TEST_WS"].split(",")]
 
 
 @pytest.fixture
