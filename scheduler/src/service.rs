@@ -137,9 +137,14 @@ impl QueryService {
     /// # Errors
     /// Those of [`QueryService::describe`]; `Unsupported` for other statements; those of the metadata store.
     pub async fn create_handle(&self, request: &Request, ttl: Duration) -> Result<HandleCreated, Error> {
-        let Some(schema) = self.describe(request).await?.result else {
+        let Description { parameters, result } = self.describe(request).await?;
+        let Some(schema) = result else {
             return Err(Error::new(ErrorKind::Unsupported, "only a query can have a handle"));
         };
+        if let Some(first) = parameters.fields().first() {
+            let told = format!("the parameter ${} has no value: a handle's query takes none", first.name());
+            return Err(Error::new(ErrorKind::Plan, told));
+        }
         let column = |field: &Arc<Field>| HandleColumn {
             name: field.name().clone(),
             data_type: field.data_type().to_string(),

@@ -36,8 +36,8 @@ _DECIMAL256 = 76
 def encoded(parameters: Parameters | None) -> Result[list[Encoded], Error]:
     """The values of a sequence under their numbers, those of a mapping under their names.
 
-    Gives an error of kind `TYPE_MISMATCH` that names the first value that has no type in Arrow. NumPy's scalars count as the
-    Python values that they give by `item()`.
+    Gives an error of kind `TYPE_MISMATCH` that names the first value without a type in Arrow. NumPy's scalars count as
+    the Python values that they give by `item()`.
     """
     if parameters is None:
         return Ok([])
@@ -70,7 +70,7 @@ def _typed(value: object) -> tuple[str, str | bytes | None] | None:  # noqa: PLR
             return "Float64", repr(float(value))
         case str():
             return "Utf8", str(value)
-        case bytes() | bytearray() | memoryview():
+        case bytes() | bytearray():
             return "Binary", bytes(value)
         case Decimal():
             return _decimal(value)
