@@ -19,6 +19,7 @@
 
 mod client;
 mod endpoint;
+mod functor;
 mod handles;
 mod options;
 mod pool;
@@ -28,11 +29,14 @@ mod servers;
 mod session;
 mod statement;
 mod transport;
+mod traverse;
 
 pub use client::{CancelOutcome, Client};
 pub use endpoint::{DEFAULT_PORT, Endpoint};
+pub use functor::Functor;
 pub use handles::Handle;
 pub use options::ClientOptions;
 pub use polarway_proto::progress::{ExecutorShare, QueryProgress, QueryState, StageProgress};
 pub use query::{QueryHandle, QueryStream};
 pub use session::SessionId;
+pub use traverse::{Sequence, Traverse};

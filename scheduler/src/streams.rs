@@ -53,7 +53,10 @@ async fn create(
     create: CreateStream,
     text: &str,
 ) -> Result<bool, Error> {
-    let (state, _scope) = planner.state(&request.settings, request.now)?;
+    let (mut state, _scope) = planner.state(&request.settings, request.now)?;
+    // A column WITH TIME ZONE would have none where the session has not chosen one.
+    let zone = &mut state.config_mut().options_mut().execution.time_zone;
+    zone.get_or_insert_with(|| "UTC".to_owned());
     let plan = state.statement_to_plan(create.table).await.map_err(|error| classify(&error))?;
     let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) = plan else {
         return Err(Error::internal("a stream was planned as something else than a table"));

@@ -105,6 +105,11 @@ async def test_push_waits_while_too_much_is_unacknowledged() -> None:
         sink_of(server.address, max_unacknowledged_frames=4) as sink,
     ):
         pushing = asyncio.create_task(sink.push(numbered(1000)))
+        for _ in range(6000):
+            if sink.counts.unacknowledged_frames == 4:
+                break
+            await asyncio.sleep(0.01)
+        # It would go on now.
         await asyncio.sleep(0.2)
         assert not pushing.done()
         held = sink.counts
@@ -178,13 +183,17 @@ async def test_a_name_that_somebody_else_has_is_told() -> None:
 
 
 async def test_a_sink_with_nothing_to_send_stops_at_once() -> None:
+    took: list[float] = []
     async with running(Stream()) as server:
-        sink = sink_of(server.address)
-        (await sink.connect()).unwrap()
-        began = time.monotonic()
-        (await sink.aclose()).unwrap()
-        assert time.monotonic() - began < 0.1
-        assert (await sink.aclose()).is_ok()
+        # Of several, since the machine may be busy with something else for a moment.
+        for _ in range(5):
+            sink = sink_of(server.address)
+            (await sink.connect()).unwrap()
+            began = time.monotonic()
+            (await sink.aclose()).unwrap()
+            took.append(time.monotonic() - began)
+            assert (await sink.aclose()).is_ok()
+    assert min(took) < 0.1
     assert (await sink_of("127.0.0.1:1").aclose()).is_ok()
 
 

@@ -17,10 +17,10 @@ from polarway import Error, LiveTableSink, Message, MqttSubscription, Result, pu
 from polarway.mqtt_messages import json_rows, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from polarway import MessageBatch
+    from polarway import MessageBatch, Unread
 
 TOPIC = "plant/+/temperature"
 
@@ -38,6 +38,13 @@ def readings(numbers: range) -> list[tuple[str, str]]:
 def subscribed(mosquitto: Mosquitto, **options: object) -> MqttSubscription:
     given: dict[str, Any] = {"client_id": "reader", "backoff_min": 0.01, "backoff_max": 0.05, **options}
     return subscribe_mqtt(mosquitto.url, TOPIC, **given)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 async def next_of(messages: MqttSubscription, seconds: float = 20) -> MessageBatch:
@@ -108,7 +115,7 @@ async def test_a_broker_that_is_away_is_waited_for(mosquitto: Mosquitto) -> None
         rest = 5 - len(held)
         assert len(await ids(messages, rest, confirm=False)) == rest
         await asyncio.to_thread(mosquitto.stop)
-        await asyncio.sleep(0.2)
+        await until(lambda: not messages.connected)
         lost = (await held.confirm()).unwrap_err()
         assert (lost.kind, lost.hint) == ("DRAINING", "the broker delivers the messages again")
         await asyncio.to_thread(mosquitto.start)
@@ -123,6 +130,8 @@ async def test_the_broker_sends_no_more_than_may_be_unconfirmed(tmp_path: Path) 
             await is_subscribed(messages, mosquitto)
             before = messages.received
             await mosquitto.published(readings(range(200)))
+            await until(lambda: messages.received - before >= 30)
+            # More would be on their way.
             await asyncio.sleep(0.3)
             assert messages.received - before == 30
             assert await ids(messages, 200) == list(range(200))
@@ -143,27 +152,37 @@ async def test_what_nobody_can_read_does_not_hold_up_the_others(mosquitto: Mosqu
         await is_subscribed(messages, mosquitto)
         payloads = ['{"id": 1}', "no JSON", '[{"id": 2}, {"id": 3}]', "[1]", "7"]
         await mosquitto.published([("plant/x/temperature", payload) for payload in payloads])
-        batch = await next_of(messages)
-        assert [row["id"] for row in batch.records] == [1, 2, 3]
-        assert [unread.message.payload for unread in batch.unread] == [b"no JSON", b"[1]", b"7"]
-        assert all(isinstance(unread.reason, ValueError) for unread in batch.unread)
-        (await batch.confirm()).unwrap()
+        found: list[object] = []
+        unread: list[Unread] = []
+        # On a busy machine they come in several batches.
+        while len(found) + len(unread) < 6:
+            batch = await next_of(messages)
+            found += [row["id"] for row in batch.records]
+            unread += batch.unread
+            (await batch.confirm()).unwrap()
+        assert found == [1, 2, 3]
+        assert [one.message.payload for one in unread] == [b"no JSON", b"[1]", b"7"]
+        assert all(isinstance(one.reason, ValueError) for one in unread)
 
 
 async def test_a_subscription_stops_at_once_and_ends_its_iteration(mosquitto: Mosquitto) -> None:
-    async with subscribed(mosquitto) as messages:
-        await is_subscribed(messages, mosquitto)
+    took: list[float] = []
+    # Of several, since the machine may be busy with something else for a moment.
+    for _ in range(5):
+        async with subscribed(mosquitto, client_id=None) as messages:
+            await is_subscribed(messages, mosquitto)
 
-        async def iterate() -> int:
-            return len([batch async for batch in messages])
+            async def iterate(messages: MqttSubscription = messages) -> int:
+                return len([batch async for batch in messages])
 
-        iterating = asyncio.create_task(iterate())
-        await asyncio.sleep(0.05)
-        began = time.monotonic()
-        await messages.aclose()
-        assert await iterating == 0
-        assert time.monotonic() - began < 0.1
-    assert (await messages.next()).unwrap() is None
+            iterating = asyncio.create_task(iterate())
+            await asyncio.sleep(0.05)
+            began = time.monotonic()
+            await messages.aclose()
+            assert await iterating == 0
+            took.append(time.monotonic() - began)
+        assert (await messages.next()).unwrap() is None
+    assert min(took) < 0.1
 
 
 def password_file(directory: Path) -> Path:

@@ -42,6 +42,25 @@ async fn streams_come_and_go() {
     assert_eq!(session.value("SELECT count(*) FROM ticks").await, "0");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_with_time_zone_has_the_sessions_or_utc() {
+    let (cluster, session) = start().await;
+    let columns = "(local TIMESTAMP(6), at TIMESTAMP(6) WITH TIME ZONE)";
+    session.ok(&format!("CREATE STREAM zoned {columns}")).await;
+    session.set("datafusion.execution.time_zone", "+02:00").await;
+    session.ok(&format!("CREATE STREAM summer {columns}")).await;
+    for (stream, zone, midday) in [("zoned", "UTC", "10:00:00Z"), ("summer", "+02:00", "12:00:00+02:00")] {
+        let columns = session.ok(&format!("DESCRIBE {stream}")).await.cells();
+        assert_eq!(columns[0][1], "Timestamp(µs)");
+        assert_eq!(columns[1][1], format!("Timestamp(µs, \"{zone}\")"));
+        let mut sender = Sender::connect(cluster.front.ws(), stream).await;
+        sender.send(r#"{"local": "2026-07-01T12:00:00", "at": "2026-07-01T12:00:00+02:00"}"#).await;
+        sender.acknowledged(1).await;
+        let rows = session.ok(&format!("SELECT local, at FROM {stream}")).await.cells();
+        assert_eq!(rows, [["2026-07-01T12:00:00".to_owned(), format!("2026-07-01T{midday}")]]);
+    }
+}
+
 /// Files below a directory.
 fn walk(path: &std::path::Path) -> usize {
     if path.is_dir() {

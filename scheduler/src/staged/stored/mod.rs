@@ -25,6 +25,14 @@ use super::losses::OutputOf;
 /// How long the query of a scheduler that is gone waits for its client to ask another one.
 pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Where the objects of a run are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Where all that were written were told of: the store need not be listed, which is dear for one run.
+    AtIndex,
+    AtStore,
+}
+
 /// See the module's page.
 pub struct StoredRuns {
     store: ShuffleStore,
@@ -75,7 +83,13 @@ impl StoredRuns {
         });
         let mut claim = found.unwrap_or_else(|| Claim::of_new(fresh.to_owned()));
         claim.having = Some(Arc::new(self.ours.have(&claim.run)));
+        claim.executors = self.executors_now();
         Ok(claim)
+    }
+
+    fn executors(&self) -> HashSet<String> {
+        let view = self.members.current();
+        view.of(Role::Executor).map(|member| member.incarnation.clone()).collect()
     }
 
     /// An attempt is about to be made: from now on the run is this process's, and executors can store what its tasks have
@@ -113,24 +127,30 @@ impl StoredRuns {
     pub async fn end(&self, claim: &Claim) {
         let run = claim.run.as_str();
         match claim.end(self.meta.as_ref()).await {
-            Ok(true) => self.forget(run).await,
+            Ok(true) => {
+                // Whoever died may have written objects that it could not tell of any more.
+                let all_known = claim.last.as_ref().is_none_or(|last| last.attempt == 1)
+                    && claim.executors.is_subset(&self.executors_now());
+                self.forget(run, if all_known { Look::AtIndex } else { Look::AtStore }).await;
+            }
             Ok(false) => tracing::info!(run, "a query was taken over"),
             Err(error) => tracing::warn!(run, %error, "a query's record was not removed"),
         }
     }
 
-    /// Removes what is known of a run, and the objects that this tells of: without a list of the store, which is dear for
-    /// one run. Objects that are not known, because an executor died before it could tell of them, are found later.
-    async fn forget(&self, run: &str) {
-        match index::forget_run(self.meta.as_ref(), run).await {
-            Ok(Forgotten { objects: Some(objects), .. }) => {
-                told(run, self.store.remove_objects(run, &objects).await);
-            }
-            Ok(Forgotten { objects: None, .. }) => told(run, self.store.remove_run(run).await),
-            Err(error) => {
-                tracing::warn!(run, %error, "what is known of stored output was not removed");
-            }
-        }
+    /// Removes what is known of a run, and its objects.
+    async fn forget(&self, run: &str, look: Look) {
+        let known = match index::forget_run(self.meta.as_ref(), run).await {
+            Ok(Forgotten { objects, .. }) => objects,
+            Err(error) => return tracing::warn!(run, %error, "what is known of stored output was not removed"),
+        };
+        told(
+            run,
+            match (known, look) {
+                (Some(objects), Look::AtIndex) => self.store.remove_objects(run, &objects).await,
+                _ => self.store.remove_run(run).await,
+            },
+        );
     }
 
     /// Removes what runs have left whose scheduler has been gone for [`CLAIM_TIMEOUT`], and whose own end was not noted.
@@ -169,7 +189,7 @@ impl StoredRuns {
             let unchanged = polarway_metastore::Expect::Revision(found.revision);
             let txn = Txn::new().expect(key(&run), unchanged).delete(key(&run));
             if self.meta.txn(txn).await?.committed().is_some() {
-                self.forget(&run).await;
+                self.forget(&run, Look::AtStore).await;
             }
         }
         Ok(())
@@ -184,7 +204,7 @@ impl StoredRuns {
         let indexed = entries.entries.iter().filter_map(|(key, _)| OutputId::parse(key)).map(|id| id.run);
         for run in indexed.collect::<HashSet<String>>() {
             if self.is_over(&run).await? {
-                self.forget(&run).await;
+                self.forget(&run, Look::AtIndex).await;
             }
         }
         // After those, since a store that does not answer is no reason to leave them.

@@ -4,6 +4,7 @@
 //! revision of the one before as its precondition: a scheduler whose query was taken over finds that out when it writes
 //! next, and changes nothing any more.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use polarway_common::{Error, ErrorKind};
@@ -45,6 +46,8 @@ pub struct Claim {
     pub last: Option<JobRecord>,
     /// When that was.
     revision: Option<u64>,
+    /// The incarnations of the executors that there were when the run began, or was taken over.
+    pub(super) executors: HashSet<String>,
     /// As long as there is a claim by a process, the run is that process's.
     pub(super) having: Option<Arc<Having>>,
 }
@@ -52,13 +55,14 @@ pub struct Claim {
 impl Claim {
     /// A run that nobody has begun.
     pub fn of_new(run: String) -> Self {
-        Self { run, last: None, revision: None, having: None }
+        Self { run, last: None, revision: None, executors: HashSet::new(), having: None }
     }
 
     /// A run that somebody has begun.
     pub fn of_found(run: String, found: &Versioned) -> Option<Self> {
         let last = serde_json::from_slice(&found.value).ok()?;
-        Some(Self { run, last: Some(last), revision: Some(found.revision), having: None })
+        let revision = Some(found.revision);
+        Some(Self { run, last: Some(last), revision, executors: HashSet::new(), having: None })
     }
 
     /// Writes the record, and so makes the run this process's, unless somebody else has written it meanwhile. A write whose
