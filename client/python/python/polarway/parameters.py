@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from polarway.error import Error
 from polarway.result import Err, Ok, Result
@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Value: TypeAlias = (
-    "None | bool | int | float | str | bytes | Decimal | datetime.datetime | datetime.date | datetime.time"
-    " | datetime.timedelta"
+    bool
+    | int
+    | float
+    | str
+    | bytes
+    | Decimal
+    | datetime.datetime
+    | datetime.date
+    | datetime.time
+    | datetime.timedelta
+    | None
 )
 Parameters: TypeAlias = "Sequence[Value] | Mapping[str, Value]"
 Encoded: TypeAlias = "tuple[str, str, str | bytes | None]"
@@ -30,8 +39,8 @@ _DECIMAL256 = 76
 def encoded(parameters: Parameters | None) -> Result[list[Encoded], Error]:
     """The values of a sequence under their numbers, those of a mapping under their names.
 
-    Gives an error of kind `TYPE_MISMATCH` that names the first value that has no type in Arrow. NumPy's and pandas' scalars
-    count as the Python values that they give by `item()`.
+    Gives an error of kind `TYPE_MISMATCH` that names the first value that has no type in Arrow. NumPy's and pandas'
+    scalars count as the Python values that they give by `item()`.
     """
     if parameters is None:
         return Ok([])
@@ -51,7 +60,7 @@ def encoded(parameters: Parameters | None) -> Result[list[Encoded], Error]:
     return Ok(values)
 
 
-def _typed(value: object) -> tuple[str, str | bytes | None] | None:  # noqa: PLR0911
+def _typed(value: object) -> tuple[str, str | bytes | None] | None:  # noqa: PLR0911, PLR0912
     """The Arrow type of a value, and what it is; `None` if it has none."""
     match value:
         case None:
@@ -64,8 +73,10 @@ def _typed(value: object) -> tuple[str, str | bytes | None] | None:  # noqa: PLR
             return "Float64", repr(float(value))
         case str():
             return "Utf8", str(value)
-        case bytes() | bytearray() | memoryview():
+        case bytes() | bytearray():
             return "Binary", bytes(value)
+        case memoryview():
+            return "Binary", cast("memoryview[int]", value).tobytes()
         case Decimal():
             return _decimal(value)
         case datetime.datetime():  # which is a date too
@@ -92,12 +103,19 @@ def _integer(value: int) -> tuple[str, str] | None:
 
 
 def _decimal(value: Decimal) -> tuple[str, str] | None:
+    found = decimal_type(value)
+    if found is None:
+        return None
+    precision, scale = found
+    bits = 128 if precision <= _DECIMAL128 else 256
+    return f"Decimal{bits}({precision}, {scale})", f"{value:f}"
+
+
+def decimal_type(value: Decimal) -> tuple[int, int] | None:
+    """Precision and scale that hold a decimal as it is; `None` if it is no number, or too long."""
     digits, exponent = value.as_tuple().digits, value.as_tuple().exponent
     if not isinstance(exponent, int):
         return None  # not a number, or infinite
     scale = max(0, -exponent)
     precision = max(len(digits) + max(0, exponent), scale, 1)
-    if precision > _DECIMAL256:
-        return None
-    bits = 128 if precision <= _DECIMAL128 else 256
-    return f"Decimal{bits}({precision}, {scale})", f"{value:f}"
+    return None if precision > _DECIMAL256 else (precision, scale)

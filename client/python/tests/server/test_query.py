@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from polarway import Table
+    from polarway.parameters import Value
 
 MANY = "SELECT value AS n, 'row ' || value AS text FROM generate_series(1, {rows})"
 # Longer than any test waits.
@@ -71,8 +72,8 @@ async def _until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 async def test_row_38_parameters_are_values_and_never_sql(client: AsyncPolarwayClient) -> None:
     """By position and by name, of every type that Python has a literal for."""
     berlin = datetime.timezone(datetime.timedelta(hours=2))
-    values = {
-        "text": "it's \\ \"?\" $1 é",
+    values: dict[str, Value] = {
+        "text": 'it\'s \\ "?" $1 é',
         "bytes": b"\x00\xff'",
         "truth": True,
         "small": -(2**63),
@@ -81,7 +82,7 @@ async def test_row_38_parameters_are_values_and_never_sql(client: AsyncPolarwayC
         "float": 0.1 + 0.2,
         "decimal": decimal.Decimal("-12.340"),
         "moment": datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=berlin),
-        "local": datetime.datetime(2026, 1, 2, 3, 4, 5, 678901),  # noqa: DTZ001
+        "local": datetime.datetime(2026, 1, 2, 3, 4, 5, 678901),
         "date": datetime.date(1900, 2, 28),
         "time": datetime.time(23, 59, 59, 1),
         "duration": datetime.timedelta(days=-1, microseconds=1),
