@@ -1,11 +1,14 @@
 """Tests against server processes, which whoever runs them has started.
 
-`POLARWAY_TEST_SERVERS` names where they take SQL, `POLARWAY_TEST_HTTP` where they tell of themselves.
+`POLARWAY_TEST_SERVERS` names where they take SQL, `POLARWAY_TEST_HTTP` where they tell of themselves,
+`POLARWAY_TEST_DATA` a directory that they may read and the tests may write into.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
 def servers() -> list[str]:
     """Addresses of servers of one cluster."""
     return os.environ["POLARWAY_TEST_SERVERS"].split(",")
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """An empty directory that the servers can read."""
+    with tempfile.TemporaryDirectory(dir=os.environ["POLARWAY_TEST_DATA"]) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
