@@ -76,8 +76,12 @@ class Keeper:
 
     def _keep(self, found: Opened) -> None:
         with self._lock:
+            if self._stopped:
+                # The client was closed while it was made: it runs out.
+                found.lease.closed = True
+                return
             self._leases.add(found.lease)
-            if self._thread is None and not self._stopped:
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="polarway.handles", daemon=True)
                 self._thread.start()
         self._events.put(_Signal.ADDED)

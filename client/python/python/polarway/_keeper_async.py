@@ -21,6 +21,43 @@ if TYPE_CHECKING:
     from polarway.error import Error
 
 
+class _Events:
+    """What the task waits for, in the event loop that it belongs to."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
+
+    def begin(self) -> None:
+        """Takes them in this event loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._queue = asyncio.Queue()
+
+    def are_here(self) -> bool:
+        """Whether they are taken in this event loop."""
+        return self._loop is asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Something has changed."""
+        self._queue.put_nowait(None)
+
+    def post(self, outcome: Outcome) -> None:
+        """An outcome has come; from any thread."""
+        # A loop that was closed meanwhile raises it: nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._queue.put_nowait, outcome)
+
+    async def within(self, seconds: float) -> list[Outcome]:
+        """All outcomes that are there, once there is one, or something has changed, or the time is over."""
+        found: list[Outcome | None] = []
+        with contextlib.suppress(asyncio.TimeoutError):
+            found.append(await asyncio.wait_for(self._queue.get(), seconds))
+        while not self._queue.empty():
+            found.append(self._queue.get_nowait())
+        return [outcome for outcome in found if outcome is not None]
+
+
 class AsyncKeeper:
     """Opens handles, renews them, and closes them.
 
@@ -30,10 +67,10 @@ class AsyncKeeper:
 
     def __init__(self, native: NativeClient) -> None:
         self._native = native
-        self._leases = Leases(native, self._post)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._events: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._events = _Events()
+        self._leases = Leases(native, self._events.post)
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def open(self, sql: str, ttl: float, parents: Iterable[Lease] = ()) -> Result[Opened, Error]:
         """A handle of a query, that is renewed as long as something holds its lease."""
@@ -47,6 +84,7 @@ class AsyncKeeper:
 
     async def stop(self) -> None:
         """Ends the task and closes all handles."""
+        self._stopped = True
         task, self._task = self._task, None
         held = self._leases.clear()
         if task is not None and task.get_loop() is asyncio.get_running_loop():
@@ -56,31 +94,21 @@ class AsyncKeeper:
         await self._free(held)
 
     def _keep(self, found: Opened) -> None:
+        if self._stopped:
+            # The client was closed while it was made: it runs out.
+            found.lease.closed = True
+            return
         self._leases.add(found.lease)
-        loop = asyncio.get_running_loop()
-        if self._task is None or self._task.done() or self._loop is not loop:
-            self._loop = loop
-            self._events = asyncio.Queue()
-            self._task = loop.create_task(self._run(self._events), name="polarway.handles")
+        if self._task is None or self._task.done() or not self._events.are_here():
+            self._events.begin()
+            self._task = asyncio.create_task(self._run(), name="polarway.handles")
         else:
-            self._events.put_nowait(None)
+            self._events.wake()
 
-    async def _run(self, events: asyncio.Queue[Outcome | None]) -> None:
+    async def _run(self) -> None:
         wait = self._leases.step([])
         while wait is not None:
-            outcomes: list[Outcome | None] = []
-            with contextlib.suppress(asyncio.TimeoutError):
-                outcomes.append(await asyncio.wait_for(events.get(), wait))
-            while not events.empty():
-                outcomes.append(events.get_nowait())
-            wait = self._leases.step(outcome for outcome in outcomes if outcome is not None)
-
-    def _post(self, outcome: Outcome) -> None:
-        loop = self._loop
-        # A loop that was closed meanwhile raises it: nobody waits any more.
-        with contextlib.suppress(RuntimeError):
-            if loop is not None:
-                loop.call_soon_threadsafe(self._events.put_nowait, outcome)
+            wait = self._leases.step(await self._events.within(wait))
 
     async def _free(self, leases: list[Lease]) -> None:
         for lease in leases:

@@ -153,7 +153,12 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
         keeper = self._keeper
         if keeper is None:
             return disconnected()
-        return (await keeper.open(sql, ttl, parents)).map(partial(AsyncHandle, self, keeper))
+        return (await keeper.open(sql, ttl, parents)).map(partial(AsyncHandle, self))
+
+    async def _free(self, lease: Lease) -> None:
+        # Without one they have been closed all at once.
+        if self._keeper is not None:
+            await self._keeper.close(lease)
 
     def _keep(self, native: NativeClient) -> None:
         super()._keep(native)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from polarway._keeper_async import AsyncKeeper
     from polarway._leases import Opened
     from polarway.async_client import AsyncPolarwayClient
     from polarway.error import Error
@@ -91,19 +90,18 @@ class AsyncHandle(AsyncFrame):
         schema: Its columns and their types, as Arrow names them.
     """
 
-    __slots__ = ("_keeper", "_lease", "columns", "id", "schema")
+    __slots__ = ("_lease", "columns", "id", "schema")
 
-    def __init__(self, client: AsyncPolarwayClient, keeper: AsyncKeeper, opened: Opened) -> None:
+    def __init__(self, client: AsyncPolarwayClient, opened: Opened) -> None:
         self.id = opened.lease.id
         self.columns = [name for name, _ in opened.columns]
         self.schema = dict(opened.columns)
-        self._keeper = keeper
         self._lease = opened.lease
         super().__init__(client, plans.table(f"handle.{identifier(self.id)}", self.columns, (self._lease,)))
 
     async def close(self) -> None:
         """Frees it on the server, in 2 s at most and without errors: at worst it goes when its lease runs out."""
-        await self._keeper.close(self._lease)
+        await self._client._free(self._lease)  # pyright: ignore[reportPrivateUsage]
 
     async def __aenter__(self) -> Self:
         return self

@@ -144,7 +144,7 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
             return keeper.opening(sql.unwrap(), ttl, done)
 
         return [
-            opened.map(partial(Handle, self, keeper)).map_err(partial(reading.named, path))
+            opened.map(partial(Handle, self)).map_err(partial(reading.named, path))
             for path, opened in waited_each(reading.many(paths), start, limit=limit)
         ]
 
@@ -173,7 +173,12 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         if keeper is None:
             return disconnected()
         opened = waited(partial(keeper.opening, sql, ttl, parents=parents))
-        return opened.map(partial(Handle, self, keeper))
+        return opened.map(partial(Handle, self))
+
+    def _free(self, lease: Lease) -> None:
+        # Without one they have been closed all at once.
+        if self._keeper is not None:
+            self._keeper.close(lease)
 
     def _keep(self, native: NativeClient) -> None:
         super()._keep(native)

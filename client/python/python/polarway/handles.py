@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from polarway._keeper import Keeper
     from polarway._leases import Opened
     from polarway.client import PolarwayClient
     from polarway.error import Error
@@ -87,19 +86,18 @@ class Handle(Frame):
         schema: Its columns and their types, as Arrow names them.
     """
 
-    __slots__ = ("_keeper", "_lease", "columns", "id", "schema")
+    __slots__ = ("_lease", "columns", "id", "schema")
 
-    def __init__(self, client: PolarwayClient, keeper: Keeper, opened: Opened) -> None:
+    def __init__(self, client: PolarwayClient, opened: Opened) -> None:
         self.id = opened.lease.id
         self.columns = [name for name, _ in opened.columns]
         self.schema = dict(opened.columns)
-        self._keeper = keeper
         self._lease = opened.lease
         super().__init__(client, plans.table(f"handle.{identifier(self.id)}", self.columns, (self._lease,)))
 
     def close(self) -> None:
         """Frees it on the server, in 2 s at most and without errors: at worst it goes when its lease runs out."""
-        self._keeper.close(self._lease)
+        self._client._free(self._lease)  # pyright: ignore[reportPrivateUsage]
 
     def __enter__(self) -> Self:
         return self
