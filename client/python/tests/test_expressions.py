@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polarway import Expr, col, lit
+from strategies import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ def _computed(expression: Expr) -> list[Any]:
     return found["x"].to_list()
 
 
+@patient
 @given(numbers | truths)
 def test_sql_computes_what_the_operators_say(both: Both) -> None:
     ours, theirs = both

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from polarway import Error
 from polarway._leases import Lease
+from strategies import patient
 
 GONE = Error("NOT_FOUND", "there is no such handle")
 AWAY = Error("DRAINING", "nobody is there", is_unavailable=True)
 
 
+@patient
 @given(st.floats(1, 86_400), st.floats(0, 1e6))
 def test_a_lease_is_renewed_at_a_third_of_its_time(ttl: float, now: float) -> None:
     lease = Lease("h_1", ttl, now)
@@ -22,6 +24,7 @@ def test_a_lease_is_renewed_at_a_third_of_its_time(ttl: float, now: float) -> No
     assert lease.ends > lease.due > now + 1
 
 
+@patient
 @given(st.floats(1, 86_400))
 def test_errors_are_borne_until_it_has_ended(ttl: float) -> None:
     lease = Lease("h_1", ttl, 0)

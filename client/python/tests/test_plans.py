@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from polarway import col, lit, plans
 from polarway.joins import Keys, join
+from strategies import patient
 
 if TYPE_CHECKING:
     from polarway.joins import How, Names
@@ -149,6 +150,7 @@ def _frame(found: list[tuple[int | None, int | None]]) -> polars.DataFrame:
     return polars.DataFrame(found, schema={"a": polars.Int64, "b": polars.Int64}, orient="row")
 
 
+@patient
 @given(rows, st.integers(-3, 3), st.integers(0, 5))
 def test_steps_compute_what_they_say(found: list[tuple[int | None, int | None]], least: int, most: int) -> None:
     frame = _frame(found)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polarway import sql_text
+from strategies import patient
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 tricky = st.text(
@@ -18,6 +19,7 @@ tricky = st.text(
 )
 
 
+@patient
 @given(st.lists(texts | tricky, min_size=1, max_size=5, unique=True))
 def test_any_column_name_round_trips(names: list[str]) -> None:
     listed = ", ".join(f"{place} AS {sql_text.identifier(name)}" for place, name in enumerate(names))
@@ -29,6 +31,7 @@ def test_any_column_name_round_trips(names: list[str]) -> None:
 plain = (texts | tricky).filter(lambda name: bool(name) and name != "*" and not name.startswith("^"))
 
 
+@patient
 @given(st.lists(plain, min_size=1, max_size=5, unique=True))
 def test_any_column_of_a_table_can_be_read(names: list[str]) -> None:
     frame = polars.DataFrame({name: [place] for place, name in enumerate(names)})
@@ -38,12 +41,14 @@ def test_any_column_of_a_table_can_be_read(names: list[str]) -> None:
     assert found.row(0) == tuple(range(len(names)))[::-1]
 
 
+@patient
 @given(texts | tricky)
 def test_any_text_round_trips_and_ends_where_it_ends(value: str) -> None:
     found = polars.SQLContext().execute(f"SELECT {sql_text.literal(value)} AS a, 2 AS b", eager=True)
     assert found.row(0) == (value, 2)
 
 
+@patient
 @given(st.integers(-(2**63) + 1, 2**63 - 1) | st.booleans() | st.none())
 def test_whole_numbers_round_trip_whatever_stands_before_them(value: int | None) -> None:
     found = polars.SQLContext().execute(f"SELECT {sql_text.literal(value)} AS a", eager=True)
@@ -51,6 +56,7 @@ def test_whole_numbers_round_trip_whatever_stands_before_them(value: int | None)
     assert "--" not in f"1 -{sql_text.literal(value)}"
 
 
+@patient
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_are_written_with_all_their_digits(value: float) -> None:
     written = sql_text.literal(value)
