@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from polarway import Err, Nothing, Ok, Option, Result, Some
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# A busy machine would fail an example that has to be ready at some time.
+patient = settings(deadline=None)
 
 values = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3)
 results: st.SearchStrategy[Result[object, object]] = st.builds(Ok[object], values) | st.builds(Err[object], values)

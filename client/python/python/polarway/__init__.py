@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from polarway.async_client import AsyncPolarwayClient, AsyncRaisingClient
+from polarway.async_handles import AsyncHandle, AsyncQuery
 from polarway.attempt import Attempt
 from polarway.breaker import CircuitBreaker
 from polarway.capture import as_result
@@ -13,6 +14,9 @@ from polarway.circuit import CircuitState
 from polarway.client import PolarwayClient, RaisingClient
 from polarway.do_notation import Do, DoAsync, DoAsyncOption, DoOption, bind, bind_async, do, do_async
 from polarway.error import Error
+from polarway.expressions import Expr, col, lit
+from polarway.handles import Handle, Query
+from polarway.heartbeat import Heartbeat, heartbeat
 from polarway.option import Nothing, Option, Some, is_none, is_some
 from polarway.option_traversal import collect_option, partition_option, sequence_option, traverse_option
 from polarway.result import Err, Ok, Result, is_err, is_ok
@@ -22,6 +26,7 @@ from polarway.traversal import collect, partition, sequence, traverse
 from polarway.traversal_async import sequence_async, traverse_async
 from polarway.unavailable import CircuitOpen, is_unavailable
 from polarway.unwrapping import UnwrapError
+from polarway.verbs import Grouped
 
 if TYPE_CHECKING:
     from polarway.feeds import (
@@ -76,7 +81,9 @@ _LAZY = {
 
 __all__ = [
     "Acknowledged",
+    "AsyncHandle",
     "AsyncPolarwayClient",
+    "AsyncQuery",
     "AsyncRaisingClient",
     "AsyncRows",
     "Attempt",
@@ -92,7 +99,11 @@ __all__ = [
     "DoOption",
     "Err",
     "Error",
+    "Expr",
     "Feed",
+    "Grouped",
+    "Handle",
+    "Heartbeat",
     "LiveTableSink",
     "Merged",
     "Message",
@@ -105,6 +116,7 @@ __all__ = [
     "Progress",
     "Pumped",
     "Pushed",
+    "Query",
     "RaisingClient",
     "Result",
     "Resume",
@@ -121,16 +133,19 @@ __all__ = [
     "as_result",
     "bind",
     "bind_async",
+    "col",
     "collect",
     "collect_option",
     "connect_exchange",
     "do",
     "do_async",
+    "heartbeat",
     "is_err",
     "is_none",
     "is_ok",
     "is_some",
     "is_unavailable",
+    "lit",
     "merge_streams",
     "partition",
     "partition_option",

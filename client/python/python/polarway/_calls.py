@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+from collections import deque
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from polarway.error import Error
 from polarway.result import Err, Ok, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from polarway._polarway import Call, Done
     from polarway.error import Fault
 
+A = TypeVar("A")
 T = TypeVar("T")
 
+_END = object()
 
-def _outcome(value: T | None, fault: Fault | None) -> Result[T, Error]:
+
+def outcome_of(value: T | None, fault: Fault | None) -> Result[T, Error]:
+    """What a call told."""
     if fault is not None:
         return Err(Error.of(fault))
     # A call whose value may be None says so in its type.
@@ -38,7 +43,7 @@ async def awaited(start: Callable[[Done[T]], Call]) -> Result[T, Error]:
     def done(value: T | None, fault: Fault | None) -> None:
         # A loop that was closed meanwhile raises it: nobody waits any more.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, _outcome(value, fault))
+            loop.call_soon_threadsafe(settle, outcome_of(value, fault))
 
     call = start(done)
     try:
@@ -51,10 +56,47 @@ async def awaited(start: Callable[[Done[T]], Call]) -> Result[T, Error]:
 def waited(start: Callable[[Done[T]], Call]) -> Result[T, Error]:
     """Starts a call and blocks until it is done. Interrupted, it cancels the call, and what runs on the cluster."""
     outcomes: queue.SimpleQueue[Result[T, Error]] = queue.SimpleQueue()
-    call = start(lambda value, fault: outcomes.put(_outcome(value, fault)))
+    call = start(_putting(outcomes))
     try:
         # Ctrl-C ends the wait with KeyboardInterrupt.
         return outcomes.get()
     except BaseException:
         call.cancel()
         raise
+
+
+def waited_each(
+    items: Iterable[A], start: Callable[[A, Done[T]], Call | None], *, limit: int
+) -> Iterator[tuple[A, Result[T, Error]]]:
+    """Starts a call for each item, at most `limit` at once, and gives items and outcomes in order.
+
+    Items are taken when there is room for one more. An outcome that is known at once needs no call. Left early, it
+    cancels the calls that it has started.
+    """
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more, not {limit}")
+    source = iter(items)
+    running: deque[tuple[A, queue.SimpleQueue[Result[T, Error]], Call | None]] = deque()
+    try:
+        while True:
+            while len(running) < limit:
+                found = next(source, _END)
+                if found is _END:
+                    break
+                item = cast("A", found)
+                outcomes: queue.SimpleQueue[Result[T, Error]] = queue.SimpleQueue()
+                running.append((item, outcomes, start(item, _putting(outcomes))))
+            if not running:
+                return
+            item, outcomes, _ = running[0]
+            outcome = outcomes.get()
+            running.popleft()
+            yield item, outcome
+    finally:
+        for _, _, call in running:
+            if call is not None:
+                call.cancel()
+
+
+def _putting(outcomes: queue.SimpleQueue[Result[T, Error]]) -> Done[T]:
+    return lambda value, fault: outcomes.put(outcome_of(value, fault))

@@ -48,9 +48,12 @@ class Session:
         return encoded(parameters).map(lambda values: (connected.unwrap(), values))
 
     def _connected(self) -> Result[NativeClient, Error]:
-        if self._native is None:
-            return Err(Error("DRAINING", "the client is not connected", hint="enter its context, or call connect()"))
-        return Ok(self._native)
+        return disconnected() if self._native is None else Ok(self._native)
+
+
+def disconnected() -> Err[Error]:
+    """What a client says that has no connection."""
+    return Err(Error("DRAINING", "the client is not connected", hint="enter its context, or call connect()"))
 
 
 def raised(result: Result[T, Error]) -> T:

@@ -6,26 +6,35 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from polarway import statements
+from polarway import reading, statements
 from polarway._calls import awaited
-from polarway._session import Session, raised
+from polarway._keeper_async import AsyncKeeper
+from polarway._leases import leases, readable
+from polarway._session import Session, disconnected, raised
+from polarway.async_handles import AsyncHandle, HandleResult, RaisedHandle
 from polarway.error import Error
 from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
 from polarway.streams import AsyncRows
 from polarway.table import Table
+from polarway.traversal_async import traverse_async
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Never, Self
 
+    from polarway._leases import Lease
+    from polarway._polarway import NativeClient
+    from polarway.async_handles import AsyncFrame
     from polarway.parameters import Parameters
+    from polarway.reading import Path
 
 __all__ = ["AsyncPolarwayClient", "AsyncRaisingClient", "Err", "Error", "Nothing", "Ok", "Option", "Result", "Some"]
 
 
-class AsyncPolarwayClient(Session):
+class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
     """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of concurrent awaits.
 
     Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
@@ -40,6 +49,8 @@ class AsyncPolarwayClient(Session):
                     print(error.kind, error.hint)
     """
 
+    _keeper: AsyncKeeper | None = None
+
     @property
     def raising(self) -> AsyncRaisingClient:
         """The same client, whose methods give values and raise `Error`."""
@@ -53,8 +64,13 @@ class AsyncPolarwayClient(Session):
         return connected.map(self._keep)
 
     async def close(self) -> None:
-        """Lets the connections go. What other tasks still await goes on to its end."""
-        self._native = None
+        """Closes all handles, in 2 s at most, and lets the connections go.
+
+        What other tasks still await goes on to its end.
+        """
+        keeper, self._keeper, self._native = self._keeper, None, None
+        if keeper is not None:
+            await keeper.stop()
 
     async def __aenter__(self) -> Self:
         raised(await self.connect())
@@ -103,8 +119,53 @@ class AsyncPolarwayClient(Session):
         """Seconds that the cluster takes for the smallest query."""
         return (await self.query(statements.PING)).map(lambda table: table.took)
 
+    async def lease(self, query: AsyncFrame, ttl: float = reading.TTL) -> Result[AsyncHandle, Error]:
+        """A handle of a query over handles; the same as `query.handle()`."""
+        ready = readable(query.plan)
+        return ready if isinstance(ready, Err) else await self._open(query.to_sql(), ttl, leases(query.plan))
 
-class AsyncRaisingClient:
+    async def batch_read(
+        self, paths: Iterable[Path], *, limit: int = 16, ttl: float = reading.TTL
+    ) -> list[Result[AsyncHandle, Error]]:
+        """Handles of many files, of formats that their endings tell: in order, an error for each that has none.
+
+        At most `limit` are made at once, and paths are taken when there is room for one more. The message of each
+        error names the path.
+        """
+
+        async def read(path: Path) -> Result[Result[AsyncHandle, Error], Never]:
+            return Ok((await self._lease(reading.any_file(path), ttl)).map_err(partial(reading.named, path)))
+
+        return (await traverse_async(reading.many(paths), read, limit=limit)).unwrap()
+
+    async def batch_collect(self, handles: Iterable[AsyncFrame], *, limit: int = 8) -> list[Result[Table, Error]]:
+        """All rows of many handles or queries, in order; at most `limit` run at once."""
+
+        async def collect(handle: AsyncFrame) -> Result[Result[Table, Error], Never]:
+            return Ok(await handle.collect())
+
+        return (await traverse_async(handles, collect, limit=limit)).unwrap()
+
+    async def _lease(self, sql: Result[str, Error], ttl: float) -> Result[AsyncHandle, Error]:
+        return sql if isinstance(sql, Err) else await self._open(sql.unwrap(), ttl, ())
+
+    async def _open(self, sql: str, ttl: float, parents: Iterable[Lease]) -> Result[AsyncHandle, Error]:
+        keeper = self._keeper
+        if keeper is None:
+            return disconnected()
+        return (await keeper.open(sql, ttl, parents)).map(partial(AsyncHandle, self))
+
+    async def _free(self, lease: Lease) -> None:
+        # Without one they have been closed all at once.
+        if self._keeper is not None:
+            await self._keeper.close(lease)
+
+    def _keep(self, native: NativeClient) -> None:
+        super()._keep(native)
+        self._keeper = AsyncKeeper(native)
+
+
+class AsyncRaisingClient(reading.Reads[RaisedHandle]):
     """The methods of `AsyncPolarwayClient`, which give values and raise `Error`."""
 
     __slots__ = ("_client",)
@@ -135,3 +196,20 @@ class AsyncRaisingClient:
     async def ping(self) -> float:
         """As `AsyncPolarwayClient.ping`."""
         return raised(await self._client.ping())
+
+    async def lease(self, query: AsyncFrame, ttl: float = reading.TTL) -> AsyncHandle:
+        """As `AsyncPolarwayClient.lease`."""
+        return raised(await self._client.lease(query, ttl))
+
+    async def batch_read(
+        self, paths: Iterable[Path], *, limit: int = 16, ttl: float = reading.TTL
+    ) -> list[AsyncHandle]:
+        """As `AsyncPolarwayClient.batch_read`; raises the first error in order, once all have been tried."""
+        return [raised(result) for result in await self._client.batch_read(paths, limit=limit, ttl=ttl)]
+
+    async def batch_collect(self, handles: Iterable[AsyncFrame], *, limit: int = 8) -> list[Table]:
+        """As `AsyncPolarwayClient.batch_collect`; raises the first error in order, once all have been tried."""
+        return [raised(result) for result in await self._client.batch_collect(handles, limit=limit)]
+
+    async def _lease(self, sql: Result[str, Error], ttl: float) -> AsyncHandle:
+        return raised(await self._client._lease(sql, ttl))  # pyright: ignore[reportPrivateUsage]

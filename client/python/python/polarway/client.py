@@ -6,26 +6,35 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from polarway import statements
-from polarway._calls import waited
-from polarway._session import Session, raised
+from polarway import reading, statements
+from polarway._calls import waited, waited_each
+from polarway._keeper import Keeper
+from polarway._leases import leases, readable
+from polarway._session import Session, disconnected, raised
 from polarway.error import Error
+from polarway.handles import Handle
 from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
 from polarway.streams import Rows
 from polarway.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from polarway._leases import Lease, Opened
+    from polarway._polarway import Call, Done, NativeClient, NativeTable
+    from polarway.error import Fault
+    from polarway.handles import Frame
     from polarway.parameters import Parameters
+    from polarway.reading import Path
 
 __all__ = ["Err", "Error", "Nothing", "Ok", "Option", "PolarwayClient", "RaisingClient", "Result", "Some"]
 
 
-class PolarwayClient(Session):
+class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
     """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of threads at once.
 
     Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
@@ -40,6 +49,8 @@ class PolarwayClient(Session):
                     print(error.kind, error.hint)
     """
 
+    _keeper: Keeper | None = None
+
     @property
     def raising(self) -> RaisingClient:
         """The same client, whose methods give values and raise `Error`."""
@@ -53,8 +64,13 @@ class PolarwayClient(Session):
         return connected.map(self._keep)
 
     def close(self) -> None:
-        """Lets the connections go. Calls that other threads are in go on to their end."""
-        self._native = None
+        """Closes all handles, in 2 s at most, and lets the connections go.
+
+        Calls that other threads are in go on to their end.
+        """
+        keeper, self._keeper, self._native = self._keeper, None, None
+        if keeper is not None:
+            keeper.stop()
 
     def __enter__(self) -> Self:
         raised(self.connect())
@@ -103,8 +119,73 @@ class PolarwayClient(Session):
         """Seconds that the cluster takes for the smallest query."""
         return self.query(statements.PING).map(lambda table: table.took)
 
+    def lease(self, query: Frame, ttl: float = reading.TTL) -> Result[Handle, Error]:
+        """A handle of a query over handles; the same as `query.handle()`."""
+        ready = readable(query.plan)
+        return ready if isinstance(ready, Err) else self._open(query.to_sql(), ttl, leases(query.plan))
 
-class RaisingClient:
+    def batch_read(
+        self, paths: Iterable[Path], *, limit: int = 16, ttl: float = reading.TTL
+    ) -> list[Result[Handle, Error]]:
+        """Handles of many files, of formats that their endings tell: in order, an error for each that has none.
+
+        At most `limit` are made at once, and paths are taken when there is room for one more. The message of each
+        error names the path.
+        """
+        keeper = self._keeper
+        if keeper is None:
+            return [disconnected().map_err(partial(reading.named, path)) for path in reading.many(paths)]
+
+        def start(path: Path, done: Done[Opened]) -> Call | None:
+            sql = reading.any_file(path)
+            if isinstance(sql, Err):
+                done(None, sql.unwrap_err().fault())
+                return None
+            return keeper.opening(sql.unwrap(), ttl, done)
+
+        return [
+            opened.map(partial(Handle, self)).map_err(partial(reading.named, path))
+            for path, opened in waited_each(reading.many(paths), start, limit=limit)
+        ]
+
+    def batch_collect(self, handles: Iterable[Frame], *, limit: int = 8) -> list[Result[Table, Error]]:
+        """All rows of many handles or queries, in order; at most `limit` run at once."""
+
+        def start(handle: Frame, done: Done[Table]) -> Call | None:
+            began = time.perf_counter()
+            ready = readable(handle.plan).and_then(lambda _: self._connected())
+            if isinstance(ready, Err):
+                done(None, ready.unwrap_err().fault())
+                return None
+
+            def told(table: NativeTable | None, fault: Fault | None) -> None:
+                done(None if table is None else Table(table, time.perf_counter() - began), fault)
+
+            return ready.unwrap().collect(handle.to_sql(), [], told)
+
+        return [collected for _, collected in waited_each(handles, start, limit=limit)]
+
+    def _lease(self, sql: Result[str, Error], ttl: float) -> Result[Handle, Error]:
+        return sql if isinstance(sql, Err) else self._open(sql.unwrap(), ttl, ())
+
+    def _open(self, sql: str, ttl: float, parents: Iterable[Lease]) -> Result[Handle, Error]:
+        keeper = self._keeper
+        if keeper is None:
+            return disconnected()
+        opened = waited(partial(keeper.opening, sql, ttl, parents=parents))
+        return opened.map(partial(Handle, self))
+
+    def _free(self, lease: Lease) -> None:
+        # Without one they have been closed all at once.
+        if self._keeper is not None:
+            self._keeper.close(lease)
+
+    def _keep(self, native: NativeClient) -> None:
+        super()._keep(native)
+        self._keeper = Keeper(native)
+
+
+class RaisingClient(reading.Reads["Handle"]):
     """The methods of `PolarwayClient`, which give values and raise `Error`."""
 
     __slots__ = ("_client",)
@@ -135,3 +216,18 @@ class RaisingClient:
     def ping(self) -> float:
         """As `PolarwayClient.ping`."""
         return raised(self._client.ping())
+
+    def lease(self, query: Frame, ttl: float = reading.TTL) -> Handle:
+        """As `PolarwayClient.lease`."""
+        return raised(self._client.lease(query, ttl))
+
+    def batch_read(self, paths: Iterable[Path], *, limit: int = 16, ttl: float = reading.TTL) -> list[Handle]:
+        """As `PolarwayClient.batch_read`; raises the first error in order, once all have been tried."""
+        return [raised(result) for result in self._client.batch_read(paths, limit=limit, ttl=ttl)]
+
+    def batch_collect(self, handles: Iterable[Frame], *, limit: int = 8) -> list[Table]:
+        """As `PolarwayClient.batch_collect`; raises the first error in order, once all have been tried."""
+        return [raised(result) for result in self._client.batch_collect(handles, limit=limit)]
+
+    def _lease(self, sql: Result[str, Error], ttl: float) -> Handle:
+        return raised(self._client._lease(sql, ttl))  # pyright: ignore[reportPrivateUsage]

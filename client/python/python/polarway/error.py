@@ -88,8 +88,9 @@ class Error(Exception):
             self.is_unavailable,
         )
 
-    def __reduce__(self) -> tuple[object, tuple[Fault]]:
-        fault = Fault(
+    def fault(self) -> Fault:
+        """Its parts, of which `of` makes it again."""
+        return Fault(
             kind=self.kind,
             message=self.message,
             hint=self.hint,
@@ -98,4 +99,6 @@ class Error(Exception):
             is_retryable=self.is_retryable,
             is_unavailable=self.is_unavailable,
         )
-        return Error.of, (fault,)
+
+    def __reduce__(self) -> tuple[object, tuple[Fault]]:
+        return Error.of, (self.fault(),)

@@ -98,12 +98,19 @@ def _integer(value: int) -> tuple[str, str] | None:
 
 
 def _decimal(value: Decimal) -> tuple[str, str] | None:
+    found = decimal_type(value)
+    if found is None:
+        return None
+    precision, scale = found
+    bits = 128 if precision <= _DECIMAL128 else 256
+    return f"Decimal{bits}({precision}, {scale})", f"{value:f}"
+
+
+def decimal_type(value: Decimal) -> tuple[int, int] | None:
+    """Precision and scale that hold a decimal as it is; `None` if it is no number, or too long."""
     digits, exponent = value.as_tuple().digits, value.as_tuple().exponent
     if not isinstance(exponent, int):
         return None  # not a number, or infinite
     scale = max(0, -exponent)
     precision = max(len(digits) + max(0, exponent), scale, 1)
-    if precision > _DECIMAL256:
-        return None
-    bits = 128 if precision <= _DECIMAL128 else 256
-    return f"Decimal{bits}({precision}, {scale})", f"{value:f}"
+    return None if precision > _DECIMAL256 else (precision, scale)

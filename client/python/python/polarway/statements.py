@@ -37,3 +37,8 @@ def described(table: Table) -> dict[str, str]:
 def names(table: Table) -> list[str]:
     """The first column."""
     return [row[0] for row in table.texts()]
+
+
+def number(table: Table) -> int:
+    """The only value, of a query that counts."""
+    return int(table.texts()[0][0])

@@ -1,13 +1,15 @@
 """Tests against server processes, which whoever runs them has started.
 
-`POLARWAY_TEST_SERVERS` names where they take SQL, `POLARWAY_TEST_HTTP` where they tell of themselves, and
-`POLARWAY_TEST_WS` where they take rows of streams.
+`POLARWAY_TEST_SERVERS` names where they take SQL, `POLARWAY_TEST_HTTP` where they tell of themselves,
+`POLARWAY_TEST_WS` where they take rows of streams, and `POLARWAY_TEST_DATA` a directory that they may read and the tests
+may write into.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,13 @@ def servers() -> list[str]:
 def takers() -> list[str]:
     """Addresses of processes that take rows of streams."""
     return [f"ws://{address}" for address in os.environ["POLARWAY_TEST_WS"].split(",")]
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """An empty directory that the servers can read."""
+    with tempfile.TemporaryDirectory(dir=os.environ["POLARWAY_TEST_DATA"]) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
