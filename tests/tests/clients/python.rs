@@ -111,6 +111,12 @@ fn python_sinks_and_mqtt() {
     alone("live or mqtt");
 }
 
+/// Whatever has no test of its own here.
+#[test]
+fn python_handles_verbs_and_the_rest() {
+    alone("not (row_31 or row_32 or row_41 or live or mqtt or feeds or arbitrage)");
+}
+
 #[test]
 fn python_feeds() {
     alone("feeds or arbitrage");

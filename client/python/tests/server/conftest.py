@@ -1,7 +1,7 @@
 """Tests against server processes, which whoever runs them has started.
 
 `POLARWAY_TEST_SERVERS` names where they take SQL, `POLARWAY_TEST_HTTP` where they tell of themselves,
-`POLARWAY_TEST_WS` where they take rows of streams, and `POLARWAY_TEST_DATA` a directory that they may read and the tests
+`POLARWAY_TEST_WS` where they take rows of streams, `POLARWAY_TEST_DATA` a directory that they may read and the tests
 may write into.
 """
 

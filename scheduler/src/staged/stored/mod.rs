@@ -87,7 +87,7 @@ impl StoredRuns {
         Ok(claim)
     }
 
-    fn executors(&self) -> HashSet<String> {
+    fn executors_now(&self) -> HashSet<String> {
         let view = self.members.current();
         view.of(Role::Executor).map(|member| member.incarnation.clone()).collect()
     }
@@ -142,7 +142,9 @@ impl StoredRuns {
     async fn forget(&self, run: &str, look: Look) {
         let known = match index::forget_run(self.meta.as_ref(), run).await {
             Ok(Forgotten { objects, .. }) => objects,
-            Err(error) => return tracing::warn!(run, %error, "what is known of stored output was not removed"),
+            Err(error) => {
+                return tracing::warn!(run, %error, "what is known of stored output was not removed");
+            }
         };
         told(
             run,
