@@ -131,14 +131,14 @@ mod tests {
     use super::*;
 
     fn halved(value: u32) -> Result<u32, u32> {
-        if value % 2 == 0 { Ok(value / 2) } else { Err(value) }
+        if value.is_multiple_of(2) { Ok(value / 2) } else { Err(value) }
     }
 
     proptest! {
         #[test]
         fn row_32_sequence_of_a_map_is_traverse(items: Vec<u32>) {
             let mapped: Vec<_> = items.iter().copied().map(halved).collect();
-            let first = items.iter().copied().find(|value| value % 2 == 1);
+            let first = items.iter().copied().find(|value| !value.is_multiple_of(2));
             prop_assert_eq!(mapped.clone().sequence().err(), first);
             prop_assert_eq!(mapped.clone().sequence(), items.clone().traverse(halved));
             let options: Vec<_> = mapped.iter().map(|result| result.ok()).collect();

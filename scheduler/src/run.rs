@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::admission::Admission;
+use crate::catalog::Sources;
 use crate::connection;
 use crate::direct::{LocalRunner, RemoteRunner};
 use crate::front::FrontDoor;
@@ -144,9 +145,7 @@ pub async fn run(
         cached_plans: config.cache.plans,
         local_cores: (options.direct == DirectOn::Local).then(|| machine::cores() as u32),
         list_ttl: config.storage.list_ttl.0,
-        streams,
-        members: Some(members.clone()),
-        handles: handles.clone(),
+        sources: Sources { streams, members: Some(members.clone()), handles: handles.clone() },
     }));
     let ballista = Ballista::start(&BallistaOptions {
         // Ballista writes `host:port` of it as it stands.

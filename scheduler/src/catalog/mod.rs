@@ -7,6 +7,6 @@ mod streams;
 mod system;
 mod tables;
 
-pub use providers::{Dependency, PlanScope, ProviderCache, no_streams};
+pub use providers::{Dependency, PlanScope, ProviderCache, Sources, no_streams};
 pub use system::SYSTEM;
 pub use tables::{ColumnTypes, TableBuilder, plain_columns, split_name};

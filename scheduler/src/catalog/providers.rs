@@ -46,6 +46,17 @@ impl Default for ProviderCache {
     }
 }
 
+/// What there is to read beside the tables of the catalog.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Who holds the streams, if there are any.
+    pub streams: Option<Arc<dyn StreamHost>>,
+    /// The processes of the cluster, for the table of them.
+    pub members: Option<Members>,
+    /// Queries that clients have leased.
+    pub handles: Handles,
+}
+
 /// The catalog for the planning of one statement.
 #[derive(Clone)]
 pub struct PlanScope {
@@ -61,9 +72,7 @@ struct Shared {
     template: SessionState,
     types: ColumnTypes,
     dependencies: Mutex<Vec<Dependency>>,
-    streams: Option<Arc<dyn StreamHost>>,
-    members: Option<Members>,
-    handles: Handles,
+    sources: Sources,
     /// What is seen of each stream, by its identity.
     moments: Mutex<HashMap<String, Moment>>,
     /// Whether a stream was looked up, whose rows are others the next moment, or a handle, which may have gone by then.
@@ -83,24 +92,11 @@ impl PlanScope {
         cache: ProviderCache,
         template: SessionState,
         types: ColumnTypes,
-        streams: Option<Arc<dyn StreamHost>>,
-        members: Option<Members>,
-        handles: Handles,
+        sources: Sources,
     ) -> Self {
         let (dependencies, moments, moves) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        let shared = Shared {
-            snapshot,
-            tables,
-            cache,
-            template,
-            types,
-            dependencies,
-            streams,
-            members,
-            handles,
-            moments,
-            moves,
-        };
+        let shared =
+            Shared { snapshot, tables, cache, template, types, dependencies, sources, moments, moves };
         Self { shared: Arc::new(shared), view_depth: 0 }
     }
 
@@ -154,7 +150,7 @@ impl PlanScope {
             }
             Definition::View(view) => self.view(name, view).await.map(Some),
             Definition::Stream(stream) => {
-                let host = self.shared.streams.as_ref().ok_or_else(no_streams)?;
+                let host = self.shared.sources.streams.as_ref().ok_or_else(no_streams)?;
                 self.shared.moves.store(true, Ordering::Relaxed);
                 let moment = Arc::clone(self.shared.moments.lock().entry(stream.id.clone()).or_default());
                 Ok(Some(Arc::new(StreamTable::new(stream, Arc::clone(host), moment)?)))
@@ -220,7 +216,7 @@ impl CatalogProviderList for PlanScope {
 
 impl CatalogProvider for PlanScope {
     fn schema_names(&self) -> Vec<String> {
-        let Shared { streams, members, .. } = self.shared.as_ref();
+        let Sources { streams, members, .. } = &self.shared.sources;
         let system = (streams.is_some() || members.is_some()).then(|| SYSTEM.to_owned());
         let reserved = [SYSTEM, HANDLE_SCHEMA];
         let schemas = self.shared.snapshot.schemas.keys();
@@ -229,7 +225,7 @@ impl CatalogProvider for PlanScope {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        let Shared { streams, members, .. } = self.shared.as_ref();
+        let Sources { streams, members, .. } = &self.shared.sources;
         if name == SYSTEM && (streams.is_some() || members.is_some()) {
             self.shared.moves.store(true, Ordering::Relaxed);
             let snapshot = Arc::clone(&self.shared.snapshot);
@@ -263,7 +259,7 @@ impl SchemaProvider for HandleSchema {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         let external = |error: Error| DataFusionError::External(Box::new(error));
-        let query = self.scope.shared.handles.query(name).await.map_err(external)?;
+        let query = self.scope.shared.sources.handles.query(name).await.map_err(external)?;
         let view = ViewDefinition { ddl: query.clone(), query };
         self.scope.view(name, &view).await.map(Some).map_err(external)
     }

@@ -41,7 +41,6 @@ use polarway_engine::settings::{
     VIEW_TYPES,
 };
 use polarway_engine::time_zone::localized;
-use polarway_metastore::membership::Members;
 use polarway_storage::catalog::CatalogStore;
 use polarway_storage::fingerprint::Fingerprints;
 
@@ -51,9 +50,8 @@ use super::compiled::{Compiled, Runnable, StagedPlan};
 use super::parameters::{placeholders, refuse_unbound};
 use super::route::{self, Target};
 use super::statement::{dialect_of, shows};
-use crate::catalog::{ColumnTypes, PlanScope, ProviderCache, TableBuilder};
+use crate::catalog::{ColumnTypes, PlanScope, ProviderCache, Sources, TableBuilder};
 use crate::direct::EncodedPlan;
-use crate::handles::Handles;
 
 /// A table's reader remembers these options, as the session that looked it up first has them.
 const READER_OPTIONS: &str = "datafusion.execution.parquet.";
@@ -70,12 +68,7 @@ pub struct PlannerOptions {
     /// The cores of this process, where the direct route runs in it.
     pub local_cores: Option<u32>,
     pub list_ttl: Duration,
-    /// Who holds the streams, if there are any.
-    pub streams: Option<Arc<dyn StreamHost>>,
-    /// The processes of the cluster, for the table of them.
-    pub members: Option<Members>,
-    /// Queries that clients have leased.
-    pub handles: Handles,
+    pub sources: Sources,
 }
 
 /// Plans statements against the catalog.
@@ -86,9 +79,7 @@ pub struct Planner {
     template: SessionState,
     fingerprints: Fingerprints,
     local_cores: Option<u32>,
-    streams: Option<Arc<dyn StreamHost>>,
-    members: Option<Members>,
-    handles: Handles,
+    sources: Sources,
     pub cache: PlanCache,
 }
 
@@ -105,9 +96,7 @@ impl Planner {
             providers: ProviderCache::default(),
             template,
             local_cores: options.local_cores,
-            streams: options.streams,
-            members: options.members,
-            handles: options.handles,
+            sources: options.sources,
             fingerprints: Fingerprints::new(Arc::clone(&options.runtime.env), options.list_ttl),
             cache: PlanCache::new(options.cached_plans),
         }
@@ -122,7 +111,7 @@ impl Planner {
     }
 
     pub fn streams(&self) -> Option<&Arc<dyn StreamHost>> {
-        self.streams.as_ref()
+        self.sources.streams.as_ref()
     }
 
     pub fn base_config(&self) -> &SessionConfig {
@@ -167,9 +156,7 @@ impl Planner {
             providers,
             template,
             types,
-            self.streams.clone(),
-            self.members.clone(),
-            self.handles.clone(),
+            self.sources.clone(),
         );
         let mut state = scope.state();
         if speaks {

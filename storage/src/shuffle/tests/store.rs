@@ -43,7 +43,10 @@ async fn conforms(store: ShuffleStore) {
     assert!(matches!(store.remove_objects("q-1", &stranger).await, Err(ShuffleError::NoPlainId { .. })));
     let named = BTreeSet::from([NAME.to_owned(), "q-1/gone/00000007.pack".to_owned()]);
     assert_eq!(store.remove_objects("q-1", &named).await.unwrap(), 2);
-    assert!(matches!(store.read(NAME, &[0..1]).await, Err(ShuffleError::Missing { .. })));
+    assert!(matches!(
+        store.read(NAME, std::slice::from_ref(&(0..1))).await,
+        Err(ShuffleError::Missing { .. })
+    ));
     store.put(NAME, Bytes::from_static(b"1")).await.unwrap();
     assert_eq!(store.remove_run("q-1").await.unwrap(), 2);
     assert_eq!(store.remove_run("q-1").await.unwrap(), 0);
