@@ -5,13 +5,16 @@ use std::sync::Arc;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::offload;
 
+use crate::plan::parameters::refuse_unbound;
 use crate::plan::{Compiled, Statement, parse_in};
 use crate::service::{Prepared, QueryService, Request};
 
 impl QueryService {
     /// What kind of statement the request is, in its session's dialect.
     pub fn parse(&self, request: &Request) -> Result<Statement, Error> {
-        parse_in(&request.sql, &request.settings)
+        let statement = parse_in(&request.sql, &request.settings)?;
+        refuse_unbound(&request.sql, &request.settings)?;
+        Ok(statement)
     }
 
     /// Plans a query, if no plan is kept for it; only what has to be planned waits for a place.

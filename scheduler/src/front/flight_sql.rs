@@ -281,12 +281,10 @@ impl FlightSqlService for FrontDoor {
         command: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> GetInfo {
-        let settings = self.service.sessions.settings(&session_of(&request));
-        let (signer, handle) = (&self.service.signer, &command.prepared_statement_handle);
-        let sql = prepared::ready(signer, handle, &settings).map_err(status)?;
-        let query = self.request(&sql, &request)?;
-        let info = Box::pin(self.service.info(query)).await.map_err(status)?;
-        Ok(Response::new(to_flight_info(info, request.into_inner())?))
+        let handle = &command.prepared_statement_handle;
+        let PreparedStatement { sql } = self.service.signer.verify_prepared(handle).map_err(status)?;
+        let statement = CommandStatementQuery { query: sql, transaction_id: None };
+        self.get_flight_info_statement(statement, request).await
     }
 
     /// Once for each row of parameters, in their order; what was done before one that fails stays done.

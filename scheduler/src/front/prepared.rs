@@ -15,7 +15,7 @@ use polarway_proto::ticket::{PreparedStatement, TicketSigner};
 use tonic::Status;
 
 use super::flight_sql::{schema_bytes, status};
-use crate::plan::parameters::{bind, placeholders, refuse_unbound};
+use crate::plan::parameters::{bind, refuse_unbound};
 use crate::plan::{Description, dialect_of};
 
 /// Rows of parameters that one call may carry.
@@ -38,13 +38,6 @@ pub fn created(
     })
 }
 
-/// The text of a statement all of whose values are bound.
-pub fn ready(signer: &TicketSigner, handle: &[u8], settings: &Settings) -> Result<String, Error> {
-    let PreparedStatement { sql } = signer.verify_prepared(handle)?;
-    refuse_unbound(&placeholders(&sql, dialect_of(settings)?.as_ref())?)?;
-    Ok(sql)
-}
-
 /// The statement once for each row of values; as it is where none were sent.
 pub fn bound(
     signer: &TicketSigner,
@@ -57,7 +50,7 @@ pub fn bound(
     let rows = values.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| batch.slice(row, 1)));
     let texts = rows.map(|row| bind(&sql, dialect.as_ref(), &row)).collect::<Result<Vec<_>, _>>()?;
     if texts.is_empty() {
-        refuse_unbound(&placeholders(&sql, dialect.as_ref())?)?;
+        refuse_unbound(&sql, settings)?;
         return Ok(vec![sql]);
     }
     Ok(texts)

@@ -47,9 +47,8 @@ use polarway_storage::fingerprint::Fingerprints;
 use super::broadcast;
 use super::cache::{PlanCache, PlanKey};
 use super::compiled::{Compiled, Runnable, StagedPlan};
-use super::parameters::{placeholders, refuse_unbound};
 use super::route::{self, Target};
-use super::statement::{dialect_of, shows};
+use super::statement::shows;
 use crate::catalog::{ColumnTypes, PlanScope, ProviderCache, Sources, TableBuilder};
 use crate::direct::EncodedPlan;
 
@@ -201,7 +200,6 @@ impl Planner {
         now: DateTime<Utc>,
         slots: u32,
     ) -> Result<Arc<Compiled>, Error> {
-        refuse_placeholders(sql, settings)?;
         let compiled = self.plan(statement, settings, now, slots).await?;
         let key = self.key(sql, settings);
         // A plan that was made while the catalog changed may be of either version.
@@ -382,15 +380,6 @@ impl Planner {
         };
         error
     }
-}
-
-/// A statement whose values are bound has no placeholders any more.
-fn refuse_placeholders(sql: &str, settings: &Settings) -> Result<(), Error> {
-    // Few texts have to be looked at closely.
-    if !sql.contains(['?', '$']) {
-        return Ok(());
-    }
-    refuse_unbound(&placeholders(sql, dialect_of(settings)?.as_ref())?)
 }
 
 /// Lets `now()` and its like answer in the session's time zone.

@@ -92,7 +92,8 @@ async fn what_does_not_fit_is_told_with_its_place() {
     let error = session.query_with("SELECT FROM WHERE ?", &numbers(&[1])).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Syntax, "{error}");
     // Without values, and in a statement that was not prepared.
-    for sql in ["SELECT $1", "SELECT ?", "SELECT $name"] {
+    for sql in ["SELECT $1", "SELECT ?", "SELECT $name", "EXPLAIN SELECT ?", "CREATE VIEW v AS SELECT ? AS x"]
+    {
         let error = session.error(sql).await;
         assert_eq!(error.kind, ErrorKind::Plan, "{sql}: {error}");
         assert!(error.message.contains("has no value"), "{sql}: {error}");

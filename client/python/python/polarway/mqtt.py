@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from polarway._bell import Bell
 from polarway._delays import Delays
+from polarway._items import items
 from polarway._tasks import cancel_and_join
 from polarway.error import Error
 from polarway.mqtt_messages import Message, MessageBatch, json_rows
@@ -178,15 +179,8 @@ class MqttSubscription:
             await cancel_and_join([self._work])
         self._bell.ring()
 
-    async def __aiter__(self) -> AsyncIterator[Result[MessageBatch, Error]]:
-        while True:
-            result = (await self.next()).variant
-            if isinstance(result, Err):
-                yield result
-                return
-            if result.ok_value is None:
-                return
-            yield Ok(result.ok_value)
+    def __aiter__(self) -> AsyncIterator[Result[MessageBatch, Error]]:
+        return items(self.next)
 
     async def __aenter__(self) -> Self:
         self._start()

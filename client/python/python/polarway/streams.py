@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from polarway._calls import awaited, waited
+from polarway._items import items
 from polarway.option import Option
 from polarway.result import Err, Ok, Result
 from polarway.table import Batch
@@ -100,15 +101,8 @@ class AsyncRows(_Rows):
         """How far the query is; nothing when its server knows it no more, about a minute after its end."""
         return (await awaited(self._native.progress)).map(_progress)
 
-    async def __aiter__(self) -> AsyncIterator[Result[Batch, Error]]:
-        while True:
-            result = (await self.next()).variant
-            if isinstance(result, Err):
-                yield result
-                return
-            if result.ok_value is None:
-                return
-            yield Ok(result.ok_value)
+    def __aiter__(self) -> AsyncIterator[Result[Batch, Error]]:
+        return items(self.next)
 
     async def __aenter__(self) -> Self:
         return self

@@ -14,6 +14,9 @@ use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use polarway_common::{Error, ErrorKind, Place};
+use polarway_engine::settings::Settings;
+
+use super::dialect_of;
 
 /// A place in a statement where a value belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +90,8 @@ pub fn bind(sql: &str, dialect: &dyn Dialect, values: &RecordBatch) -> Result<St
     }
     let placeholders = placeholders(sql, dialect)?;
     let mut unused: HashSet<usize> = (0..values.num_columns()).collect();
-    let mut bound = String::with_capacity(sql.len());
-    let mut copied = 0;
-    for Placeholder { parameter, at, place } in &placeholders {
+    let mut texts = vec![];
+    for Placeholder { parameter, place, .. } in &placeholders {
         let column = match parameter {
             Parameter::Position(position) => {
                 Some(position - 1).filter(|column| *column < values.num_columns())
@@ -104,12 +106,9 @@ pub fn bind(sql: &str, dialect: &dyn Dialect, values: &RecordBatch) -> Result<St
             error.message = format!("the parameter {parameter}: {}", error.message);
             error.with_place(*place)
         })?;
-        bound.push_str(&sql[copied..at.start]);
         // What stands beside it must not become part of it.
-        bound.push_str(&format!(" {text} "));
-        copied = at.end;
+        texts.push(format!(" {text} "));
     }
-    bound.push_str(&sql[copied..]);
     if let Some(column) = unused.into_iter().min() {
         return Err(Error::new(
             ErrorKind::Plan,
@@ -121,27 +120,39 @@ pub fn bind(sql: &str, dialect: &dyn Dialect, values: &RecordBatch) -> Result<St
             ),
         ));
     }
-    Ok(bound)
+    Ok(replaced(sql, &placeholders, &texts))
 }
 
 /// The statement as a planner reads it that knows numbered and named placeholders only.
 pub fn numbered(sql: &str, placeholders: &[Placeholder]) -> String {
-    let mut text = String::with_capacity(sql.len());
-    let mut copied = 0;
-    for placeholder in placeholders {
-        text.push_str(&sql[copied..placeholder.at.start]);
-        text.push_str(&placeholder.parameter.to_string());
-        copied = placeholder.at.end;
-    }
-    text.push_str(&sql[copied..]);
-    text
+    let texts: Vec<String> =
+        placeholders.iter().map(|placeholder| placeholder.parameter.to_string()).collect();
+    replaced(sql, placeholders, &texts)
 }
 
-/// Refuses a statement that has placeholders.
+/// The statement with these texts in place of its placeholders.
+fn replaced(sql: &str, placeholders: &[Placeholder], texts: &[String]) -> String {
+    let mut whole = String::with_capacity(sql.len());
+    let mut copied = 0;
+    for (Placeholder { at, .. }, text) in placeholders.iter().zip(texts) {
+        whole.push_str(&sql[copied..at.start]);
+        whole.push_str(text);
+        copied = at.end;
+    }
+    whole.push_str(&sql[copied..]);
+    whole
+}
+
+/// Refuses a statement that has placeholders: one whose values are bound has none any more.
 ///
 /// # Errors
-/// `Plan` with the place of the first.
-pub fn refuse_unbound(placeholders: &[Placeholder]) -> Result<(), Error> {
+/// `Plan` with the place of the first; those of [`dialect_of`].
+pub fn refuse_unbound(sql: &str, settings: &Settings) -> Result<(), Error> {
+    // Few texts have to be looked at closely.
+    if !sql.contains(['?', '$']) {
+        return Ok(());
+    }
+    let placeholders = placeholders(sql, dialect_of(settings)?.as_ref())?;
     placeholders.first().map_or(Ok(()), |first| Err(missing(&first.parameter, first.place)))
 }
 
