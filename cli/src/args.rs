@@ -115,9 +115,12 @@ pub struct DataArgs {
     /// Directory for what outlives the process: catalog, shuffle, spill.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Directory or URL prefix that may be read and written, in place of the configured ones; may be repeated.
+    /// Directory or URL prefix that may be read, in place of the configured ones; may be repeated.
     #[arg(long, value_name = "PATH_OR_URL")]
     pub allow: Vec<String>,
+    /// Directory or URL prefix that statements may write to, in place of the configured ones; may be repeated.
+    #[arg(long, value_name = "PATH_OR_URL")]
+    pub writable: Vec<String>,
 }
 
 #[derive(Debug, Args)]

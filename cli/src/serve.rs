@@ -33,7 +33,9 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let of_command = vec![("scheduler.direct".to_owned(), "local".to_owned())];
     let mut flags = door_settings(&args.door);
     flags.extend(setting("ingest.listen", args.ws_listen.as_ref()));
-    let config = load(global, of_command, flags, &args.door.data)?;
+    let mut config = load(global, of_command, flags, &args.door.data)?;
+    let tables = config.data_dir.join("tables").display().to_string();
+    config.storage.tables.get_or_insert(tables);
     if !config.metastore.etcd.is_empty() {
         return Err(Error::new(
             ErrorKind::Configuration,
@@ -113,6 +115,10 @@ fn load(
     if !data.allow.is_empty() {
         // Set directly: a list among the textual settings splits at commas, which a path may contain.
         config.storage.allowed.clone_from(&data.allow);
+        config.validate()?;
+    }
+    if !data.writable.is_empty() {
+        config.storage.writable.clone_from(&data.writable);
         config.validate()?;
     }
     telemetry::init(&config.log)?;

@@ -13,13 +13,14 @@ use polarway_common::{
     Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind,
 };
 use polarway_engine::live::{LiveAccess, StreamHost};
-use polarway_ingest::host::{Host, HostOptions, SealedRoot, Share, node_name};
+use polarway_ingest::host::{Host, HostOptions, Share, node_name};
 use polarway_ingest::node;
 use polarway_ingest::ownership::{Keeper, KeeperOptions, Tenure};
 use polarway_ingest::pull::{FeedPolicy, NoSecrets, SecretFiles, Secrets};
 use polarway_ingest::socket::{Options, SocketMetrics, serve};
 use polarway_metastore::membership::{MemberState, Role};
 use polarway_metastore::{Member, Members, MetaStore, Registration, RemoteMetaStore, configured};
+use polarway_storage::StoreRoot;
 use polarway_storage::streams::{Node, Owners};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -117,7 +118,7 @@ impl Streams {
     ) -> Result<Self, Error> {
         let logs = config.ingest.resolved_log_directory(&config.data_dir);
         let place = config.ingest.resolved_directory(&config.data_dir);
-        let sealed = SealedRoot::open(&place, &config.storage.s3)?;
+        let sealed = StoreRoot::open(&place, &config.storage.s3, "ingest.directory")?;
         let directory = sealed.name.clone();
         let wanted = match share {
             Share::All => None,

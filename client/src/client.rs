@@ -87,9 +87,11 @@ impl Client {
     /// for the columns of `parameters` in their order, `$name` for the column of that name. It has one row.
     ///
     /// ```no_run
-    /// # use arrow::array::record_batch;
+    /// # use std::sync::Arc;
+    /// # use arrow::array::{ArrayRef, RecordBatch, StringArray};
     /// # async fn run(client: polarway_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// let symbol = record_batch!(("1", Utf8, ["BTC"]))?;
+    /// let symbol: ArrayRef = Arc::new(StringArray::from(vec!["BTC"]));
+    /// let symbol = RecordBatch::try_from_iter([("1", symbol)])?;
     /// let rows = client.execute_with("SELECT * FROM ticks WHERE symbol = $1", &symbol).await?;
     /// # Ok(())
     /// # }

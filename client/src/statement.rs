@@ -32,7 +32,7 @@ impl Statement<'_> {
     }
 }
 
-fn command_of(command: &impl ProstMessageExt) -> FlightDescriptor {
+pub(crate) fn command_of(command: &impl ProstMessageExt) -> FlightDescriptor {
     FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
 }
 

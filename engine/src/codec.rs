@@ -12,7 +12,7 @@ use polarway_common::{Error, ErrorKind};
 use prost::Message;
 
 use crate::errors::classify;
-use crate::live::LiveCodec;
+use crate::extension::ExtensionCodec;
 
 /// # Errors
 /// When the plan holds a node that has no encoding.
@@ -24,7 +24,7 @@ pub fn encode_plan(plan: Arc<dyn ExecutionPlan>) -> Result<Bytes, Error> {
 }
 
 fn encode(plan: &Arc<dyn ExecutionPlan>) -> Result<Bytes, Error> {
-    let codec = LiveCodec::default();
+    let codec = ExtensionCodec::default();
     let node = PhysicalPlanNode::try_from_physical_plan(Arc::clone(plan), &codec)
         .map_err(|error| no_encoding(&error))?;
     Ok(node.encode_to_vec().into())
@@ -43,12 +43,15 @@ pub fn check_travels(plan: &Arc<dyn ExecutionPlan>) -> Result<(), Error> {
 }
 
 pub fn decode_plan(bytes: &[u8], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>, Error> {
-    let codec = LiveCodec::default();
+    let codec = ExtensionCodec::default();
     let node = <PhysicalPlanNode as AsExecutionPlan>::try_decode(bytes).map_err(|error| classify(&error))?;
     node.try_into_physical_plan(context, &codec).map_err(|error| classify(&error))
 }
 
 /// The encoding of Ballista's tasks, with nodes of our own.
 pub fn of_tasks() -> BallistaCodec<LogicalPlanNode, PhysicalPlanNode> {
-    BallistaCodec::new(Arc::new(BallistaLogicalExtensionCodec::default()), Arc::new(LiveCodec::default()))
+    BallistaCodec::new(
+        Arc::new(BallistaLogicalExtensionCodec::default()),
+        Arc::new(ExtensionCodec::default()),
+    )
 }

@@ -7,11 +7,15 @@ use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use object_store::path::Path;
 use polarway_common::config::{CacheConfig, StorageConfig};
 use polarway_common::{Error, ErrorKind};
+use polarway_storage::StoreRoot;
 use polarway_storage::guard::StoreCounters;
 use polarway_storage::policy::PathPolicy;
 use polarway_storage::registry::PolicyRegistry;
+use polarway_storage::writes::WriteAccess;
+use url::Url;
 
 use crate::memory::{BoundedPool, SMALL};
 
@@ -24,6 +28,11 @@ pub struct EngineRuntime {
     pub env: Arc<RuntimeEnv>,
     pub policy: Arc<PathPolicy>,
     pub counters: Arc<StoreCounters>,
+    /// Where statements may write.
+    pub writes: Arc<WriteAccess>,
+    /// Where the tables are that statements make.
+    pub tables: Option<StoreRoot>,
+    registry: Arc<PolicyRegistry>,
     pool: Arc<dyn MemoryPool>,
 }
 
@@ -67,8 +76,14 @@ pub(crate) fn with_pool(env: &RuntimeEnv, pool: Arc<dyn MemoryPool>) -> Result<A
 
 impl EngineRuntime {
     pub fn build(options: &RuntimeOptions<'_>) -> Result<Self, Error> {
-        let policy = Arc::new(PathPolicy::new(&options.storage.allowed)?);
-        let s3 = options.storage.s3.clone();
+        let StorageConfig { allowed, writable, tables, s3, .. } = options.storage;
+        let tables = tables.as_ref().map(|place| StoreRoot::open(place, s3, "storage.tables")).transpose()?;
+        let with_tables = |roots: &[String]| -> Vec<String> {
+            roots.iter().chain(tables.as_ref().map(|tables| &tables.name)).cloned().collect()
+        };
+        let policy = Arc::new(PathPolicy::new(&with_tables(allowed))?);
+        let writes = Arc::new(WriteAccess::new(&with_tables(writable), s3.clone())?);
+        let s3 = s3.clone();
         let registry = Arc::new(PolicyRegistry::new(Arc::clone(&policy), s3, options.storage.list_ttl.get()));
         let counters = registry.counters();
         std::fs::create_dir_all(&options.spill_dir).map_err(|error| {
@@ -91,13 +106,18 @@ impl EngineRuntime {
             .with_max_spill_merge_fan_in(merge_width(&options.memory));
         let pool = Arc::clone(&options.memory.0);
         let env = RuntimeEnvBuilder::new()
-            .with_object_store_registry(registry)
+            .with_object_store_registry(Arc::clone(&registry) as Arc<_>)
             .with_cache_manager(caches)
             .with_disk_manager_builder(disk)
             .with_memory_pool(Arc::clone(&pool))
             .build_arc()
             .map_err(|error| crate::errors::classify(&error))?;
-        Ok(Self { env, policy, counters, pool })
+        Ok(Self { env, policy, counters, writes, tables, registry, pool })
+    }
+
+    /// Lets the next statement list the directory of a file anew.
+    pub fn forget_listing(&self, store: &Url, file: &Path) {
+        self.registry.forget(store, file);
     }
 
     /// The same environment with a memory pool of one query's own inside the process's pool.

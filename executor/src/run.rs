@@ -101,6 +101,7 @@ pub async fn run(
         SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default());
     let streams = streams.unwrap_or_else(|| LiveAccess(Arc::new(RemoteRows::default())));
     base_config.set_extension(Arc::new(streams));
+    base_config.set_extension(Arc::clone(&runtime.writes));
     let (reports, report_queue) = report::channel();
     let work_path = work_dir.path().to_string_lossy().into_owned();
     let scheduler = options.scheduler.to_string();

@@ -22,6 +22,8 @@ const SHUFFLE: &str = "shuffle/";
 const SESSION: &str = "session/";
 const STATEMENT: &str = "statement/";
 const HANDLE: &str = "handle/";
+const TABLE_HEAD: &str = "table/head/";
+const WRITE: &str = "write/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -56,6 +58,10 @@ pub enum Key {
     Statement { name: String, step: u32 },
     /// A query that a client has leased.
     Handle { id: String },
+    /// Which manifest of a table of our own is the current one.
+    TableHead { id: String },
+    /// A write that is under way, or has left something.
+    Write { id: String },
 }
 
 impl Key {
@@ -78,6 +84,8 @@ impl Key {
             Key::Session { id } => format!("{SESSION}{}", percent::encode(id)),
             Key::Statement { name, step } => format!("{STATEMENT}{}/{step}", percent::encode(name)),
             Key::Handle { id } => format!("{HANDLE}{}", percent::encode(id)),
+            Key::TableHead { id } => format!("{TABLE_HEAD}{}", percent::encode(id)),
+            Key::Write { id } => format!("{WRITE}{}", percent::encode(id)),
         }
     }
 
@@ -116,6 +124,12 @@ impl Key {
         }
         if let Some(id) = text.strip_prefix(HANDLE) {
             return Some(Key::Handle { id: percent::decode(id)? });
+        }
+        if let Some(id) = text.strip_prefix(TABLE_HEAD) {
+            return Some(Key::TableHead { id: percent::decode(id)? });
+        }
+        if let Some(id) = text.strip_prefix(WRITE) {
+            return Some(Key::Write { id: percent::decode(id)? });
         }
         if let Some(statement) = text.strip_prefix(STATEMENT) {
             let (name, step) = statement.split_once('/')?;
@@ -163,6 +177,8 @@ pub enum KeyPrefix {
     Members,
     Jobs,
     Sessions,
+    /// Writes that are not over and done.
+    Writes,
     /// What all tasks of all queries stored.
     Shuffle,
     /// What the tasks of one query stored, in all its attempts.
@@ -189,6 +205,7 @@ impl KeyPrefix {
             KeyPrefix::Members => MEMBER.to_owned(),
             KeyPrefix::Jobs => JOB.to_owned(),
             KeyPrefix::Sessions => SESSION.to_owned(),
+            KeyPrefix::Writes => WRITE.to_owned(),
             KeyPrefix::Shuffle => SHUFFLE.to_owned(),
             KeyPrefix::ShuffleOf { run } => format!("{SHUFFLE}{}/", percent::encode(run)),
             KeyPrefix::ShuffleOfAttempt { run, attempt } => {
@@ -217,6 +234,8 @@ mod tests {
             any::<String>().prop_map(|id| Key::Session { id }),
             any::<(String, u32)>().prop_map(|(name, step)| Key::Statement { name, step }),
             any::<String>().prop_map(|id| Key::Handle { id }),
+            any::<String>().prop_map(|id| Key::TableHead { id }),
+            any::<String>().prop_map(|id| Key::Write { id }),
             any::<(String, u32, u32, u32)>()
                 .prop_map(|(run, attempt, stage, task)| { Key::ShuffleOutput { run, attempt, stage, task } }),
         ]
@@ -237,6 +256,8 @@ mod tests {
         assert_eq!(Key::Job { run: "0f/1".into() }.encode(), "job/0f%2F1");
         assert_eq!(Key::Session { id: "a/1".into() }.encode(), "session/a%2F1");
         assert_eq!(Key::Handle { id: "h_1".into() }.encode(), "handle/h_1");
+        assert_eq!(Key::TableHead { id: "1".into() }.encode(), "table/head/1");
+        assert_eq!(Key::Write { id: "1".into() }.encode(), "write/1");
         assert_eq!(Key::Statement { name: "a/1".into(), step: 2 }.encode(), "statement/a%2F1/2");
         let output = Key::ShuffleOutput { run: "0f".into(), attempt: 2, stage: 3, task: 40 };
         assert_eq!(output.encode(), "shuffle/0f/2/3/40");

@@ -1,6 +1,7 @@
 //! What crosses the wire between Polarway's processes and clients, and the conversions to domain types.
 
 pub mod handle;
+pub mod ingest;
 pub mod progress;
 pub mod statement;
 pub mod status;

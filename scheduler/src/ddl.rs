@@ -131,8 +131,10 @@ fn expect_kind(planner: &Planner, schema: &str, name: &str, view: bool) -> Resul
         }
         (Definition::Stream(_), _) => Err(Error::new(ErrorKind::Plan, format!("`{name}` is a stream"))
             .with_hint(format!("DROP STREAM {name}"))),
-        (Definition::Table(_), true) => Err(Error::new(ErrorKind::Plan, format!("`{name}` is a table"))
-            .with_hint(format!("DROP TABLE {name}"))),
+        (Definition::Table(_) | Definition::Managed(_), true) => {
+            Err(Error::new(ErrorKind::Plan, format!("`{name}` is a table"))
+                .with_hint(format!("DROP TABLE {name}")))
+        }
         _ => Ok(()),
     }
 }

@@ -40,7 +40,7 @@ pub async fn run(service: &QueryService, request: &Request, explain: &Explain) -
     let (statement, request_of_plan) = (explain.statement.as_ref().clone(), request.clone());
     let planning = async move {
         let Request { settings, now, .. } = request_of_plan;
-        planner.plan(statement, &settings, now, slots).await
+        planner.plan(statement, &settings, now, slots, None).await
     };
     let compiled = service.planned("planning the query", planning).await?;
     let route = format!("{}: {}", compiled.decision.target.name(), compiled.decision.reason);

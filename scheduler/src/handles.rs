@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polarway_common::{Error, ErrorKind};
-use polarway_metastore::{Key, LeaseId, MetaStore, MetaStoreError, Txn};
+use polarway_metastore::{Expect, Key, LeaseId, MetaStore, MetaStoreError, Precondition, Txn, Write};
+use polarway_storage::catalog::ManagedDefinition;
 use serde::{Deserialize, Serialize};
 
 /// How long a handle may last without being renewed.
@@ -21,9 +22,20 @@ pub struct Handles(Arc<dyn MetaStore>);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
+    /// Empty for rows that were sent.
     sql: String,
     lease: u64,
     ttl_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    table: Option<ManagedDefinition>,
+}
+
+/// What stands behind a handle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leased {
+    Query(String),
+    /// Rows that a client has sent.
+    Table(ManagedDefinition),
 }
 
 impl Handles {
@@ -44,24 +56,48 @@ impl Handles {
         let lease = self.0.grant(ttl.clamp(SHORTEST, LONGEST)).await?;
         let id = format!("h_{}", uuid::Uuid::new_v4().simple());
         let ttl_ms = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
-        let stored = serde_json::to_vec(&Stored { sql, lease: lease.id.get(), ttl_ms })
+        let stored = serde_json::to_vec(&Stored { sql, lease: lease.id.get(), ttl_ms, table: None })
             .map_err(|error| Error::internal(format!("a handle cannot be written: {error}")))?;
         self.0.txn(Txn::new().put_leased(key(&id), stored, lease.id)).await?;
         Ok((id, lease.ttl))
     }
 
-    /// The query of a handle.
+    /// What stands behind a handle.
     ///
     /// # Errors
     /// `NotFound` if its lease has ended or there never was one; those of the metadata store.
-    pub async fn query(&self, id: &str) -> Result<String, Error> {
-        self.found(id).await.map(|stored| stored.sql)
+    pub async fn leased(&self, id: &str) -> Result<Leased, Error> {
+        let Stored { sql, table, .. } = self.found(id).await?;
+        Ok(table.map_or(Leased::Query(sql), Leased::Table))
+    }
+
+    /// What has to hold and is written for a table to be leased as the handle `id`.
+    ///
+    /// # Errors
+    /// `InvalidSetting` for an id that is none; those of the metadata store.
+    pub async fn lease_table(
+        &self,
+        id: &str,
+        table: &ManagedDefinition,
+        ttl: Duration,
+    ) -> Result<(Precondition, Write), Error> {
+        let digits = id.strip_prefix("h_").unwrap_or_default();
+        if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::new(ErrorKind::InvalidSetting, format!("`{id}` is no name of a handle")));
+        }
+        let lease = self.0.grant(ttl.clamp(SHORTEST, LONGEST)).await?;
+        let ttl_ms = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
+        let stored = Stored { sql: String::new(), lease: lease.id.get(), ttl_ms, table: Some(table.clone()) };
+        let value = serde_json::to_vec(&stored)
+            .map_err(|error| Error::internal(format!("a handle cannot be written: {error}")))?;
+        let absent = Precondition { key: key(id), expect: Expect::Absent };
+        Ok((absent, Write::PutLeased { key: key(id), value: value.into(), lease: lease.id }))
     }
 
     /// Lets the lease begin anew; gives how long it lasts.
     ///
     /// # Errors
-    /// As [`Handles::query`]: a lease that has ended does not come back.
+    /// As [`Handles::leased`]: a lease that has ended does not come back.
     pub async fn renew(&self, id: &str) -> Result<Duration, Error> {
         let stored = self.found(id).await?;
         match self.0.keep_alive(LeaseId::new(stored.lease)).await {
@@ -113,11 +149,11 @@ mod tests {
         let handles = Handles::new(Arc::new(EmbeddedMetaStore::in_memory().unwrap()));
         let (id, ttl) = handles.create("select 1".into(), Duration::from_secs(60)).await.unwrap();
         assert_eq!(ttl, Duration::from_secs(60));
-        assert_eq!(handles.query(&id).await.unwrap(), "select 1");
+        assert_eq!(handles.leased(&id).await.unwrap(), Leased::Query("select 1".into()));
         assert_eq!(handles.renew(&id).await.unwrap(), ttl);
         handles.close(&id).await.unwrap();
         handles.close(&id).await.unwrap();
-        assert_eq!(handles.query(&id).await.unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(handles.leased(&id).await.unwrap_err().kind, ErrorKind::NotFound);
         assert_eq!(handles.renew(&id).await.unwrap_err().kind, ErrorKind::NotFound);
         assert_eq!(handles.renew("../x").await.unwrap_err().kind, ErrorKind::NotFound);
         let (_, shortest) = handles.create("select 1".into(), Duration::ZERO).await.unwrap();

@@ -22,5 +22,6 @@ mod service;
 mod session;
 mod staged;
 mod streams;
+mod write;
 
 pub use run::{Shared, open_meta, run};

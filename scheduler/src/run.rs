@@ -23,6 +23,8 @@ use polarway_metastore::{
 };
 use polarway_proto::ticket::TicketSigner;
 use polarway_storage::catalog::CatalogStore;
+use polarway_storage::tables::Tables;
+use polarway_storage::writes::Writes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -44,6 +46,7 @@ use crate::staged::ballista::{Ballista, BallistaOptions};
 use crate::staged::janitor::Janitor;
 use crate::staged::stored::StoredRuns;
 use crate::staged::{ExecutorDoor, StagedOptions, StagedRunner};
+use crate::write::{self, Writing};
 
 const MESSAGE_BYTES: usize = 256 * 1024 * 1024;
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
@@ -134,6 +137,15 @@ pub async fn run(
         .map_err(Error::from)?;
     let members = Members::follow(Arc::clone(&meta), &membership).await.map_err(Error::from)?;
     let handles = Handles::new(Arc::clone(&meta));
+    let tables = runtime.tables.clone().map(|root| Tables::new(root, Arc::clone(&meta)));
+    let writing = Writing {
+        writes: Writes::new(Arc::clone(&meta), &us.incarnation),
+        tables: tables.clone(),
+        runtime: runtime.clone(),
+        members: members.clone(),
+        catalog: Arc::clone(&catalog),
+        handles: handles.clone(),
+    };
     let planner = Arc::new(Planner::new(PlannerOptions {
         catalog: Arc::clone(&catalog),
         runtime: runtime.clone(),
@@ -145,7 +157,7 @@ pub async fn run(
         cached_plans: config.cache.plans,
         local_cores: (options.direct == DirectOn::Local).then(|| machine::cores() as u32),
         list_ttl: config.storage.list_ttl.0,
-        sources: Sources { streams, members: Some(members.clone()), handles: handles.clone() },
+        sources: Sources { streams, members: Some(members.clone()), handles: handles.clone(), tables },
     }));
     let ballista = Ballista::start(&BallistaOptions {
         // Ballista writes `host:port` of it as it stands.
@@ -185,6 +197,8 @@ pub async fn run(
         forget_lost_peers(ballista.clone(), Arc::clone(&peers), stop.clone()),
     );
 
+    let sweeping = write::sweep(writing.clone(), stop.clone());
+    supervisor.spawn("writes", TaskKind::Background, sweeping);
     let sessions = Arc::new(Sessions::new(several.then(|| Arc::clone(&meta))));
     let following = Arc::clone(&sessions);
     let until = stop.clone();
@@ -194,6 +208,7 @@ pub async fn run(
     let service = Arc::new(QueryService {
         planner: Arc::clone(&planner),
         handles,
+        writing,
         sessions,
         members,
         queries: Arc::new(Queries::default()),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use arrow::array::{RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, SchemaRef};
 use arrow_flight::FlightData;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -37,6 +37,7 @@ use crate::pump::supervised;
 use crate::queries::{Queries, Running};
 use crate::session::Sessions;
 use crate::staged::StagedRunner;
+use crate::write::{Outcome, Writing};
 use crate::{ddl, streams};
 
 /// How often a query is planned, whose rows of streams leave memory before they are read.
@@ -82,6 +83,7 @@ pub struct Info {
 pub struct QueryService {
     pub planner: Arc<Planner>,
     pub handles: Handles,
+    pub writing: Writing,
     pub sessions: Arc<Sessions>,
     pub members: Members,
     pub queries: Arc<Queries>,
@@ -160,13 +162,15 @@ impl QueryService {
         let schema = match &prepared {
             Prepared::Query(compiled) => Arc::clone(&compiled.schema),
             Prepared::Explain(explain) => explain::schema(explain),
-            Prepared::Command(_) => status_schema(),
+            Prepared::Command(command) => command.outcome_schema(),
         };
         let (route, compiled, outcome) = match prepared {
             Prepared::Query(compiled) => (compiled.decision.target, Some(compiled), String::new()),
             Prepared::Explain(_) => (Target::Metadata, None, String::new()),
             // Now and not when the result is fetched: drivers send the next statement without waiting for that.
-            Prepared::Command(command) => (Target::Metadata, None, self.command(&request, &command).await?),
+            Prepared::Command(command) => {
+                (Target::Metadata, None, self.command(&request, &command).await?.to_text()?)
+            }
         };
         if let Some(compiled) = &compiled
             && compiled.decision.target == Target::Staged
@@ -230,7 +234,7 @@ impl QueryService {
     pub async fn run_ticket(&self, ticket: &[u8]) -> Result<DataStream, Error> {
         let ticket = self.signer.verify_query(ticket, SystemTime::now())?;
         if !ticket.outcome.is_empty() {
-            return Ok(one_batch(status_batch(&ticket.outcome)?));
+            return Ok(one_batch(Outcome::from_text(&ticket.outcome).batch()?));
         }
         let request = Request {
             query_id: ticket.query_id,
@@ -258,20 +262,25 @@ impl QueryService {
                 Ok(one_batch(Box::pin(explain::run(self, request, &explain)).await?))
             }
             Prepared::Command(command) => {
-                let tag = self.command(request, &command).await?;
-                Ok(one_batch(status_batch(&tag)?))
+                let outcome = self.command(request, &command).await?;
+                Ok(one_batch(outcome.batch()?))
             }
         }
     }
 
-    /// Runs a statement that changes something; gives the text that tells what it did.
-    pub async fn command(&self, request: &Request, command: &Command) -> Result<String, Error> {
+    /// Runs a statement that changes something.
+    pub async fn command(&self, request: &Request, command: &Command) -> Result<Outcome, Error> {
         if let (Some(once), Command::Ddl { .. }) = (&request.once, command)
             && self.planner.catalog().is_done(once).await?
         {
-            return Ok(command.tag().to_owned());
+            return Ok(Outcome::Told(command.tag().to_owned()));
         }
+        let nothing_to_do = || Ok(Outcome::Told(format!("{} (nothing to do)", command.tag())));
         match command {
+            Command::Write { statement, text } => {
+                let written = Box::pin(self.write(request, statement, text)).await?;
+                return Ok(Outcome::Written(written));
+            }
             Command::Set { name, value } => {
                 settable::check(name, value, self.planner.base_config())?;
                 self.sessions.set(&request.session, name, value).await;
@@ -289,7 +298,7 @@ impl QueryService {
                 let work = Box::pin(async move { streams::run(&planner, &request, statement, &text).await });
                 let changed = self.planned("changing the catalog", work).await?;
                 if !changed {
-                    return Ok(format!("{} (nothing to do)", command.tag()));
+                    return nothing_to_do();
                 }
             }
             Command::Ddl { statement, text } => {
@@ -298,14 +307,18 @@ impl QueryService {
                 let work = Box::pin(async move { ddl::run(&planner, &request, statement, &text).await });
                 let changed = self.planned("changing the catalog", work).await?;
                 if !changed {
-                    return Ok(format!("{} (nothing to do)", command.tag()));
+                    return nothing_to_do();
                 }
             }
         }
-        Ok(command.tag().to_owned())
+        Ok(Outcome::Told(command.tag().to_owned()))
     }
 
-    async fn run_query(&self, request: &Request, compiled: &Arc<Compiled>) -> Result<DataStream, Error> {
+    pub(crate) async fn run_query(
+        &self,
+        request: &Request,
+        compiled: &Arc<Compiled>,
+    ) -> Result<DataStream, Error> {
         let running = self.queries.begin(&request.query_id, &request.sql, compiled.decision.target.name());
         let limit = compiled.settings.timeout;
         let started = async {
@@ -362,7 +375,7 @@ impl QueryService {
         loop {
             match attempt(Arc::clone(&compiled)).await {
                 Err(error) if error.kind == ErrorKind::SnapshotTooOld && moments < MOMENTS => {
-                    compiled = self.of_this_moment(request, running, &error).await?;
+                    compiled = self.of_this_moment(request, &compiled, running, &error).await?;
                     moments += 1;
                 }
                 other => return other,
@@ -374,17 +387,16 @@ impl QueryService {
     async fn of_this_moment(
         &self,
         request: &Request,
+        compiled: &Arc<Compiled>,
         running: &Running,
         cause: &Error,
     ) -> Result<Arc<Compiled>, Error> {
         tracing::info!(query = request.query_id, %cause, "a query is planned anew");
         running.begins_anew();
-        match Box::pin(self.prepare(request)).await? {
-            Prepared::Query(compiled) => Ok(compiled),
-            Prepared::Explain(_) | Prepared::Command(_) => {
-                Err(Error::internal("a query is another statement when it is planned anew"))
-            }
-        }
+        let slots = self.slots().await;
+        let (planner, compiled) = (Arc::clone(&self.planner), Arc::clone(compiled));
+        let planning = async move { planner.plan_again(&compiled, slots).await };
+        self.planned("planning the query", Box::pin(planning)).await
     }
 
     async fn start(
@@ -452,16 +464,6 @@ impl QueryService {
             self.queries.cancel_all();
         }
     }
-}
-
-/// The result of a statement that gives no rows of its own.
-fn status_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new("status", DataType::Utf8, false)]))
-}
-
-fn status_batch(text: &str) -> Result<RecordBatch, Error> {
-    RecordBatch::try_new(status_schema(), vec![Arc::new(StringArray::from(vec![text]))])
-        .map_err(|error| Error::internal(error.to_string()))
 }
 
 pub fn one_batch(batch: RecordBatch) -> DataStream {

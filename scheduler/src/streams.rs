@@ -147,7 +147,9 @@ async fn drop_stream(
             return Err(planner.suggest(missing));
         }
         Some(Definition::Stream(stream)) => stream,
-        Some(Definition::Table(_)) => return Err(other_kind(&name, "a table", "DROP TABLE")),
+        Some(Definition::Table(_) | Definition::Managed(_)) => {
+            return Err(other_kind(&name, "a table", "DROP TABLE"));
+        }
         Some(Definition::View(_)) => return Err(other_kind(&name, "a view", "DROP VIEW")),
     };
     if let Some(of) = stream.companion_of() {

@@ -23,6 +23,7 @@ use url::Url;
 use crate::listing::{self, Listings};
 use crate::local;
 use crate::policy::PathPolicy;
+use crate::writes::STAGING;
 
 /// Requests made to object stores since the process started.
 #[derive(Debug, Default)]
@@ -57,6 +58,13 @@ impl GuardedStore {
         let keeps = base.scheme() != "file" && !list_ttl.is_zero();
         let listings = keeps.then(|| Arc::new(Listings::new(list_ttl)));
         Self { inner, policy, counters, base, listings }
+    }
+
+    /// Takes what is kept of listings as out of date where `path` is.
+    pub fn forget(&self, path: &Path) {
+        if let Some(listings) = &self.listings {
+            listings.forget(path, Instant::now());
+        }
     }
 
     fn check(&self, path: &Path) -> Result<()> {
@@ -101,6 +109,10 @@ impl GuardedStore {
         }
         result
     }
+}
+
+fn is_staging(path: &Path) -> bool {
+    path.parts().any(|part| part.as_ref().starts_with(STAGING))
 }
 
 fn has_no_conditions(options: &GetOptions) -> bool {
@@ -181,6 +193,12 @@ impl ObjectStore for GuardedStore {
         }
         count(&self.counters.lists);
         let objects = self.inner.list((!prefix.is_root()).then_some(&prefix));
+        // Lists of files that are about to be seen.
+        let objects = objects
+            .filter(|found| {
+                std::future::ready(!found.as_ref().is_ok_and(|object| is_staging(&object.location)))
+            })
+            .boxed();
         match &self.listings {
             Some(listings) => Arc::clone(listings).keep_below(prefix, asked, objects),
             None => objects,

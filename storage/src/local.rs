@@ -15,6 +15,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectMeta, Result};
 
 use crate::policy::PathPolicy;
+use crate::writes::STAGING;
 
 /// Entries that are looked at where the caller runs. A larger directory goes on in blocking threads.
 const INLINE_ENTRIES: usize = 256;
@@ -145,6 +146,9 @@ impl Walk {
             Err(error) => return Err(fault(&path, &error)),
         };
         if meta.is_dir() {
+            if is_staging(&path) {
+                return Ok(None);
+            }
             self.descend(path, identity(&meta), is_link, directory)?;
             return Ok(None);
         }
@@ -202,6 +206,11 @@ fn is_gone(error: &std::io::Error) -> bool {
 fn fault(path: &FsPath, error: &std::io::Error) -> Error {
     let error = std::io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
     Error::Generic { store: "LocalFileSystem", source: Box::new(error) }
+}
+
+/// Files of statements wait in such directories before they are seen.
+fn is_staging(path: &FsPath) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(STAGING))
 }
 
 /// `LocalFileSystem` writes under such names before it renames, and refuses to read them.

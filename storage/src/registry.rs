@@ -7,6 +7,7 @@ use std::time::Duration;
 use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use object_store::ObjectStore;
+use object_store::path::Path;
 use parking_lot::RwLock;
 use polarway_common::Error;
 use polarway_common::config::S3Config;
@@ -23,7 +24,7 @@ pub struct PolicyRegistry {
     s3: S3Config,
     list_ttl: Duration,
     counters: Arc<StoreCounters>,
-    stores: RwLock<HashMap<String, Arc<dyn ObjectStore>>>,
+    stores: RwLock<HashMap<String, Arc<GuardedStore>>>,
 }
 
 impl PolicyRegistry {
@@ -36,7 +37,14 @@ impl PolicyRegistry {
         Arc::clone(&self.counters)
     }
 
-    fn build(&self, url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
+    /// Takes what is kept of listings as out of date where `path` is, in the store at `url`.
+    pub fn forget(&self, url: &Url, path: &Path) {
+        if let Some(store) = self.stores.read().get(&key(url)) {
+            store.forget(path);
+        }
+    }
+
+    fn build(&self, url: &Url) -> Result<Arc<GuardedStore>, Error> {
         let inner = plain_store(url, &self.s3)?;
         let policy = Arc::clone(&self.policy);
         Ok(Arc::new(GuardedStore::new(inner, policy, self.counters(), url.clone(), self.list_ttl)))
@@ -58,11 +66,11 @@ impl ObjectStoreRegistry for PolicyRegistry {
         self.policy.reaches_store(url).map_err(external)?;
         let key = key(url);
         if let Some(store) = self.stores.read().get(&key) {
-            return Ok(Arc::clone(store));
+            return Ok(Arc::clone(store) as Arc<dyn ObjectStore>);
         }
         let mut base = url.clone();
         base.set_path("/");
         let store = self.build(&base).map_err(external)?;
-        Ok(Arc::clone(self.stores.write().entry(key).or_insert(store)))
+        Ok(Arc::clone(self.stores.write().entry(key).or_insert(store)) as Arc<dyn ObjectStore>)
     }
 }

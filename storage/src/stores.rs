@@ -7,12 +7,14 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
+use object_store::multipart::MultipartStore;
 use object_store::{ObjectStore, RetryConfig};
 use polarway_common::config::S3Config;
 use polarway_common::{Error, ErrorKind};
 use url::{Position, Url};
 
 use crate::http::NoRedirects;
+use crate::writes::WritableStore;
 
 /// The store that `url` is in. For places that configuration names; what a statement names goes through
 /// [`PolicyRegistry`](crate::registry::PolicyRegistry).
@@ -29,26 +31,51 @@ pub(crate) fn store_that_retries(
     s3: &S3Config,
     retry: RetryConfig,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
+    Ok(opened(url, s3, retry)?.0)
+}
+
+/// The store that `url` is in, to write to.
+///
+/// # Errors
+/// As [`plain_store`]; `Unsupported` for one that cannot be written to.
+pub(crate) fn writable_store(url: &Url, s3: &S3Config) -> Result<WritableStore, Error> {
+    let (plain, multipart) = opened(url, s3, RetryConfig::default())?;
+    if multipart.is_none() && url.scheme() != "file" {
+        let told = format!("nothing can be written to `{}://`", url.scheme());
+        return Err(Error::new(ErrorKind::Unsupported, told).with_hint("use a path, s3://, gs:// or az://"));
+    }
+    Ok(WritableStore { plain, multipart })
+}
+
+type Opened = (Arc<dyn ObjectStore>, Option<Arc<dyn MultipartStore>>);
+
+/// A store, and the same as one whose uploads are completed in a step of its own.
+fn opened(url: &Url, s3: &S3Config, retry: RetryConfig) -> Result<Opened, Error> {
     let fault = |error: object_store::Error| {
         Error::new(
             ErrorKind::Configuration,
             format!("cannot set up the store for `{}`: {error}", &url[..Position::BeforePath]),
         )
     };
-    let store: Arc<dyn ObjectStore> = match url.scheme() {
-        "file" => Arc::new(LocalFileSystem::new()),
-        "s3" | "s3a" => Arc::new(s3_builder(url, s3).with_retry(retry).build().map_err(fault)?),
+    fn both<S: ObjectStore + MultipartStore>(store: S) -> Opened {
+        let store = Arc::new(store);
+        (Arc::clone(&store) as _, Some(store as _))
+    }
+    Ok(match url.scheme() {
+        "file" => (Arc::new(LocalFileSystem::new()), None),
+        "s3" | "s3a" => both(s3_builder(url, s3).with_retry(retry).build().map_err(fault)?),
         "gs" => {
             let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
-            Arc::new(builder.with_retry(retry).with_http_connector(NoRedirects).build().map_err(fault)?)
+            both(builder.with_retry(retry).with_http_connector(NoRedirects).build().map_err(fault)?)
         }
         "az" | "abfs" | "abfss" | "adl" => {
             let builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
-            Arc::new(builder.with_retry(retry).with_http_connector(NoRedirects).build().map_err(fault)?)
+            both(builder.with_retry(retry).with_http_connector(NoRedirects).build().map_err(fault)?)
         }
         "https" => {
             let builder = HttpBuilder::new().with_url(&url[..Position::BeforePath]);
-            Arc::new(builder.with_retry(retry).with_http_connector(NoRedirects).build().map_err(fault)?)
+            let builder = builder.with_retry(retry).with_http_connector(NoRedirects);
+            (Arc::new(builder.build().map_err(fault)?), None)
         }
         other => {
             return Err(Error::new(
@@ -57,8 +84,7 @@ pub(crate) fn store_that_retries(
             )
             .with_hint("use a path, s3://, gs://, az:// or https://"));
         }
-    };
-    Ok(store)
+    })
 }
 
 /// Environment (`AWS_*`) first, then what `[storage.s3]` says.

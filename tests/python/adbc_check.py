@@ -79,6 +79,34 @@ def check_parameters(connection):
             raise AssertionError("a value was missing")
 
 
+def check_writing(connection):
+    rows = pyarrow.table({"id": [1, 2, None], "name": ["a", "b's", None]})
+    with connection.cursor() as cursor:
+        assert cursor.adbc_ingest("sent", rows, mode="create") == 3
+        assert cursor.adbc_ingest("sent", rows.to_reader(), mode="append") == 3
+        assert cursor.adbc_ingest("sent", rows, mode="create_append", db_schema_name="public") == 3
+        cursor.execute("SELECT id, name FROM sent ORDER BY id")
+        assert cursor.fetchall()[:4] == [(1, "a"), (1, "a"), (1, "a"), (2, "b's")]
+        assert one_value(cursor, "SELECT count(*) FROM sent") == 9
+        assert cursor.adbc_ingest("sent", rows, mode="replace") == 3
+        assert one_value(cursor, "SELECT count(*) FROM sent") == 3
+        for name, mode in (("sent", "create"), ("missing", "append")):
+            try:
+                cursor.adbc_ingest(name, rows, mode=mode)
+            except flightsql.Error:
+                pass
+            else:
+                raise AssertionError(f"{mode} of {name}")
+        cursor.execute("CREATE TABLE made AS SELECT * FROM sent")
+        assert cursor.fetchall()[0][0] == 3
+        cursor.executemany("INSERT INTO made VALUES (?, ?)", [(7, "x'); DROP TABLE made; --"), (8, None)])
+        assert cursor.rowcount in (-1, 2), cursor.rowcount
+        cursor.execute("SELECT id, name FROM made WHERE id > 6 ORDER BY id")
+        assert cursor.fetchall() == [(7, "x'); DROP TABLE made; --"), (8, None)]
+        cursor.execute("DROP TABLE made")
+        cursor.execute("DROP TABLE sent")
+
+
 def check_settings(connection):
     with connection.cursor() as cursor:
         cursor.execute("SET polarway.route = 'staged'")
@@ -165,6 +193,7 @@ def main():
     with flightsql.connect(uri, autocommit=True) as connection:
         check_ddl_and_queries(connection, data)
         check_parameters(connection)
+        check_writing(connection)
         check_settings(connection)
         check_metadata(connection)
         check_errors(connection)

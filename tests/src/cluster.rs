@@ -14,6 +14,8 @@ use crate::{http, tpch};
 
 /// Directory of sealed rows, below the cluster's.
 const SEALED: &str = "sealed";
+/// Directory of tables that statements make.
+const TABLES: &str = "tables";
 const ANY_PORT: &str = "127.0.0.1:0";
 const MEMBERSHIP_CEILING: Duration = Duration::from_secs(60);
 
@@ -30,6 +32,8 @@ pub struct Setup {
     front_listen: String,
     ingest: usize,
     schedulers: usize,
+    writable: Vec<String>,
+    has_tables: bool,
 }
 
 impl Setup {
@@ -57,6 +61,8 @@ impl Setup {
             front_listen: ANY_PORT.to_owned(),
             ingest: 0,
             schedulers: 1,
+            writable: vec![],
+            has_tables: true,
         }
     }
 
@@ -91,6 +97,20 @@ impl Setup {
     #[must_use]
     pub fn allow(mut self, root: impl AsRef<Path>) -> Self {
         self.allow.push(root.as_ref().display().to_string());
+        self
+    }
+
+    /// Adds a directory or URL that may be written to.
+    #[must_use]
+    pub fn writable(mut self, root: impl ToString) -> Self {
+        self.writable.push(root.to_string());
+        self
+    }
+
+    /// Without a place for tables of its own, which clusters have otherwise.
+    #[must_use]
+    pub fn without_tables(mut self) -> Self {
+        self.has_tables = false;
         self
     }
 
@@ -132,6 +152,11 @@ impl Setup {
             std::fs::create_dir(&sealed).unwrap();
             setup = setup.allow(sealed);
         }
+        let is_set = setup.settings.iter().any(|(key, _)| key == "storage.tables");
+        if setup.has_tables && setup.role == "scheduler" && !is_set {
+            let tables = dir.path().join(TABLES).display().to_string();
+            setup = setup.set("storage.tables", tables);
+        }
         let front = start_front(&setup, dir.path(), &setup.front_listen);
         let (wanted, ingest) = (setup.executors, setup.ingest);
         let others = 1..setup.schedulers;
@@ -170,6 +195,9 @@ impl Setup {
         arguments.extend(["--data-dir".into(), data_dir.display().to_string()]);
         for root in allow {
             arguments.extend(["--allow".into(), root.clone()]);
+        }
+        for root in &self.writable {
+            arguments.extend(["--writable".into(), root.clone()]);
         }
         for (key, value) in &self.settings {
             arguments.extend(["--set".into(), format!("{key}={value}")]);

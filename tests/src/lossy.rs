@@ -20,6 +20,7 @@ use tower::ServiceExt;
 
 const REPORTS: &str = "/ballista.protobuf.SchedulerGrpc/UpdateTaskStatus";
 const STATEMENTS: &str = "/arrow.flight.protocol.FlightService/GetFlightInfo";
+const PUTS: &str = "/arrow.flight.protocol.FlightService/DoPut";
 /// The bytes before a message: whether it is compressed, and its length.
 const FRAME: usize = 5;
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -35,6 +36,7 @@ pub struct SilentDoor {
     pub address: SocketAddr,
     statements: Arc<AtomicUsize>,
     silent: Arc<AtomicUsize>,
+    silent_puts: Arc<AtomicUsize>,
     serving: AbortHandle,
 }
 
@@ -68,12 +70,20 @@ impl SilentDoor {
     pub async fn open(scheduler: SocketAddr) -> Self {
         let channel = Endpoint::from_shared(format!("http://{scheduler}")).unwrap().connect_lazy();
         let (statements, silent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let silent_puts = Arc::new(AtomicUsize::new(0));
         let (counter, lost) = (Arc::clone(&statements), Arc::clone(&silent));
+        let lost_puts = Arc::clone(&silent_puts);
         let router = Router::new().fallback(move |request: Request| {
-            let is_statement = request.uri().path() == STATEMENTS;
-            let loses = is_statement && {
-                counter.fetch_add(1, Ordering::Relaxed);
-                lost.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+            let take = |left: &AtomicUsize| {
+                left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+            };
+            let loses = match request.uri().path() {
+                STATEMENTS => {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    take(&lost)
+                }
+                PUTS => take(&lost_puts),
+                _ => false,
             };
             let answer = pass_on(channel.clone(), request, false);
             async move {
@@ -83,12 +93,17 @@ impl SilentDoor {
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        Self { address, statements, silent, serving: serve(listener, router) }
+        Self { address, statements, silent, silent_puts, serving: serve(listener, router) }
     }
 
     /// The answers to the next `count` statements get lost.
     pub fn lose(&self, count: usize) {
         self.silent.store(count, Ordering::Relaxed);
+    }
+
+    /// The answers to the next `count` calls that put rows get lost.
+    pub fn lose_puts(&self, count: usize) {
+        self.silent_puts.store(count, Ordering::Relaxed);
     }
 
     /// How often a statement came.

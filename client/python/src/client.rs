@@ -10,6 +10,7 @@ use crate::call::{Call, start};
 use crate::columns::NativeTable;
 use crate::parameters::{Parameter, row};
 use crate::stream::NativeStream;
+use crate::upload::{Source, mode};
 
 #[pyclass(frozen, module = "polarway._polarway")]
 pub struct NativeClient(Client);
@@ -66,6 +67,31 @@ impl NativeClient {
     fn close_handle(&self, id: String, done: Py<PyAny>) -> PyResult<Call> {
         let client = self.0.clone();
         start(async move { client.close_handle(&id).await }, done)
+    }
+
+    /// Makes a table of rows, or adds them to one; gives how many there were. `source` has `__arrow_c_stream__`.
+    fn ingest(
+        &self,
+        source: &Bound<'_, PyAny>,
+        schema: Option<String>,
+        table: String,
+        mode: String,
+        done: Py<PyAny>,
+    ) -> PyResult<Call> {
+        let (client, source) = (self.0.clone(), Source::of(source)?);
+        let sending =
+            async move { client.ingest(&table, schema.as_deref(), self::mode(&mode)?, source.rows()).await };
+        start(sending, done)
+    }
+
+    /// Puts rows under a leased handle; gives the same as `create_handle`.
+    fn upload(&self, source: &Bound<'_, PyAny>, ttl: f64, done: Py<PyAny>) -> PyResult<Call> {
+        let (client, source) = (self.0.clone(), Source::of(source)?);
+        let sending = async move {
+            let Handle { id, ttl, columns } = client.upload(seconds("ttl", ttl)?, source.rows()).await?;
+            Ok((id, ttl.as_secs_f64(), columns))
+        };
+        start(sending, done)
     }
 
     /// Plans a statement; gives a stream of its rows.

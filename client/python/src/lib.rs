@@ -10,6 +10,7 @@ mod fault;
 mod parameters;
 mod runtime;
 mod stream;
+mod upload;
 
 use pyo3::prelude::*;
 

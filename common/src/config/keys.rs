@@ -17,7 +17,7 @@ pub(super) enum Shape {
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 34] = [
+const OPTIONAL: [(&str, Shape); 35] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -51,6 +51,7 @@ const OPTIONAL: [(&str, Shape); 34] = [
     ("storage.s3.region", Shape::Text),
     ("storage.s3.secret_access_key", Shape::Text),
     ("storage.s3.session_token", Shape::Text),
+    ("storage.tables", Shape::Text),
     ("zone", Shape::Text),
 ];
 

@@ -11,6 +11,12 @@ pub struct StorageConfig {
     /// directory or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, `https://host/prefix`.
     /// Default: the working directory.
     pub allowed: Vec<String>,
+    /// Roots below which statements may write, in the same form. They are read only where `allowed` has them, too. Default:
+    /// none.
+    pub writable: Vec<String>,
+    /// Directory of the tables that statements make, a path or a URL such as `s3://bucket/tables`, the same for all processes
+    /// of a cluster. Default: `tables` in `data_dir` for `polarway up`, and else none: tables cannot be made.
+    pub tables: Option<String>,
     /// How long what a remote store listed is taken as current; `0s` lists each time. Local directories are looked at
     /// each time. Default: `5s`.
     pub list_ttl: HumanDuration,
@@ -37,6 +43,12 @@ pub struct S3Config {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { allowed: vec![".".to_owned()], list_ttl: HumanDuration::from_secs(5), s3: S3Config::default() }
+        Self {
+            allowed: vec![".".to_owned()],
+            writable: vec![],
+            tables: None,
+            list_ttl: HumanDuration::from_secs(5),
+            s3: S3Config::default(),
+        }
     }
 }

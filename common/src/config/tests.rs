@@ -91,6 +91,8 @@ fn everything_set() -> Config {
         },
         storage: StorageConfig {
             allowed: vec!["/tables".to_owned(), "s3://bucket/prefix".to_owned()],
+            writable: vec!["/out".to_owned()],
+            tables: Some("s3://bucket/tables".to_owned()),
             list_ttl: HumanDuration::from_secs(15),
             s3: S3Config {
                 endpoint: Some("http://minio:9000".to_owned()),

@@ -136,13 +136,14 @@ fn shuffle(shuffle: &ShuffleConfig, faults: &mut Faults) {
 }
 
 fn storage(storage: &StorageConfig, faults: &mut Faults) {
-    for root in &storage.allowed {
+    let allowed = storage.allowed.iter().map(|root| ("storage.allowed", root));
+    for (key, root) in allowed.chain(storage.writable.iter().map(|root| ("storage.writable", root))) {
         // A path has no scheme; it is looked at where the file system is.
         if let Some((scheme, _)) = root.split_once("://") {
             let host = Url::parse(root).ok().and_then(|url| url.host_str().map(str::to_owned));
             if !SCHEMES.contains(&scheme) || host.is_none_or(|host| host.is_empty()) {
                 faults.add(format!(
-                    "`{root}` in `storage.allowed` is no root; write the path of a directory, or a URL such as s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or https://host/prefix"
+                    "`{root}` in `{key}` is no root; write the path of a directory, or a URL such as s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or https://host/prefix"
                 ));
             }
         }

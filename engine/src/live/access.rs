@@ -43,7 +43,7 @@ pub trait HotRows: fmt::Debug + Send + Sync {
 pub struct LiveAccess(pub Arc<dyn HotRows>);
 
 impl LiveAccess {
-    pub(super) fn missing() -> DataFusionError {
+    pub(crate) fn missing() -> DataFusionError {
         DataFusionError::Internal("this process cannot reach streams".to_owned())
     }
 }

@@ -3,10 +3,9 @@
 //! A scan is a `DataSourceExec` over a [`LiveSource`]: Ballista gives each task its share of such a node, and would read
 //! all partitions of a leaf of another kind in each task. What stands for a file is a [`HotSlice`], a range of a
 //! stream's rows and who holds them; where the rows come from is decided by the process that runs the scan
-//! ([`HotRows`]). [`LiveCodec`] sends scans to other processes, the predicate and the columns with them.
+//! ([`HotRows`]). [`ExtensionCodec`](crate::extension::ExtensionCodec) sends scans to other processes, the predicate and the columns with them.
 
 mod access;
-mod codec;
 mod nodes;
 mod put;
 mod remote;
@@ -19,7 +18,6 @@ mod token;
 mod views;
 
 pub use access::{HotQuery, HotRows, LiveAccess};
-pub use codec::LiveCodec;
 pub use nodes::{NodeChannels, call_failed};
 pub use put::{PutAnswers, PutFrames, PutOptions};
 pub use remote::{RemoteRows, query_of};

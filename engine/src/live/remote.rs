@@ -29,10 +29,10 @@ use polarway_proto::streams::SliceTicket;
 use prost::Message;
 
 use super::access::{HotQuery, HotRows};
-use super::codec::LiveCodec;
 use super::nodes::{NodeChannels, call_failed};
 use super::select::select;
 use super::slice::HotSlice;
+use crate::extension::ExtensionCodec;
 
 /// Fetches slices from their owners.
 #[derive(Debug, Default)]
@@ -65,7 +65,9 @@ impl Request {
             split_conjunction(&predicate).into_iter().cloned().partition(means_the_same_elsewhere);
         let predicate = match there.is_empty() {
             true => vec![],
-            false => serialize_physical_expr(&conjunction(there), &LiveCodec::default())?.encode_to_vec(),
+            false => {
+                serialize_physical_expr(&conjunction(there), &ExtensionCodec::default())?.encode_to_vec()
+            }
         };
         if here.is_empty() {
             return Ok(Self { columns: query.columns.clone(), predicate, rest: None });
@@ -169,7 +171,7 @@ pub fn query_of(
     }
     let node = PhysicalExprNode::decode(ticket.predicate.as_slice())
         .map_err(|error| fault(format!("the predicate cannot be read: {error}")))?;
-    let predicate = parse_physical_expr(&node, &TaskContext::default(), schema, &LiveCodec::default())
+    let predicate = parse_physical_expr(&node, &TaskContext::default(), schema, &ExtensionCodec::default())
         .map_err(|error| fault(format!("the predicate cannot be read: {error}")))?;
     if !means_the_same_elsewhere(&predicate) {
         return Err(fault(format!("the predicate {predicate} is not one to be evaluated here")));

@@ -13,7 +13,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use polarway_common::SystemClock;
 use polarway_metastore::{EmbeddedMetaStore, MetaStore};
-use polarway_storage::streams::{Claimant, Ownership, Previous, SealedStore};
+use polarway_storage::directory::ObjectDirectory;
+use polarway_storage::streams::{Claimant, Ownership, Previous};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -93,7 +94,7 @@ impl Server {
                 clock: Arc::new(SystemClock),
                 tenure: Tenure::alone(),
             };
-            let sealed = SealedStore::new(store.clone(), Path::from(format!("streams/{id}")), None);
+            let sealed = ObjectDirectory::new(store.clone(), Path::from(format!("streams/{id}")), None);
             let claimant = Claimant { node: "here".into(), address: "here:1".into(), fence: None };
             let ownership =
                 Ownership::claim(Arc::clone(&meta), sealed, id, &claimant, Previous::Own).await.unwrap();

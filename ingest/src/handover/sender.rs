@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use polarway_common::Error;
 use polarway_metastore::MetaStore;
-use polarway_storage::streams::{Committed, Owner, SealedStore, StreamError};
+use polarway_storage::directory::ObjectDirectory;
+use polarway_storage::streams::{Committed, Owner, StreamError};
 use thiserror::Error as ThisError;
 
 use super::suffix::Suffix;
@@ -102,7 +103,7 @@ impl OldLogs {
     pub async fn hand_over(
         &self,
         old: &OldLog,
-        store: &SealedStore,
+        store: &ObjectDirectory,
         schema: &arrow::datatypes::SchemaRef,
         taker: impl Fn(&Owner) -> Box<dyn Taker>,
     ) -> Result<Outcome, HandoverError> {

@@ -12,7 +12,8 @@ use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use polarway_common::{Error, SystemClock};
 use polarway_metastore::{EmbeddedMetaStore, MetaStore};
-use polarway_storage::streams::{Claimant, Committed, Ownership, Previous, SealedStore};
+use polarway_storage::directory::ObjectDirectory;
+use polarway_storage::streams::{Claimant, Committed, Ownership, Previous};
 use proptest::prelude::*;
 use tokio::task::JoinHandle;
 
@@ -30,7 +31,7 @@ const NOBODYS: u64 = 1_000_000;
 
 struct Stage {
     meta: Arc<dyn MetaStore>,
-    store: SealedStore,
+    store: ObjectDirectory,
     directory: tempfile::TempDir,
 }
 
@@ -49,7 +50,7 @@ impl Stage {
     fn new() -> Self {
         Self {
             meta: Arc::new(EmbeddedMetaStore::in_memory().unwrap()),
-            store: SealedStore::new(Arc::new(InMemory::new()), Path::from("streams/s"), None),
+            store: ObjectDirectory::new(Arc::new(InMemory::new()), Path::from("streams/s"), None),
             directory: tempfile::tempdir().unwrap(),
         }
     }

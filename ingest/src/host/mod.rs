@@ -5,7 +5,6 @@ mod feeds;
 mod identity;
 mod logs;
 mod metrics;
-mod root;
 mod takeover;
 mod views;
 
@@ -21,13 +20,14 @@ use parking_lot::{Mutex, RwLock};
 use polarway_common::{Clock, Error, ErrorKind, Supervisor, TaskKind};
 use polarway_engine::live::{Held, PutAnswers, PutFrames, PutOptions, StreamHost, StreamStatus, StreamView};
 use polarway_metastore::{Key, KeyPrefix, MetaStore};
+use polarway_storage::StoreRoot;
 use polarway_storage::catalog::{Definition, StreamDefinition};
-use polarway_storage::streams::{Claimant, Node, Owner, Ownership, Previous, SealedStore, StreamError};
+use polarway_storage::directory::ObjectDirectory;
+use polarway_storage::streams::{Claimant, Node, Owner, Ownership, Previous, StreamError};
 use tokio::runtime::Handle;
 
 use feeds::FeedTask;
 pub use identity::node_name;
-pub use root::SealedRoot;
 pub use views::{Seen, slices};
 
 pub(crate) use door::{split_name, the_stream};
@@ -55,7 +55,7 @@ pub enum Share {
 #[derive(Debug)]
 pub struct HostOptions {
     pub meta: Arc<dyn MetaStore>,
-    pub sealed: SealedRoot,
+    pub sealed: StoreRoot,
     /// Below it each stream has a log of its own.
     pub logs: PathBuf,
     /// Bytes that one stream's log may take on disk.
@@ -166,7 +166,7 @@ impl Host {
     }
 
     /// How scans find the store of sealed rows.
-    pub fn sealed(&self) -> &SealedRoot {
+    pub fn sealed(&self) -> &StoreRoot {
         &self.options.sealed
     }
 
@@ -211,10 +211,10 @@ impl Host {
     }
 
     /// Where the sealed rows of a stream are.
-    pub(crate) fn sealed_store(&self, id: &str) -> SealedStore {
-        let SealedRoot { store, path, local, .. } = &self.options.sealed;
+    pub(crate) fn sealed_store(&self, id: &str) -> ObjectDirectory {
+        let StoreRoot { store, path, local, .. } = &self.options.sealed;
         let local = local.as_ref().map(|root| root.join(id));
-        SealedStore::new(Arc::clone(store), path.clone().join(id), local)
+        ObjectDirectory::new(Arc::clone(store), path.clone().join(id), local)
     }
 
     /// This process as a claimant.

@@ -11,7 +11,8 @@ use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use polarway_common::{Supervisor, SystemClock};
 use polarway_metastore::{EmbeddedMetaStore, MetaStore};
-use polarway_storage::streams::{Claimant, Ownership, Previous, SealedStore, StreamError};
+use polarway_storage::directory::ObjectDirectory;
+use polarway_storage::streams::{Claimant, Ownership, Previous, StreamError};
 use proptest::prelude::*;
 use tokio::task::JoinHandle;
 
@@ -26,7 +27,7 @@ const NEVER: SealPolicy = SealPolicy { rows: u64::MAX, bytes: u64::MAX, age: Dur
 struct Stage {
     directory: tempfile::TempDir,
     meta: Arc<dyn MetaStore>,
-    store: SealedStore,
+    store: ObjectDirectory,
     seal: SealPolicy,
     hot_limit: usize,
     log_limit: u64,
@@ -47,7 +48,7 @@ impl Stage {
         let meta = EmbeddedMetaStore::open(directory.path().join("meta.redb")).await.unwrap();
         Self {
             meta: Arc::new(meta),
-            store: SealedStore::new(Arc::new(InMemory::new()), Path::from("streams/s"), None),
+            store: ObjectDirectory::new(Arc::new(InMemory::new()), Path::from("streams/s"), None),
             seal: NEVER,
             hot_limit: usize::MAX,
             log_limit: 1 << 30,

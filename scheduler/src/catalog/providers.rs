@@ -20,12 +20,14 @@ use polarway_engine::live::StreamHost;
 use polarway_engine::settings::{CATALOG, SCHEMA};
 use polarway_metastore::membership::Members;
 use polarway_proto::handle::HANDLE_SCHEMA;
-use polarway_storage::catalog::{Definition, Snapshot, TableDefinition, ViewDefinition};
+use polarway_storage::catalog::{Definition, ManagedDefinition, Snapshot, TableDefinition, ViewDefinition};
+use polarway_storage::tables::Tables;
 
+use super::managed::{ManagedTable, Version};
 use super::streams::{Moment, StreamTable};
 use super::system::{SYSTEM, SystemSchema};
 use super::tables::{ColumnTypes, TableBuilder, expect_present};
-use crate::handles::Handles;
+use crate::handles::{Handles, Leased};
 
 /// Views inside views inside views; more is taken for a cycle.
 const MAX_VIEW_DEPTH: usize = 32;
@@ -55,6 +57,8 @@ pub struct Sources {
     pub members: Option<Members>,
     /// Queries that clients have leased.
     pub handles: Handles,
+    /// Tables whose files are ours, if there is a place for them.
+    pub tables: Option<Tables>,
 }
 
 /// The catalog for the planning of one statement.
@@ -75,6 +79,8 @@ struct Shared {
     sources: Sources,
     /// What is seen of each stream, by its identity.
     moments: Mutex<HashMap<String, Moment>>,
+    /// The same of tables of our own.
+    versions: Mutex<HashMap<String, Version>>,
     /// Whether a stream was looked up, whose rows are others the next moment, or a handle, which may have gone by then.
     moves: AtomicBool,
 }
@@ -94,9 +100,20 @@ impl PlanScope {
         types: ColumnTypes,
         sources: Sources,
     ) -> Self {
-        let (dependencies, moments, moves) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        let shared =
-            Shared { snapshot, tables, cache, template, types, dependencies, sources, moments, moves };
+        let (dependencies, moments, versions) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let moves = AtomicBool::new(false);
+        let shared = Shared {
+            snapshot,
+            tables,
+            cache,
+            template,
+            types,
+            dependencies,
+            sources,
+            moments,
+            versions,
+            moves,
+        };
         Self { shared: Arc::new(shared), view_depth: 0 }
     }
 
@@ -149,6 +166,7 @@ impl PlanScope {
                 self.depend(table).await.map(Some)
             }
             Definition::View(view) => self.view(name, view).await.map(Some),
+            Definition::Managed(table) => self.managed(name, table).await.map(Some),
             Definition::Stream(stream) => {
                 let host = self.shared.sources.streams.as_ref().ok_or_else(no_streams)?;
                 self.shared.moves.store(true, Ordering::Relaxed);
@@ -156,6 +174,14 @@ impl PlanScope {
                 Ok(Some(Arc::new(StreamTable::new(stream, Arc::clone(host), moment)?)))
             }
         }
+    }
+
+    async fn managed(&self, name: &str, table: &ManagedDefinition) -> Result<Arc<dyn TableProvider>, Error> {
+        let tables = self.shared.sources.tables.as_ref().ok_or_else(no_tables)?;
+        self.shared.moves.store(true, Ordering::Relaxed);
+        let version = Arc::clone(self.shared.versions.lock().entry(table.id.clone()).or_default());
+        let views = self.shared.types.views();
+        Ok(Arc::new(ManagedTable::open(name, table, tables, &version, views).await?))
     }
 
     async fn depend(&self, table: Arc<ListingTable>) -> Result<Arc<dyn TableProvider>, Error> {
@@ -189,6 +215,12 @@ pub fn no_streams() -> Error {
     Error::new(ErrorKind::Unsupported, "this server holds no streams").with_hint(
         "`polarway up` does, with `ingest.listen` set, and so do `polarway scheduler` and its executors",
     )
+}
+
+/// What a process says that has no place for tables.
+pub fn no_tables() -> Error {
+    Error::new(ErrorKind::Unsupported, "this server has no place for tables of its own")
+        .with_hint("an operator sets `storage.tables`, the same for the scheduler and every executor")
 }
 
 /// Whether a name that is no table's may be a path: it has a directory or a known file extension.
@@ -259,7 +291,12 @@ impl SchemaProvider for HandleSchema {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         let external = |error: Error| DataFusionError::External(Box::new(error));
-        let query = self.scope.shared.sources.handles.query(name).await.map_err(external)?;
+        let query = match self.scope.shared.sources.handles.leased(name).await.map_err(external)? {
+            Leased::Query(query) => query,
+            Leased::Table(table) => {
+                return self.scope.managed(name, &table).await.map(Some).map_err(external);
+            }
+        };
         let view = ViewDefinition { ddl: query.clone(), query };
         self.scope.view(name, &view).await.map(Some).map_err(external)
     }

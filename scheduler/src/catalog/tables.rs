@@ -392,6 +392,11 @@ impl ColumnTypes {
         Self { views, dictionaries: views }
     }
 
+    /// Whether text of Parquet files is read as views.
+    pub fn views(self) -> bool {
+        self.views
+    }
+
     pub fn of_stages(config: &SessionConfig) -> Self {
         Self { dictionaries: false, ..Self::of_one_process(config) }
     }
@@ -404,7 +409,7 @@ fn dictionary(field: &Field) -> DataType {
     }
 }
 
-fn with_views(schema: &Schema) -> SchemaRef {
+pub fn with_views(schema: &Schema) -> SchemaRef {
     map_types(schema, |data_type| match data_type {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Binary | DataType::LargeBinary => DataType::BinaryView,

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use arrow::ipc::writer::IpcWriteOptions;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
@@ -14,14 +17,17 @@ use arrow_flight::sql::{
     CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
     CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
     CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate,
-    CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
-    TicketStatementQuery,
+    CommandStatementIngest, CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult,
+    ProstMessageExt, SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor,
     FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
 };
 use bytes::Bytes;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
@@ -31,7 +37,7 @@ use polarway_proto::handle::{
 };
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::statement::IDEMPOTENCY_KEY;
-use polarway_proto::status::status_from_error;
+use polarway_proto::status::{error_from_status, status_from_error};
 use polarway_proto::ticket::PreparedStatement;
 use polarway_storage::catalog::Once;
 use prost::Message;
@@ -43,6 +49,7 @@ use crate::direct::DataStream;
 use crate::plan::Statement;
 use crate::service::{self, Info, QueryService, one_batch};
 use crate::session::{by_cookie, from_cookies};
+use crate::write::Ingest;
 
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
@@ -91,8 +98,8 @@ impl FrontDoor {
     async fn update(&self, query: &service::Request) -> Result<i64, Status> {
         match self.service.parse(query).map_err(status)? {
             Statement::Command(command) => {
-                self.service.command(query, &command).await.map_err(status)?;
-                Ok(0)
+                let outcome = self.service.command(query, &command).await.map_err(status)?;
+                Ok(i64::try_from(outcome.rows()).unwrap_or(i64::MAX))
             }
             Statement::Query(_) | Statement::Explain(_) => {
                 let stream = self.service.run(query).await.map_err(status)?;
@@ -105,6 +112,33 @@ impl FrontDoor {
     fn cancel(&self, info: Option<&FlightInfo>) -> bool {
         info.and_then(|info| self.query_of(info)).is_some_and(|id| self.service.queries.cancel(&id))
     }
+}
+
+/// Rows as they arrive; a schema comes before them.
+async fn ingest_rows(frames: PeekableFlightDataStream) -> Result<SendableRecordBatchStream, Status> {
+    let frames = frames.map_err(|status| FlightError::Tonic(Box::new(status)));
+    let mut rows = FlightRecordBatchStream::new_from_flight_data(frames).peekable();
+    // The schema is known once the first batch has come; rows may be none.
+    let first = std::pin::Pin::new(&mut rows).peek().await;
+    if let Some(Err(error)) = first {
+        return Err(match error {
+            FlightError::Tonic(status) => (**status).clone(),
+            other => Status::invalid_argument(format!("the rows cannot be read: {other}")),
+        });
+    }
+    let first_schema = first.and_then(|batch| batch.as_ref().ok()).map(RecordBatch::schema);
+    let schema = match first_schema.or_else(|| rows.get_ref().schema().cloned()) {
+        Some(schema) => schema,
+        None => return Err(Status::invalid_argument("rows came without their schema")),
+    };
+    let rows = rows.map_err(|error| match error {
+        FlightError::Tonic(status) => DataFusionError::External(Box::new(error_from_status(&status))),
+        other => DataFusionError::External(Box::new(Error::new(
+            ErrorKind::SchemaMismatch,
+            format!("rows that were sent cannot be read: {other}"),
+        ))),
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }
 
 /// The session a request belongs to.
@@ -230,7 +264,7 @@ impl FlightSqlService for FrontDoor {
         Ok(Response::new(stream))
     }
 
-    /// Statements that change something. The number of rows they touch is none: they change the catalog.
+    /// Statements that change something; gives how many rows were written.
     async fn do_put_statement_update(
         &self,
         command: CommandStatementUpdate,
@@ -299,15 +333,30 @@ impl FlightSqlService for FrontDoor {
         let values = prepared::values(request.into_inner()).await?;
         let (signer, handle) = (&self.service.signer, &command.prepared_statement_handle);
         let settings = self.service.sessions.settings(&session);
-        let mut touched = 0;
+        let mut touched: i64 = 0;
         let texts = prepared::bound(signer, handle, &settings, &values).map_err(status)?;
         for (row, sql) in texts.iter().enumerate() {
             let mut query = self.service.request(sql, &session);
             let once = name.map(|name| Once::new(&format!("{name}-{row}"), sql));
             query.once = once.transpose().map_err(status)?;
-            touched = self.update(&query).await?;
+            // What does not tell counts as nothing.
+            touched = touched.saturating_add(self.update(&query).await?.max(0));
         }
         Ok(touched)
+    }
+
+    /// Rows that are to be a table, or to be added to one; gives how many.
+    async fn do_put_statement_ingest(
+        &self,
+        command: CommandStatementIngest,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        let ingest = Ingest::read(&command).map_err(status)?;
+        let text = format!("INSERT INTO {}.{} (rows that a client sends)", ingest.schema, ingest.table);
+        let query = self.request(&text, &request)?;
+        let rows = ingest_rows(request.into_inner()).await?;
+        let written = Box::pin(self.service.ingest(&query, &ingest, rows)).await.map_err(status)?;
+        Ok(i64::try_from(written.count).unwrap_or(i64::MAX))
     }
 
     /// Rows of a stream, whose name is the descriptor's path.

@@ -60,7 +60,7 @@ async fn list_tables(planner: &Planner, query: CommandGetTables) -> Result<Recor
         let provider = scope.schema(schema_name);
         for (name, entry) in tables {
             let kind = match entry.definition {
-                Definition::Table(_) | Definition::Stream(_) => TABLE,
+                Definition::Table(_) | Definition::Managed(_) | Definition::Stream(_) => TABLE,
                 Definition::View(_) => VIEW,
             };
             let mut schema: SchemaRef = Arc::new(Schema::empty());
@@ -97,6 +97,8 @@ static SQL_INFO: LazyLock<Result<SqlInfoData, String>> = LazyLock::new(|| {
     builder.append(SqlInfo::FlightSqlServerSubstrait, false);
     builder.append(SqlInfo::FlightSqlServerTransaction, 0i32);
     builder.append(SqlInfo::FlightSqlServerCancel, true);
+    builder.append(SqlInfo::FlightSqlServerBulkIngestion, true);
+    builder.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, false);
     builder.append(SqlInfo::SqlIdentifierQuoteChar, "\"");
     builder.append(SqlInfo::SqlDdlCatalog, false);
     builder.append(SqlInfo::SqlDdlSchema, true);

@@ -41,14 +41,18 @@ use polarway_engine::settings::{
     VIEW_TYPES,
 };
 use polarway_engine::time_zone::localized;
+use polarway_engine::write::WriteSpec;
 use polarway_storage::catalog::CatalogStore;
 use polarway_storage::fingerprint::Fingerprints;
+use polarway_storage::tables::Tables;
+use polarway_storage::writes::WriteAccess;
 
 use super::broadcast;
 use super::cache::{PlanCache, PlanKey};
 use super::compiled::{Compiled, Runnable, StagedPlan};
 use super::route::{self, Target};
 use super::statement::shows;
+use super::writing::{query_of, writing};
 use crate::catalog::{ColumnTypes, PlanScope, ProviderCache, Sources, TableBuilder};
 use crate::direct::EncodedPlan;
 
@@ -79,14 +83,18 @@ pub struct Planner {
     fingerprints: Fingerprints,
     local_cores: Option<u32>,
     sources: Sources,
+    writes: Arc<WriteAccess>,
     pub cache: PlanCache,
 }
 
 impl Planner {
     pub fn new(options: PlannerOptions) -> Self {
+        let writes = Arc::clone(&options.runtime.writes);
+        // How plans that are run here reach what they write to.
+        let config = options.base_config.with_extension(Arc::clone(&writes));
         let template = SessionStateBuilder::new()
             .with_default_features()
-            .with_config(options.base_config)
+            .with_config(config)
             .with_runtime_env(Arc::clone(&options.runtime.env))
             .build();
         Self {
@@ -96,6 +104,7 @@ impl Planner {
             template,
             local_cores: options.local_cores,
             sources: options.sources,
+            writes,
             fingerprints: Fingerprints::new(Arc::clone(&options.runtime.env), options.list_ttl),
             cache: PlanCache::new(options.cached_plans),
         }
@@ -107,6 +116,16 @@ impl Planner {
 
     pub fn catalog(&self) -> &CatalogStore {
         &self.catalog
+    }
+
+    /// Where statements may write.
+    pub fn writes(&self) -> &WriteAccess {
+        &self.writes
+    }
+
+    /// Tables whose files are ours, if there is a place for them.
+    pub fn own_tables(&self) -> Option<&Tables> {
+        self.sources.tables.as_ref()
     }
 
     pub fn streams(&self) -> Option<&Arc<dyn StreamHost>> {
@@ -200,7 +219,7 @@ impl Planner {
         now: DateTime<Utc>,
         slots: u32,
     ) -> Result<Arc<Compiled>, Error> {
-        let compiled = self.plan(statement, settings, now, slots).await?;
+        let compiled = self.plan(statement, settings, now, slots, None).await?;
         let key = self.key(sql, settings);
         // A plan that was made while the catalog changed may be of either version.
         if compiled.cacheable && key.catalog_version == compiled.catalog_version {
@@ -209,13 +228,20 @@ impl Planner {
         Ok(compiled)
     }
 
-    /// Plans a query for this one time.
+    /// Plans a query once more, as of now.
+    pub async fn plan_again(&self, query: &Compiled, slots: u32) -> Result<Arc<Compiled>, Error> {
+        let Compiled { statement, raw_settings, now, write, .. } = query;
+        self.plan(statement.clone(), raw_settings, *now, slots, write.clone()).await
+    }
+
+    /// Plans a query for this one time, or the statement whose rows are written as `write` says.
     pub async fn plan(
         &self,
         statement: DfStatement,
         settings: &Settings,
         now: DateTime<Utc>,
         slots: u32,
+        write: Option<Arc<WriteSpec>>,
     ) -> Result<Arc<Compiled>, Error> {
         self.cache.count(false);
         let catalog_version = self.catalog.snapshot().version;
@@ -232,6 +258,7 @@ impl Planner {
             .statement_to_plan(statement.clone())
             .await
             .map_err(|error| self.suggest(classify(&error)))?;
+        let logical = query_of(logical);
         // Taken before the plan is made: a file that changes in between makes the plan stale, not wrong.
         let mut dependencies = vec![];
         for url in scope.dependencies() {
@@ -249,6 +276,7 @@ impl Planner {
             state.config_mut().options_mut().execution.target_partitions = 1;
             physical = plan_physically(&optimized, &state).await?;
         }
+        let physical = writing(physical, write.as_ref())?;
         let encoded = EncodedPlan::default();
         if self.local_cores.is_none() && facts.files > 0 && encoded.get(&physical, state.config()).is_err() {
             if codec::check_travels(&physical).is_err() {
@@ -260,7 +288,7 @@ impl Planner {
         let text = displayable(physical.as_ref()).indent(false).to_string();
         Ok(Arc::new(Compiled {
             schema: plain_schema(&physical.schema()),
-            cacheable: is_repeatable(&logical) && !scope.moves(),
+            cacheable: write.is_none() && is_repeatable(&logical) && !scope.moves(),
             decided_for_slots: (query.route == Route::Auto && facts.bytes > query.direct_max_bytes)
                 .then_some(slots),
             local_only: facts.local_only,
@@ -269,6 +297,7 @@ impl Planner {
             settings: query,
             raw_settings: settings.clone(),
             statement,
+            write,
             now,
             optimized,
             resettable: !["DynamicFilter", "RecursiveQuery", "ScalarSubqueryExec"]
@@ -299,9 +328,10 @@ impl Planner {
             options.execution.sort_spill_reservation_bytes = SMALL_SORT_RESERVATION;
         }
         let fault = |error| classify(&error);
-        let logical = state.statement_to_plan(query.statement.clone()).await.map_err(fault)?;
+        let logical = query_of(state.statement_to_plan(query.statement.clone()).await.map_err(fault)?);
         let optimized = state.optimize(&logical).map_err(fault)?;
         let plan = plan_physically(&optimized, &state).await?;
+        let plan = writing(plan, query.write.as_ref())?;
         if plain_schema(&plan.schema()).fields() != query.schema.fields() {
             return Err(Error::new(
                 ErrorKind::SchemaMismatch,
@@ -333,10 +363,11 @@ impl Planner {
         let types = ColumnTypes::of_stages(template.config());
         let (mut state, _scope) = self.scoped(template, &query.raw_settings, types);
         let fault = |error| classify(&error);
-        let logical = state.statement_to_plan(query.statement.clone()).await.map_err(fault)?;
+        let logical = query_of(state.statement_to_plan(query.statement.clone()).await.map_err(fault)?);
         let plan = state.create_physical_plan(&logical).await.map_err(fault)?;
         let plan = broadcast::settled(plan, state.config_options())?;
         let plan = collect_probe_sides(plan).and_then(with_yielding_joins).map_err(fault)?;
+        let plan = writing(plan, query.write.as_ref())?;
         let facts = route::facts(&plan);
         if let Some(node) = facts.unsplittable {
             return Err(Error::new(ErrorKind::Unsupported, format!("{node} cannot be split into stages"))

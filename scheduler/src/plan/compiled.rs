@@ -17,10 +17,12 @@ use polarway_common::Error;
 use polarway_engine::errors::classify;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::settings::{QuerySettings, Settings};
+use polarway_engine::write::WriteSpec;
 use polarway_storage::fingerprint::Fingerprints;
 
 use super::compile::plan_physically;
 use super::route::Decision;
+use super::writing::writing;
 use crate::catalog::Dependency;
 use crate::direct::EncodedPlan;
 
@@ -41,6 +43,8 @@ pub struct Compiled {
     pub raw_settings: Settings,
     /// As parsed, to be planned once more for executors.
     pub(super) statement: DfStatement,
+    /// Where its rows are written, if it is no query.
+    pub(super) write: Option<Arc<WriteSpec>>,
     pub(super) now: DateTime<Utc>,
     /// Optimised for one process.
     pub optimized: LogicalPlan,
@@ -121,6 +125,7 @@ impl Compiled {
             return reset_plan_states(self.physical()).map_err(|error| classify(&error));
         }
         let fresh = plan_physically(&self.optimized, &self.state).await?;
+        let fresh = writing(fresh, self.write.as_ref())?;
         if self.resettable {
             *self.physical.write() = Arc::clone(&fresh);
             return reset_plan_states(fresh).map_err(|error| classify(&error));

@@ -9,6 +9,7 @@ pub mod parameters;
 pub mod route;
 mod statement;
 mod stream_statement;
+mod writing;
 
 pub use compile::{Planner, PlannerOptions};
 pub use compiled::Compiled;

@@ -1,5 +1,6 @@
 //! What kind of statement a text is.
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::common::format::ExplainStatementOptions;
 use datafusion::sql::parser::{DFParserBuilder, ResetStatement, Statement as DfStatement};
@@ -9,6 +10,8 @@ use polarway_common::{Error, ErrorKind, Place};
 use polarway_engine::errors::classify;
 use polarway_engine::settable::{DIALECT, RECURSION_LIMIT};
 use polarway_engine::settings::Settings;
+
+use crate::write::{Outcome, Written};
 
 use super::stream_statement::{self, StreamStatement};
 
@@ -44,6 +47,11 @@ pub enum Command {
         statement: DfStatement,
         text: String,
     },
+    /// CREATE TABLE, INSERT or COPY.
+    Write {
+        statement: DfStatement,
+        text: String,
+    },
     /// CREATE or DROP of a stream.
     Stream {
         statement: StreamStatement,
@@ -52,11 +60,26 @@ pub enum Command {
 }
 
 impl Command {
+    /// The columns of what it tells.
+    pub fn outcome_schema(&self) -> SchemaRef {
+        match self {
+            Command::Write { .. } => Outcome::Written(Written::default()).schema(),
+            _ => Outcome::Told(String::new()).schema(),
+        }
+    }
+
     /// The verb that a client sees as the result.
     pub fn tag(&self) -> &'static str {
         match self {
             Command::Set { .. } => "SET",
             Command::Reset { .. } => "RESET",
+            Command::Write { statement, .. } => match statement {
+                DfStatement::CopyTo(_) => "COPY",
+                DfStatement::Statement(inner) if matches!(inner.as_ref(), SqlStatement::Insert(_)) => {
+                    "INSERT"
+                }
+                _ => "CREATE TABLE",
+            },
             Command::Stream { statement: StreamStatement::Create(_), .. } => "CREATE STREAM",
             Command::Stream { statement: StreamStatement::Drop { .. }, .. } => "DROP STREAM",
             Command::Ddl { statement, .. } => match statement {
@@ -178,6 +201,9 @@ fn at_end(mut error: Error, sql: &str) -> Error {
 }
 
 fn sort(statement: DfStatement, text: &str) -> Result<Statement, Error> {
+    let write = |statement: DfStatement| {
+        Ok(Statement::Command(Box::new(Command::Write { statement, text: definition_text(text) })))
+    };
     let ddl = |statement: DfStatement| {
         Ok(Statement::Command(Box::new(Command::Ddl { statement, text: definition_text(text) })))
     };
@@ -189,7 +215,7 @@ fn sort(statement: DfStatement, text: &str) -> Result<Statement, Error> {
             Statement::Explain(_) | Statement::Command(_) => Err(not_offered("EXPLAIN of this statement")),
         },
         DfStatement::CreateExternalTable(_) => ddl(statement),
-        DfStatement::CopyTo(_) => Err(not_offered("COPY")),
+        DfStatement::CopyTo(_) => write(statement),
         DfStatement::Reset(ResetStatement::Variable(name)) => {
             Ok(Statement::Command(Box::new(Command::Reset { name: name.to_string() })))
         }
@@ -201,6 +227,7 @@ fn sort(statement: DfStatement, text: &str) -> Result<Statement, Error> {
             | SqlStatement::ShowFunctions { .. }
             | SqlStatement::ShowCreate { .. }
             | SqlStatement::ExplainTable { .. } => Ok(Statement::Query(Box::new(statement))),
+            SqlStatement::Insert(_) | SqlStatement::CreateTable(_) => write(statement),
             SqlStatement::CreateView(_) | SqlStatement::CreateSchema { .. } => ddl(statement),
             SqlStatement::Drop {
                 object_type: ObjectType::Table | ObjectType::View | ObjectType::Schema,
@@ -255,7 +282,7 @@ fn verb(statement: &str) -> &str {
 
 fn not_offered(what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what} is not offered"))
-        .with_hint("Polarway runs queries, CREATE EXTERNAL TABLE, CREATE STREAM, CREATE VIEW, CREATE SCHEMA, DROP, SET, SHOW, DESCRIBE and EXPLAIN")
+        .with_hint("Polarway runs queries, INSERT, COPY, CREATE TABLE, CREATE EXTERNAL TABLE, CREATE STREAM, CREATE VIEW, CREATE SCHEMA, DROP, SET, SHOW, DESCRIBE and EXPLAIN")
 }
 
 #[cfg(test)]
@@ -296,6 +323,9 @@ mod tests {
         assert_eq!(command("create or replace view v as select 1").tag(), "CREATE VIEW");
         assert_eq!(command("drop view if exists v").tag(), "DROP VIEW");
         assert_eq!(command("create schema s").tag(), "CREATE SCHEMA");
+        assert_eq!(command("insert into t values (1)").tag(), "INSERT");
+        assert_eq!(command("copy t to 'x.parquet'").tag(), "COPY");
+        assert_eq!(command("create table t as select 1").tag(), "CREATE TABLE");
     }
 
     #[test]
@@ -336,14 +366,7 @@ mod tests {
 
     #[test]
     fn what_is_not_offered_says_so() {
-        for sql in [
-            "insert into t values (1)",
-            "copy t to 'x'",
-            "create table t as select 1",
-            "delete from t",
-            "begin",
-            "explain analyze copy t to 'x'",
-        ] {
+        for sql in ["delete from t", "update t set a = 1", "begin", "explain analyze copy t to 'x'"] {
             assert_eq!(parse(sql).unwrap_err().kind, ErrorKind::Unsupported, "{sql}");
         }
     }

@@ -23,7 +23,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use polarway_common::{Error, ErrorKind};
-use polarway_engine::live::LiveCodec;
+use polarway_engine::extension::ExtensionCodec;
 use polarway_engine::settings::Ground;
 use tokio::sync::{Notify, mpsc};
 use tonic::Request;
@@ -102,7 +102,7 @@ impl Ballista {
             grpc_client_max_message_size: MESSAGE_BYTES,
             min_ready_executors: 0,
             job_id_generator: Some(Arc::new(ChosenJobIds)),
-            override_physical_codec: Some(Arc::new(LiveCodec::default())),
+            override_physical_codec: Some(Arc::new(ExtensionCodec::default())),
             ..SchedulerConfig::default()
         };
         let losses = Losses::default();

@@ -19,6 +19,7 @@ pub enum Definition {
     Table(TableDefinition),
     View(ViewDefinition),
     Stream(StreamDefinition),
+    Managed(ManagedDefinition),
 }
 
 /// An external table over files.
@@ -39,6 +40,28 @@ pub struct TableDefinition {
     pub options: BTreeMap<String, String>,
 }
 
+/// A table whose files are ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagedDefinition {
+    /// The statement that made it.
+    pub ddl: String,
+    /// Names its directory and its manifest; no other table ever has the same.
+    pub id: String,
+    /// Its columns, as an Arrow IPC schema message in Base64.
+    pub schema: String,
+}
+
+impl ManagedDefinition {
+    /// A new table.
+    pub fn new(ddl: String, schema: &Schema) -> Self {
+        Self { ddl, id: format!("t_{}", uuid::Uuid::now_v7().simple()), schema: encode_schema(schema) }
+    }
+
+    pub fn schema(&self) -> Result<SchemaRef, Error> {
+        decode_schema(&self.schema)
+    }
+}
+
 /// A view over other tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewDefinition {
@@ -53,6 +76,7 @@ impl Definition {
             Definition::Table(table) => &table.ddl,
             Definition::View(view) => &view.ddl,
             Definition::Stream(stream) => &stream.ddl,
+            Definition::Managed(table) => &table.ddl,
         }
     }
 }

@@ -6,7 +6,9 @@ mod once;
 mod store;
 mod stream;
 
-pub use definition::{Definition, TableDefinition, ViewDefinition};
-pub use once::Once;
+pub use definition::{
+    Definition, ManagedDefinition, TableDefinition, ViewDefinition, decode_schema, encode_schema,
+};
+pub use once::{Once, OnceOutcome, commit_once};
 pub use store::{CatalogStore, Entry, Snapshot};
 pub use stream::{Ack, StreamDefinition, StreamOptions, UnknownFields};

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::RwLock;
 use polarway_common::{Error, ErrorKind};
-use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, Precondition, Txn, TxnOutcome, Write};
+use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, Precondition, TxnOutcome, Write};
 use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
-use super::once::{Once, REMEMBERED_FOR};
+use super::once::{Once, OnceOutcome, commit_once};
+use crate::tables;
+use crate::writes;
 
 /// Between two tries to follow the store.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -136,10 +138,7 @@ impl CatalogStore {
     /// # Errors
     /// `InvalidSetting` if another statement had the same name; those of the metadata store.
     pub async fn is_done(&self, once: &Once) -> Result<bool, Error> {
-        match self.meta.get(&once.key()).await? {
-            Some(note) => once.expect(&note.value).map(|()| true),
-            None => Ok(false),
-        }
+        Ok(once.outcome(self.meta.as_ref()).await?.is_some())
     }
 
     pub async fn create_schema(
@@ -191,6 +190,7 @@ impl CatalogStore {
             let key = Key::CatalogTable { schema: schema.to_owned(), table: table.clone() }.encode();
             preconditions.push(Precondition { key: key.clone(), expect: Expect::Revision(entry.revision) });
             writes.push(Write::Delete { key });
+            writes.extend(ended(&entry.definition)?);
         }
         match self.commit(preconditions, writes, once).await? {
             TxnOutcome::Committed { .. } => Ok(true),
@@ -213,10 +213,21 @@ impl CatalogStore {
         let value = serde_json::to_vec(definition)
             .map_err(|error| Error::internal(format!("a definition cannot be written: {error}")))?;
         let mut preconditions = vec![Precondition { key: schema_key.clone(), expect: Expect::Exists }];
-        if !or_replace {
-            preconditions.push(Precondition { key: key.clone(), expect: Expect::Absent });
+        let mut writes = vec![Write::Put { key: key.clone(), value: value.into() }];
+        let replaced = if or_replace { self.managed(schema, name) } else { None };
+        match &replaced {
+            // Its files go with it, so that it must be the one we know.
+            Some(entry) => {
+                preconditions.push(Precondition { key, expect: Expect::Revision(entry.revision) });
+                writes.extend(ended(&entry.definition)?);
+            }
+            None if or_replace => {}
+            None => preconditions.push(Precondition { key, expect: Expect::Absent }),
         }
-        match self.commit(preconditions, vec![Write::Put { key, value: value.into() }], once).await? {
+        match self.commit(preconditions, writes, once).await? {
+            TxnOutcome::Conflict { key } if key != schema_key && replaced.is_some() => {
+                Err(changed_meanwhile(name))
+            }
             TxnOutcome::Committed { .. } => Ok(true),
             TxnOutcome::Conflict { key } if key == schema_key => Err(no_schema(schema)),
             TxnOutcome::Conflict { .. } if if_not_exists => Ok(false),
@@ -225,6 +236,43 @@ impl CatalogStore {
                     .with_hint("CREATE OR REPLACE replaces it, IF NOT EXISTS keeps it"))
             }
         }
+    }
+
+    /// A table of our own, as it was known last.
+    fn managed(&self, schema: &str, name: &str) -> Option<Arc<Entry>> {
+        let entry = Arc::clone(self.snapshot().entry(schema, name)?);
+        matches!(entry.definition, Definition::Managed(_)).then_some(entry)
+    }
+
+    /// Creates a table together with what `change` writes, in place of the table of that name that `replaces` is. Gives what
+    /// became of it; a conflict tells the key that was not as expected.
+    ///
+    /// # Errors
+    /// Those of the metadata store.
+    pub async fn create_with(
+        &self,
+        schema: &str,
+        name: &str,
+        definition: &Definition,
+        replaces: Option<&Entry>,
+        (mut preconditions, mut writes): (Vec<Precondition>, Vec<Write>),
+        once: Option<&Once>,
+    ) -> Result<OnceOutcome, Error> {
+        let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
+        let value = serde_json::to_vec(definition)
+            .map_err(|error| Error::internal(format!("a definition cannot be written: {error}")))?;
+        let schema_key = Key::CatalogSchema { schema: schema.to_owned() }.encode();
+        let expect = replaces.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
+        preconditions.push(Precondition { key: schema_key, expect: Expect::Exists });
+        preconditions.push(Precondition { key: key.clone(), expect });
+        writes.push(Write::Put { key, value: value.into() });
+        writes.push(Write::Put { key: Key::CatalogVersion.encode(), value: Bytes::new() });
+        if let Some(entry) = replaces {
+            writes.extend(ended(&entry.definition)?);
+        }
+        let outcome = commit_once(self.meta.as_ref(), preconditions, writes, once).await?;
+        self.refresh().await?;
+        Ok(outcome)
     }
 
     /// Creates several tables or views of one schema, or none of them. Gives false when one was there and `if_not_exists`
@@ -268,15 +316,19 @@ impl CatalogStore {
         if_exists: bool,
         once: Option<&Once>,
     ) -> Result<bool, Error> {
+        // Another process may have made it.
+        self.refresh().await?;
         let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
-        let outcome = self
-            .commit(
-                vec![Precondition { key: key.clone(), expect: Expect::Exists }],
-                vec![Write::Delete { key }],
-                once,
-            )
-            .await?;
-        match outcome {
+        let known = self.managed(schema, name);
+        let expect = known.as_ref().map_or(Expect::Exists, |entry| Expect::Revision(entry.revision));
+        let mut writes = vec![Write::Delete { key: key.clone() }];
+        if let Some(entry) = &known {
+            writes.extend(ended(&entry.definition)?);
+        }
+        match self.commit(vec![Precondition { key, expect }], writes, once).await? {
+            TxnOutcome::Conflict { .. } if self.snapshot().entry(schema, name).is_some() => {
+                Err(changed_meanwhile(name))
+            }
             TxnOutcome::Committed { .. } => Ok(true),
             TxnOutcome::Conflict { .. } if if_exists => Ok(false),
             TxnOutcome::Conflict { .. } => {
@@ -312,25 +364,32 @@ impl CatalogStore {
     /// A change by a statement that was made before is made, and not made again.
     async fn commit(
         &self,
-        mut preconditions: Vec<Precondition>,
+        preconditions: Vec<Precondition>,
         mut writes: Vec<Write>,
         once: Option<&Once>,
     ) -> Result<TxnOutcome, Error> {
         writes.push(Write::Put { key: Key::CatalogVersion.encode(), value: Bytes::new() });
-        if let Some(once) = once {
-            let lease = self.meta.grant(REMEMBERED_FOR).await?.id;
-            // Before all else: what was made before may be in the way of what comes after it.
-            preconditions.insert(0, Precondition { key: once.key(), expect: Expect::Absent });
-            writes.push(Write::PutLeased { key: once.key(), value: once.note(), lease });
-        }
-        let mut outcome = self.meta.txn(Txn { preconditions, writes }).await?;
-        if let (TxnOutcome::Conflict { .. }, Some(once)) = (&outcome, once)
-            && self.is_done(once).await?
-        {
-            outcome = TxnOutcome::Committed { revision: self.meta.revision().await? };
-        }
+        let outcome = match commit_once(self.meta.as_ref(), preconditions, writes, once).await? {
+            OnceOutcome::Made { revision } => TxnOutcome::Committed { revision },
+            OnceOutcome::MadeBefore(_) => TxnOutcome::Committed { revision: self.meta.revision().await? },
+            OnceOutcome::Conflict { key } => TxnOutcome::Conflict { key },
+            OnceOutcome::Unknown(error) => return Err(error),
+        };
         self.refresh().await?;
         Ok(outcome)
+    }
+}
+
+/// Readers of a table that is dropped may be on their way for so long.
+const READ_UNTIL: Duration = Duration::from_secs(15 * 60);
+
+/// What goes with the end of a table of our own.
+fn ended(definition: &Definition) -> Result<Vec<Write>, Error> {
+    match definition {
+        Definition::Managed(table) => {
+            Ok(vec![tables::end(&table.id), writes::dropped(&table.id, READ_UNTIL)?])
+        }
+        _ => Ok(vec![]),
     }
 }
 

@@ -5,11 +5,9 @@ mod node;
 mod numbers;
 mod owner;
 mod owners;
-mod store;
 
 pub use manifest::{EventRange, Manifest, Owed, Segment};
 pub use node::Node;
 pub use numbers::Numbers;
 pub use owner::{Claimant, Committed, Owner, Ownership, Previous, StreamError};
 pub use owners::Owners;
-pub use store::{SealedStore, Written};

@@ -17,7 +17,7 @@ use thiserror::Error as ThisError;
 use uuid::Uuid;
 
 use super::manifest::Manifest;
-use super::store::SealedStore;
+use crate::directory::ObjectDirectory;
 
 /// Why a stream cannot be claimed, read or sealed.
 #[derive(Debug, ThisError)]
@@ -136,7 +136,7 @@ pub struct Committed {
 #[derive(Debug, Clone)]
 pub struct Ownership {
     meta: Arc<dyn MetaStore>,
-    store: SealedStore,
+    store: ObjectDirectory,
     id: String,
     epoch: u64,
     since: u64,
@@ -148,7 +148,7 @@ impl Committed {
     ///
     /// # Errors
     /// [`StreamError::Meta`], [`StreamError::Store`], [`StreamError::Damaged`].
-    pub async fn load(meta: &dyn MetaStore, store: &SealedStore, id: &str) -> Result<Self, StreamError> {
+    pub async fn load(meta: &dyn MetaStore, store: &ObjectDirectory, id: &str) -> Result<Self, StreamError> {
         let key = Key::StreamManifest { id: id.to_owned() }.encode();
         let mut last = None;
         loop {
@@ -178,7 +178,7 @@ impl Committed {
 
 /// A claim that is not made yet.
 struct Prepared {
-    store: SealedStore,
+    store: ObjectDirectory,
     id: String,
     owner: Owner,
     expect: Expect,
@@ -190,7 +190,7 @@ impl Prepared {
     /// Reads who has the stream, and writes the object of the manifest that a new owner needs.
     async fn new(
         meta: &dyn MetaStore,
-        store: SealedStore,
+        store: ObjectDirectory,
         id: &str,
         claimant: &Claimant,
         found: Option<Versioned>,
@@ -253,7 +253,7 @@ impl Ownership {
     /// [`StreamError::Meta`], [`StreamError::Store`], [`StreamError::Damaged`].
     pub async fn claim(
         meta: Arc<dyn MetaStore>,
-        store: SealedStore,
+        store: ObjectDirectory,
         id: &str,
         claimant: &Claimant,
         previous: Previous,
@@ -289,7 +289,7 @@ impl Ownership {
     /// claim took place.
     pub async fn take_over(
         meta: &Arc<dyn MetaStore>,
-        streams: &[(String, SealedStore)],
+        streams: &[(String, ObjectDirectory)],
         claimant: &Claimant,
         gone: &str,
     ) -> Result<Option<Vec<Self>>, StreamError> {
@@ -330,7 +330,7 @@ impl Ownership {
         self.since.max(1)
     }
 
-    pub fn store(&self) -> &SealedStore {
+    pub fn store(&self) -> &ObjectDirectory {
         &self.store
     }
 
@@ -406,14 +406,14 @@ fn fenced(claimant: &Claimant) -> Txn {
 }
 
 /// Writes the object of a manifest, and gives its path.
-async fn store_manifest(store: &SealedStore, manifest: &Manifest) -> Result<String, StreamError> {
+async fn store_manifest(store: &ObjectDirectory, manifest: &Manifest) -> Result<String, StreamError> {
     // A name of its own: a commit that failed half way may have left an object of this version.
     let path = format!("manifest/{:020}-{}.json", manifest.version, Uuid::now_v7().simple());
     store.create(&path, write(manifest)?).await?;
     Ok(path)
 }
 
-async fn forget(store: &SealedStore, id: &str, path: &str) {
+async fn forget(store: &ObjectDirectory, id: &str, path: &str) {
     if let Err(error) = store.remove(path).await {
         tracing::warn!(stream = id, path, %error, "a manifest that nothing points to is left");
     }
@@ -438,7 +438,7 @@ mod tests {
 
     struct Stage {
         meta: Arc<dyn MetaStore>,
-        store: SealedStore,
+        store: ObjectDirectory,
         _directory: tempfile::TempDir,
     }
 
@@ -446,7 +446,7 @@ mod tests {
         async fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let meta = EmbeddedMetaStore::open(directory.path().join("meta.redb")).await.unwrap();
-            let store = SealedStore::new(Arc::new(InMemory::new()), Path::from("streams/s"), None);
+            let store = ObjectDirectory::new(Arc::new(InMemory::new()), Path::from("streams/s"), None);
             Self { meta: Arc::new(meta), store, _directory: directory }
         }
 
@@ -568,7 +568,7 @@ mod tests {
     #[tokio::test]
     async fn of_two_heirs_one_wins_and_all_streams_go_together() {
         let stage = Stage::new().await;
-        let other = SealedStore::new(Arc::new(InMemory::new()), Path::from("streams/t"), None);
+        let other = ObjectDirectory::new(Arc::new(InMemory::new()), Path::from("streams/t"), None);
         stage.claim_as("a", "one:1", Previous::Own).await.unwrap();
         // The second has no owner yet.
         let both = [("s".to_owned(), stage.store.clone()), ("t".to_owned(), other)];

@@ -1,4 +1,4 @@
-//! Objects of one stream. What is written stays written: a store on local disk is told to keep it.
+//! Objects below one prefix. What is written stays written: a store on local disk is told to keep it.
 
 use std::path::{Path as LocalPath, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 /// The objects below one prefix of a store.
 #[derive(Debug, Clone)]
-pub struct SealedStore {
+pub struct ObjectDirectory {
     store: Arc<dyn ObjectStore>,
     root: Path,
     /// Where the prefix is on local disk, if it is there.
@@ -23,7 +23,7 @@ pub struct Written {
     pub bytes: u64,
 }
 
-impl SealedStore {
+impl ObjectDirectory {
     pub fn new(store: Arc<dyn ObjectStore>, root: Path, local: Option<PathBuf>) -> Self {
         Self { store, root, local }
     }
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    async fn conforms(store: SealedStore) {
+    async fn conforms(store: ObjectDirectory) {
         store.create("data/day=2026-11-25/0-10.parquet", Bytes::from_static(b"rows")).await.unwrap();
         let again = store.create("data/day=2026-11-25/0-10.parquet", Bytes::from_static(b"others")).await;
         assert!(matches!(again, Err(object_store::Error::AlreadyExists { .. })));
@@ -127,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn objects_of_a_store_in_memory() {
-        conforms(SealedStore::new(Arc::new(InMemory::new()), Path::from("streams/a"), None)).await;
+        conforms(ObjectDirectory::new(Arc::new(InMemory::new()), Path::from("streams/a"), None)).await;
     }
 
     #[tokio::test]
@@ -136,6 +136,6 @@ mod tests {
         let root = directory.path().join("streams/a b");
         let store = Arc::new(LocalFileSystem::new());
         let path = Path::from_absolute_path(&root).unwrap();
-        conforms(SealedStore::new(store, path, Some(root))).await;
+        conforms(ObjectDirectory::new(store, path, Some(root))).await;
     }
 }

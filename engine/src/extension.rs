@@ -1,4 +1,4 @@
-//! Scans of streams as bytes; everything else is Ballista's.
+//! Nodes of our own as bytes: scans of streams, and writes. Everything else is Ballista's.
 
 use std::sync::Arc;
 
@@ -21,11 +21,12 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::{FileScanExecConf, PhysicalExprNode};
 use prost::Message;
 
-use super::access::LiveAccess;
-use super::source::LiveSource;
+use crate::live::{LiveAccess, LiveSource};
+use crate::write::{WriteExec, WriteSpec};
 
 /// Bytes that none of Ballista's nodes begin with: as a field of Protocol Buffers their type is one that does not exist.
-const MAGIC: &[u8; 4] = b"\xffPWL";
+const LIVE_SCAN: &[u8; 4] = b"\xffPWL";
+const WRITE: &[u8; 4] = b"\xffPWW";
 
 #[derive(Clone, PartialEq, Message)]
 struct LiveScan {
@@ -37,11 +38,11 @@ struct LiveScan {
 
 /// See the module's page.
 #[derive(Debug, Default)]
-pub struct LiveCodec {
+pub struct ExtensionCodec {
     others: BallistaPhysicalExtensionCodec,
 }
 
-impl LiveCodec {
+impl ExtensionCodec {
     fn decode_scan(
         &self,
         bytes: &[u8],
@@ -68,13 +69,23 @@ impl LiveCodec {
     }
 }
 
+fn decode_write(bytes: &[u8], inputs: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<dyn ExecutionPlan>> {
+    let spec: WriteSpec = serde_json::from_slice(bytes)
+        .map_err(|error| DataFusionError::Internal(format!("a write is damaged: {error}")))?;
+    let [input] = inputs else {
+        return Err(DataFusionError::Internal(format!("a write came with {} inputs", inputs.len())));
+    };
+    let write = WriteExec::new(Arc::clone(input), Arc::new(spec));
+    Ok(Arc::new(write.map_err(|error| DataFusionError::External(Box::new(error)))?))
+}
+
 /// The scan's parts, when the node is one.
 fn scan_of(node: &Arc<dyn ExecutionPlan>) -> Option<(&FileScanConfig, &LiveSource)> {
     let config = node.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
     Some((config, config.file_source().downcast_ref::<LiveSource>()?))
 }
 
-impl PhysicalExtensionCodec for LiveCodec {
+impl PhysicalExtensionCodec for ExtensionCodec {
     fn try_decode(
         &self,
         bytes: &[u8],
@@ -82,8 +93,11 @@ impl PhysicalExtensionCodec for LiveCodec {
         context: &TaskContext,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match bytes.strip_prefix(MAGIC) {
-            Some(scan) => self.decode_scan(scan, context, converter),
+        if let Some(scan) = bytes.strip_prefix(LIVE_SCAN) {
+            return self.decode_scan(scan, context, converter);
+        }
+        match bytes.strip_prefix(WRITE) {
+            Some(spec) => decode_write(spec, inputs),
             None => self.others.try_decode(bytes, inputs, context, converter),
         }
     }
@@ -94,6 +108,11 @@ impl PhysicalExtensionCodec for LiveCodec {
         bytes: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
+        if let Some(write) = node.downcast_ref::<WriteExec>() {
+            bytes.extend(WRITE);
+            return serde_json::to_writer(bytes, write.spec())
+                .map_err(|error| DataFusionError::Internal(format!("a write cannot be encoded: {error}")));
+        }
         let Some((config, source)) = scan_of(&node) else {
             return self.others.try_encode(node, bytes, converter);
         };
@@ -101,7 +120,7 @@ impl PhysicalExtensionCodec for LiveCodec {
             .map(|predicate| serialize_physical_expr_with_converter(&predicate, self, converter))
             .transpose()?;
         let base = Some(serialize_file_scan_config(config, self, converter)?);
-        bytes.extend(MAGIC);
+        bytes.extend(LIVE_SCAN);
         LiveScan { base, predicate }
             .encode(bytes)
             .map_err(|error| DataFusionError::Internal(format!("a scan cannot be encoded: {error}")))

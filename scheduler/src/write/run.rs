@@ -1,0 +1,160 @@
+//! From a statement that writes to its outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::sql::parser::Statement;
+use polarway_common::{Error, ErrorKind};
+use polarway_engine::write::{Visibility, WriteSpec};
+use polarway_storage::writes::{Left, StagedFile, WriteState};
+
+use super::target::{FilesTarget, TableTarget, Target, target_of};
+use super::{Outcome, Writing, Written};
+use crate::catalog::no_tables;
+use crate::service::{QueryService, Request};
+
+/// Tasks of a write that was given up have ended by then.
+pub const LEFT_FOR: Duration = Duration::from_secs(30);
+
+/// A write that has begun. Dropped before its end, it is found by [`super::sweep`].
+pub struct Begun {
+    writing: Writing,
+    pub spec: Arc<WriteSpec>,
+    left: Left,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.writing.writes.abandon(&self.spec.id);
+    }
+}
+
+impl Begun {
+    pub(super) fn left(&self) -> &Left {
+        &self.left
+    }
+
+    /// Nothing of it is to be seen.
+    pub async fn give_up(self) {
+        self.writing.writes.over(&self.spec.id, self.left.clone(), LEFT_FOR).await;
+    }
+}
+
+impl Writing {
+    /// Begins a write to files that are published when it has ended.
+    pub async fn begin_files(&self, target: &FilesTarget) -> Result<Begun, Error> {
+        let state = WriteState::WritingFiles { place: base(target) };
+        let id = self.writes.begin(state).await?;
+        let mut spec = WriteSpec::parquet(&id, target.place.clone(), Visibility::Published, &target.schema);
+        spec.single_file = target.single_file;
+        spec.format = target.format;
+        spec.options = target.options.clone();
+        spec.extension.clone_from(&target.extension);
+        spec.partition_by.clone_from(&target.partition_by);
+        let left = Left::InPlace { place: base(target) };
+        Ok(Begun { writing: self.clone(), spec: Arc::new(spec), left })
+    }
+
+    /// Begins a write to a table of our own.
+    pub async fn begin_table(&self, target: &TableTarget) -> Result<Begun, Error> {
+        let tables = self.tables.as_ref().ok_or_else(no_tables)?;
+        let table = target.definition.id.clone();
+        let id = self.writes.begin(WriteState::WritingTable { table: table.clone() }).await?;
+        let place = tables.place(&table, &id);
+        let spec = WriteSpec::parquet(&id, place, Visibility::Written, &target.columns()?);
+        Ok(Begun { writing: self.clone(), spec: Arc::new(spec), left: Left::InTable { table } })
+    }
+}
+
+/// The directory that files are put into.
+fn base(target: &FilesTarget) -> polarway_storage::writes::Place {
+    let mut place = target.place.clone();
+    if target.single_file {
+        place.path = place.path.rsplit_once('/').map_or(String::new(), |(directory, _)| directory.to_owned());
+    }
+    place
+}
+
+impl QueryService {
+    /// Carries out a statement that writes, once.
+    ///
+    /// # Errors
+    /// Those of planning and running it, of the stores; `AlreadyExists`, `PathNotAllowed`, `Unsupported`.
+    pub async fn write(
+        &self,
+        request: &Request,
+        statement: &Statement,
+        text: &str,
+    ) -> Result<Written, Error> {
+        self.refuse_while_draining()?;
+        if let Some(written) = self.written_before(request).await? {
+            return Ok(written);
+        }
+        let (planner, of_target) = (Arc::clone(&self.planner), request.clone());
+        let (asked, ddl) = (statement.clone(), text.to_owned());
+        let planning = Box::pin(async move { target_of(&planner, &of_target, asked, &ddl).await });
+        let seen = self.planner.catalog().snapshot();
+        let target = match self.planned("planning the statement", planning).await {
+            // Another scheduler may have made the table a moment ago, before the news of it was here.
+            Err(error) if matches!(self.planner.catalog().catch_up(&seen).await, Ok(true)) => {
+                tracing::debug!(%error, "a statement is planned anew with what others have changed");
+                let (planner, of_target) = (Arc::clone(&self.planner), request.clone());
+                let (asked, ddl) = (statement.clone(), text.to_owned());
+                let planning = Box::pin(async move { target_of(&planner, &of_target, asked, &ddl).await });
+                self.planned("planning the statement", planning).await?
+            }
+            target => target?,
+        };
+        match target {
+            Target::Nothing => Ok(Written::default()),
+            Target::Files(target) => {
+                let begun = self.writing.begin_files(&target).await?;
+                let files = self.rows_of(request, statement, &begun).await;
+                self.writing.published(begun, files, request.once.as_ref()).await
+            }
+            Target::Table(target) => {
+                let begun = self.writing.begin_table(&target).await?;
+                let files = match target.has_rows {
+                    true => self.rows_of(request, statement, &begun).await,
+                    false => Ok(vec![]),
+                };
+                self.writing.committed(begun, &target, files, request.once.as_ref()).await
+            }
+        }
+    }
+
+    /// What was told of the statement, if it was carried out before.
+    pub(super) async fn written_before(&self, request: &Request) -> Result<Option<Written>, Error> {
+        let Some(once) = &request.once else { return Ok(None) };
+        match once.outcome(self.writing.writes.meta().as_ref()).await? {
+            None => Ok(None),
+            Some(told) => self.writing.told(&told).await.map(Some),
+        }
+    }
+
+    async fn rows_of(
+        &self,
+        request: &Request,
+        statement: &Statement,
+        begun: &Begun,
+    ) -> Result<Vec<StagedFile>, Error> {
+        // Large, and part of every statement's future if it were not boxed.
+        Box::pin(self.written_rows(request, statement.clone(), &begun.spec)).await
+    }
+}
+
+impl Writing {
+    /// The outcome of a write that has taken place, once all of its files are seen.
+    pub(super) async fn told(&self, outcome: &str) -> Result<Written, Error> {
+        if outcome.is_empty() {
+            return Err(Error::new(ErrorKind::Cancelled, "the client has given this statement up"));
+        }
+        let Outcome::Written(written) = Outcome::from_text(outcome) else {
+            return Err(Error::internal("a statement that writes had another outcome"));
+        };
+        if let Some(write) = &written.write {
+            self.await_published(write).await?;
+        }
+        Ok(written)
+    }
+}
