@@ -59,15 +59,13 @@ def _section(section: griffe.DocstringSection) -> str:
     if section.kind is Kind.text:
         return prose(section.value)
     if section.kind is Kind.raises:
-        listed = [f"- Raises `{each.annotation}`: {_line(each.description)}" for each in section.value]
-    elif section.kind in {Kind.returns, Kind.yields}:
-        listed = [f"- Returns: {_line(each.description)}" for each in section.value]
-    elif section.kind in _TITLES:
-        listed = [f"{_TITLES[section.kind]}:", ""]
-        listed += [f"- `{each.name}`: {_line(each.description)}" for each in section.value]
-    else:
-        raise ValueError(f"a docstring has a section of kind {section.kind.value}, which the page does not show")
-    return "\n".join(listed)
+        return "\n\n".join(f"Raises `{each.annotation}`: {_line(each.description)}" for each in section.value)
+    if section.kind in {Kind.returns, Kind.yields}:
+        return "\n\n".join(f"Returns: {_line(each.description)}" for each in section.value)
+    if section.kind in _TITLES:
+        listed = "\n".join(f"- `{each.name}`: {_line(each.description)}" for each in section.value)
+        return f"{_TITLES[section.kind]}:\n\n{listed}"
+    raise ValueError(f"a docstring has a section of kind {section.kind.value}, which the page does not show")
 
 
 def _line(text: str) -> str:

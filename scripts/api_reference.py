@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,7 @@ class Page:
         seen = {member.name for member in members}
         listed += [f"- `{name}`: {told}" for name, told in attributes(class_).items() if name not in seen]
         if listed:
+            yield "Attributes and properties:"
             yield "\n".join(listed)
         for member in members:
             if isinstance(member.object, griffe.Function):
@@ -107,7 +109,7 @@ class Page:
 
     def _attribute(self, class_: griffe.Class, member: Member) -> str:
         type_ = self._signatures.of_attribute(member)
-        told = attributes(class_).get(member.name) or " ".join(docstring(member.object).split())
+        told = attributes(class_).get(member.name) or textwrap.indent(docstring(member.object), "  ").lstrip()
         return f"- `{member.name}{f': {type_}' if type_ else ''}`: {told}"
 
     def _named(self) -> Iterator[str]:
