@@ -6,7 +6,7 @@ SCALES ?= 1,10
 REPEATS ?= 5
 MINUTES ?= 20
 
-.PHONY: help setup build release demo test chaos acceptance lint fmt bench clean
+.PHONY: help setup build release demo test chaos acceptance docs lint fmt bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ chaos: build ## Kill, stop and cut off processes under load for MINUTES; writes 
 
 acceptance: build ## Run the acceptance rows and write their state to docs/acceptance.md
 	./scripts/acceptance.sh
+
+docs: ## Write docs/api-python.md from the Python package
+	./scripts/docs.sh
 
 lint: setup ## Format check, clippy, dependency rules
 	cargo fmt --all --check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from polarway import plans, statements
+from polarway import _notebook, plans, statements
 from polarway._leases import readable
 from polarway.result import Err, Result
 from polarway.sql_text import identifier
@@ -77,6 +77,10 @@ class AsyncQuery(AsyncFrame):
     def __repr__(self) -> str:
         return f"AsyncQuery({self.to_sql()!r})"
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return _notebook.query("AsyncQuery", self._plan.columns, self.to_sql(), "await query.collect()")
+
 
 class AsyncHandle(AsyncFrame):
     """A query that the server keeps under a name, for any scheduler of the cluster, and runs when rows are asked for.
@@ -93,9 +97,9 @@ class AsyncHandle(AsyncFrame):
     __slots__ = ("_lease", "columns", "id", "schema")
 
     def __init__(self, client: AsyncPolarwayClient, opened: Opened) -> None:
-        self.id = opened.lease.id
-        self.columns = [name for name, _ in opened.columns]
-        self.schema = dict(opened.columns)
+        self.id: str = opened.lease.id
+        self.columns: list[str] = [name for name, _ in opened.columns]
+        self.schema: dict[str, str] = dict(opened.columns)
         self._lease = opened.lease
         super().__init__(client, plans.table(f"handle.{identifier(self.id)}", self.columns, (self._lease,)))
 
@@ -113,3 +117,7 @@ class AsyncHandle(AsyncFrame):
 
     def __repr__(self) -> str:
         return f"AsyncHandle({self.id}: {', '.join(f'{name} {type_}' for name, type_ in self.schema.items())})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return _notebook.handle(f"AsyncHandle {self.id}", self.schema, "await handle.collect()")

@@ -20,6 +20,11 @@ from enum import Enum
 class CircuitState(str, Enum):
     """Whether a breaker admits calls; equal to its own name as a string.
 
+    Attributes:
+        CLOSED: Every call is admitted.
+        OPEN: No call is admitted.
+        HALF_OPEN: One call is admitted, to see how it ends.
+
     >>> CircuitState.OPEN == "OPEN", str(CircuitState.OPEN)
     (True, 'OPEN')
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polarway import plans, statements
+from polarway import _notebook, plans, statements
 from polarway._leases import readable
 from polarway.result import Err, Result
 from polarway.sql_text import identifier
@@ -73,6 +73,10 @@ class Query(Frame):
     def __repr__(self) -> str:
         return f"Query({self.to_sql()!r})"
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return _notebook.query("Query", self._plan.columns, self.to_sql(), "query.collect()")
+
 
 class Handle(Frame):
     """A query that the server keeps under a name, for any scheduler of the cluster, and runs when rows are asked for.
@@ -89,9 +93,9 @@ class Handle(Frame):
     __slots__ = ("_lease", "columns", "id", "schema")
 
     def __init__(self, client: PolarwayClient, opened: Opened) -> None:
-        self.id = opened.lease.id
-        self.columns = [name for name, _ in opened.columns]
-        self.schema = dict(opened.columns)
+        self.id: str = opened.lease.id
+        self.columns: list[str] = [name for name, _ in opened.columns]
+        self.schema: dict[str, str] = dict(opened.columns)
         self._lease = opened.lease
         super().__init__(client, plans.table(f"handle.{identifier(self.id)}", self.columns, (self._lease,)))
 
@@ -109,3 +113,7 @@ class Handle(Frame):
 
     def __repr__(self) -> str:
         return f"Handle({self.id}: {', '.join(f'{name} {type_}' for name, type_ in self.schema.items())})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return _notebook.handle(f"Handle {self.id}", self.schema, "handle.collect()")

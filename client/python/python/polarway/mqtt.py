@@ -125,8 +125,8 @@ class MqttSubscription:
         self._failure: Error | None = None
         self._connection: Connection | None = None
         self._connections = 0
-        self.received = 0
-        self.unread = 0
+        self.received: int = 0
+        self.unread: int = 0
         self.last_error: Error | None = None
 
     @property

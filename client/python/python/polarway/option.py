@@ -247,6 +247,9 @@ class Option(ABC, Generic[T_co]):
 class Some(Option[T_co]):
     """The case of an `Option` that holds a value.
 
+    Attributes:
+        some_value: The value, which type checkers know after `is_some(option)`.
+
     >>> Some(42), Some(None).is_some(), list(Some(42))
     (Some(42), True, [42])
     """

@@ -89,7 +89,10 @@ class Result(ABC, Generic[T_co, E_co]):
     __slots__ = ()
 
     ok = _OkName()
+    """`Result.ok(value)` builds a `Result`; `result.ok()` gives the value as an `Option`."""
+
     err = _ErrName()
+    """`Result.err(error)` builds a `Result`; `result.err()` gives the error as an `Option`."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -286,6 +289,9 @@ class Result(ABC, Generic[T_co, E_co]):
 class Ok(Result[T_co, NoReturn]):
     """The case of a `Result` that holds a value.
 
+    Attributes:
+        ok_value: The value, which type checkers know after `is_ok(result)`.
+
     >>> Ok(42), Ok(None).is_ok(), list(Ok(42))
     (Ok(42), True, [42])
     """
@@ -354,6 +360,9 @@ class Ok(Result[T_co, NoReturn]):
 @dataclass(frozen=True, repr=False)
 class Err(Result[NoReturn, E_co]):
     """The case of a `Result` that holds an error: of any type, not only an exception.
+
+    Attributes:
+        err_value: The error, which type checkers know after `is_err(result)`.
 
     >>> Err("no such file"), list(Err("no such file"))
     (Err('no such file'), [])

@@ -144,7 +144,8 @@ class Table:
 
     def _summary(self) -> str:
         rows = "1 row" if len(self) == 1 else f"{len(self):,} rows"
-        return f"{rows}, {len(self.columns)} columns; {self.route} route, {self.took * 1000:.1f} ms"
+        columns = "1 column" if len(self.columns) == 1 else f"{len(self.columns):,} columns"
+        return f"{rows}, {columns}; {self.route} route, {self.took * 1000:.1f} ms"
 
     def __repr__(self) -> str:
         more = f"\n… {len(self) - _SHOWN:,} more" if len(self) > _SHOWN else ""

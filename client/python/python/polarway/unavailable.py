@@ -17,7 +17,7 @@ class CircuitOpen(Exception):  # noqa: N818 - a state, as people know it from ot
     the circuit is open after repeated failures; retry after 12.500 s
     """
 
-    is_unavailable = True
+    is_unavailable: bool = True
 
     def __init__(self, retry_after: float) -> None:
         super().__init__(retry_after)
