@@ -196,17 +196,26 @@ fn checked(
 ) -> SendableRecordBatchStream {
     let (target, partition_by) = (Arc::clone(schema), spec.partition_by.clone());
     let rows = rows.map(move |batch| {
-        let batch = to_plain(&batch?, &target)?;
-        expect_values(&batch, &partition_by).map_err(external)?;
-        Ok(batch)
+        let batch = batch?;
+        expect_values(&batch, &target, &partition_by).map_err(external)?;
+        Ok(to_plain(&batch, &target)?)
     });
     Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), rows))
 }
 
-fn expect_values(batch: &RecordBatch, partition_by: &[String]) -> std::result::Result<(), Error> {
-    for column in partition_by {
-        let values = batch.column_by_name(column);
-        if values.is_some_and(|values| values.logical_null_count() > 0) {
+fn expect_values(
+    batch: &RecordBatch,
+    target: &SchemaRef,
+    partition_by: &[String],
+) -> std::result::Result<(), Error> {
+    // By their places: columns of a query may be called otherwise.
+    for (values, field) in batch.columns().iter().zip(target.fields()) {
+        let column = field.name();
+        let has_nulls = || values.logical_null_count() > 0;
+        if !field.is_nullable() && has_nulls() {
+            return Err(Error::new(ErrorKind::Plan, format!("`{column}` takes no NULL, and a row has one")));
+        }
+        if partition_by.contains(column) && has_nulls() {
             let told = format!("a row has no value in `{column}`, by which files are partitioned");
             return Err(Error::new(ErrorKind::Plan, told).with_hint(format!("write COALESCE({column}, …)")));
         }
