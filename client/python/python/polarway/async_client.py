@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from polarway import reading, statements
+from polarway import reading, statements, uploading, writing
 from polarway._calls import awaited
 from polarway._keeper_async import AsyncKeeper
 from polarway._leases import leases, readable
@@ -18,9 +18,11 @@ from polarway.result import Err, Ok, Result
 from polarway.streams import AsyncRows
 from polarway.table import Table
 from polarway.traversal_async import traverse_async
+from polarway.uploads import sending_async
+from polarway.uploads._upload import TableUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
     from types import TracebackType
 
     from typing_extensions import Never, Self
@@ -30,11 +32,25 @@ if TYPE_CHECKING:
     from polarway.async_handles import AsyncFrame
     from polarway.parameters import Parameters
     from polarway.reading import Path
+    from polarway.uploads._rejections import Rejections
+    from polarway.uploads._upload import Upload
+    from polarway.writing import Written
 
 __all__ = ["AsyncPolarwayClient", "AsyncRaisingClient", "Err", "Error", "Nothing", "Ok", "Option", "Result", "Some"]
 
 
-class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
+_CountResult: TypeAlias = "Coroutine[object, object, Result[int, Error]]"
+_RaisedCount: TypeAlias = "Coroutine[object, object, int]"
+_WrittenResult: TypeAlias = "Coroutine[object, object, Result[Written, Error]]"
+_RaisedWritten: TypeAlias = "Coroutine[object, object, Written]"
+
+
+class AsyncPolarwayClient(
+    Session,
+    reading.Reads[HandleResult],
+    uploading.Uploads[HandleResult, _CountResult],
+    writing.Writes[_WrittenResult],
+):
     """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of concurrent awaits.
 
     Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
@@ -155,6 +171,32 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
             return disconnected()
         return (await keeper.open(sql, ttl, parents)).map(partial(AsyncHandle, self))
 
+    async def _upload(self, upload: Result[Upload, Error]) -> Result[AsyncHandle, Error]:
+        if isinstance(upload, Err):
+            return upload
+        rows = upload.unwrap()
+        if isinstance(rows, TableUpload):
+            sent = await self._sent(rows)
+            if isinstance(sent, Err):
+                return sent
+            count, rejections = sent.unwrap()
+            leased = (await self._lease(Ok(rows.target.query()), rows.ttl)).map_err(partial(rows.target.stored, count))
+            return leased.map(lambda handle: handle.without(rejections))
+        if self._keeper is None:
+            return disconnected()
+        opened = await sending_async.to_handle(self._keeper, rows)
+        return opened.map(lambda found: AsyncHandle(self, found[0]).without(found[1]))
+
+    async def _ingest(self, upload: Result[TableUpload, Error]) -> Result[int, Error]:
+        return upload if isinstance(upload, Err) else (await self._sent(upload.unwrap())).map(lambda sent: sent[0])
+
+    async def _sent(self, rows: TableUpload) -> Result[tuple[int, Rejections], Error]:
+        native = self._connected()
+        return native if isinstance(native, Err) else await sending_async.to_table(native.unwrap(), self.query, rows)
+
+    async def _copy(self, statement: Result[str, Error]) -> Result[Written, Error]:
+        return statement if isinstance(statement, Err) else (await self.query(statement.unwrap())).map(writing.written)
+
     async def _free(self, lease: Lease) -> None:
         # Without one they have been closed all at once.
         if self._keeper is not None:
@@ -165,7 +207,11 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
         self._keeper = AsyncKeeper(native)
 
 
-class AsyncRaisingClient(reading.Reads[RaisedHandle]):
+class AsyncRaisingClient(
+    reading.Reads[RaisedHandle],
+    uploading.Uploads[RaisedHandle, _RaisedCount],
+    writing.Writes[_RaisedWritten],
+):
     """The methods of `AsyncPolarwayClient`, which give values and raise `Error`."""
 
     __slots__ = ("_client",)
@@ -213,3 +259,12 @@ class AsyncRaisingClient(reading.Reads[RaisedHandle]):
 
     async def _lease(self, sql: Result[str, Error], ttl: float) -> AsyncHandle:
         return raised(await self._client._lease(sql, ttl))  # pyright: ignore[reportPrivateUsage]
+
+    async def _upload(self, upload: Result[Upload, Error]) -> AsyncHandle:
+        return raised(await self._client._upload(upload))  # pyright: ignore[reportPrivateUsage]
+
+    async def _ingest(self, upload: Result[TableUpload, Error]) -> int:
+        return raised(await self._client._ingest(upload))  # pyright: ignore[reportPrivateUsage]
+
+    async def _copy(self, statement: Result[str, Error]) -> Written:
+        return raised(await self._client._copy(statement))  # pyright: ignore[reportPrivateUsage]

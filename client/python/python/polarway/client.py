@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from polarway import reading, statements
+from polarway import reading, statements, uploading, writing
 from polarway._calls import waited, waited_each
 from polarway._keeper import Keeper
 from polarway._leases import leases, readable
@@ -17,6 +17,8 @@ from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
 from polarway.streams import Rows
 from polarway.table import Table
+from polarway.uploads import sending
+from polarway.uploads._upload import TableUpload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,11 +32,19 @@ if TYPE_CHECKING:
     from polarway.handles import Frame
     from polarway.parameters import Parameters
     from polarway.reading import Path
+    from polarway.uploads._rejections import Rejections
+    from polarway.uploads._upload import Upload
+    from polarway.writing import Written
 
 __all__ = ["Err", "Error", "Nothing", "Ok", "Option", "PolarwayClient", "RaisingClient", "Result", "Some"]
 
 
-class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
+class PolarwayClient(
+    Session,
+    reading.Reads["Result[Handle, Error]"],
+    uploading.Uploads["Result[Handle, Error]", "Result[int, Error]"],
+    writing.Writes["Result[Written, Error]"],
+):
     """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of threads at once.
 
     Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
@@ -175,6 +185,31 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         opened = waited(partial(keeper.opening, sql, ttl, parents=parents))
         return opened.map(partial(Handle, self))
 
+    def _upload(self, upload: Result[Upload, Error]) -> Result[Handle, Error]:
+        if isinstance(upload, Err):
+            return upload
+        rows = upload.unwrap()
+        if isinstance(rows, TableUpload):
+            sent = self._sent(rows)
+            if isinstance(sent, Err):
+                return sent
+            count, rejections = sent.unwrap()
+            leased = self._lease(Ok(rows.target.query()), rows.ttl).map_err(partial(rows.target.stored, count))
+            return leased.map(lambda handle: handle.without(rejections))
+        if self._keeper is None:
+            return disconnected()
+        opened = sending.to_handle(self._keeper, rows)
+        return opened.map(lambda found: Handle(self, found[0]).without(found[1]))
+
+    def _ingest(self, upload: Result[TableUpload, Error]) -> Result[int, Error]:
+        return upload.and_then(self._sent).map(lambda sent: sent[0])
+
+    def _sent(self, rows: TableUpload) -> Result[tuple[int, Rejections], Error]:
+        return self._connected().and_then(lambda native: sending.to_table(native, self.query, rows))
+
+    def _copy(self, statement: Result[str, Error]) -> Result[Written, Error]:
+        return statement.and_then(self.query).map(writing.written)
+
     def _free(self, lease: Lease) -> None:
         # Without one they have been closed all at once.
         if self._keeper is not None:
@@ -185,7 +220,7 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         self._keeper = Keeper(native)
 
 
-class RaisingClient(reading.Reads["Handle"]):
+class RaisingClient(reading.Reads["Handle"], uploading.Uploads["Handle", int], writing.Writes["Written"]):
     """The methods of `PolarwayClient`, which give values and raise `Error`."""
 
     __slots__ = ("_client",)
@@ -231,3 +266,12 @@ class RaisingClient(reading.Reads["Handle"]):
 
     def _lease(self, sql: Result[str, Error], ttl: float) -> Handle:
         return raised(self._client._lease(sql, ttl))  # pyright: ignore[reportPrivateUsage]
+
+    def _upload(self, upload: Result[Upload, Error]) -> Handle:
+        return raised(self._client._upload(upload))  # pyright: ignore[reportPrivateUsage]
+
+    def _ingest(self, upload: Result[TableUpload, Error]) -> int:
+        return raised(self._client._ingest(upload))  # pyright: ignore[reportPrivateUsage]
+
+    def _copy(self, statement: Result[str, Error]) -> Written:
+        return raised(self._client._copy(statement))  # pyright: ignore[reportPrivateUsage]
