@@ -39,7 +39,7 @@ def arrow_source(data: object, stop: Stop) -> Result[Source, Error]:
     """Anything of Arrow, or an iterable of such batches."""
     if is_frame(data, "pandas", "DataFrame"):
         return pandas_source(data, None, stop)
-    if is_frame(data, "polars", "LazyFrame"):
+    if is_frame(data, "polars", "DataFrame", "LazyFrame"):
         return polars_source(data, stop)
     if hasattr(data, "__arrow_c_stream__"):
         return _as_is(data)
@@ -52,11 +52,15 @@ def arrow_source(data: object, stop: Stop) -> Result[Source, Error]:
 
 def polars_source(frame: object, stop: Stop) -> Result[Source, Error]:
     """A frame of Polars; a lazy one is computed in chunks while it is sent."""
-    if is_frame(frame, "polars", "DataFrame"):
-        return _as_is(frame)
-    if not is_frame(frame, "polars", "LazyFrame"):
+    if not is_frame(frame, "polars", "DataFrame", "LazyFrame"):
         return Err(_no_arrow(frame, "from_polars takes a DataFrame or a LazyFrame of Polars"))
     lazy: Any = frame
+    for name, dtype in lazy.collect_schema().items():
+        if _is_foreign(dtype):
+            message = f"the column `{name}` of dtype {dtype} cannot be sent"
+            return Err(Error("TYPE_MISMATCH", message, hint="cast it to another"))
+    if is_frame(frame, "polars", "DataFrame"):
+        return _as_is(frame)
     if not hasattr(lazy, "collect_batches"):
         # Before Polars 1.34 there is no other way.
         return _as_is(lazy.collect(engine="streaming"))
@@ -69,14 +73,20 @@ def polars_source(frame: object, stop: Stop) -> Result[Source, Error]:
     return Ok(streamed(pa, schema, _same(pa, lazy.collect_batches(chunk_size=_CHUNK), schema, 1), stop))
 
 
+def _is_foreign(dtype: Any) -> bool:  # noqa: ANN401
+    """Whether Polars gives it as something else: objects as the bytes of their addresses."""
+    inner = [field.dtype for field in getattr(dtype, "fields", ())] + [getattr(dtype, "inner", None)]
+    return dtype.base_type().__name__ in {"Object", "Int128", "UInt128", "Unknown"} or any(
+        _is_foreign(below) for below in inner if below is not None
+    )
+
+
 def _as_is(data: object) -> Result[Source, Error]:
     stream: Any = data
     try:
         return Ok(Source(Once(stream.__arrow_c_stream__())))
-    except Exception as error:  # noqa: BLE001 - whatever a library says to columns that Arrow does not have
-        found = Error("TYPE_MISMATCH", f"the rows cannot be given as Arrow: {error}", hint="convert the column")
-        found.__cause__ = error
-        return Err(found)
+    except Exception as error:  # noqa: BLE001 - whatever a library says to what Arrow does not have
+        return Err(_no_table(error))
 
 
 def _batches(items: Iterator[object], stop: Stop) -> Result[Source, Error]:
@@ -89,7 +99,10 @@ def _batches(items: Iterator[object], stop: Stop) -> Result[Source, Error]:
         return Err(Error("PLAN", "there is no batch to tell the columns from", hint="give an empty table"))
     if not is_arrow(first):
         return Err(_no_arrow(first, "from_records takes dicts, from_json takes text"))
-    reader = _reader(pa, first)
+    try:
+        reader = _reader(pa, first)
+    except pa.ArrowException as error:
+        return Err(_no_table(error))
     return Ok(streamed(pa, reader.schema, _chained(pa, reader, items), stop))
 
 
@@ -117,6 +130,12 @@ def _reader(pa: Any, item: Any) -> Any:  # noqa: ANN401
         return pa.RecordBatchReader.from_stream(item)
     batch = pa.record_batch(item)
     return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+
+
+def _no_table(error: Exception) -> Error:
+    found = Error("TYPE_MISMATCH", f"this Arrow data is no table: {error}", hint="give tables, batches or frames")
+    found.__cause__ = error
+    return found
 
 
 def _no_arrow(data: object, hint: str) -> Error:
