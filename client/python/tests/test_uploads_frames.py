@@ -7,12 +7,12 @@ import subprocess
 import sys
 import textwrap
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+import pandas
 import polars as pl
-import pyarrow as pa
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,10 +22,15 @@ import uploaded
 from polarway import Error
 from polarway.uploads import _pandas
 from polarway.uploads._frames import arrow_source, polars_source
+from polarway.uploads._upload import Stop
 from strategies import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# They tell their types in part only.
+pa: Any = pyarrow
+pd: Any = pandas
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 moments = st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 12, 31))
@@ -43,8 +48,8 @@ def polars_sent(frame: object) -> uploaded.Sent:
     return uploaded.read(lambda _, stop: polars_source(frame, stop))
 
 
-def _series(values: list[Any], dtype: object) -> pd.Series[Any]:
-    return pd.Series(values, dtype=cast("Any", dtype))
+def _series(values: list[Any], dtype: object) -> Any:  # noqa: ANN401
+    return pd.Series(values, dtype=dtype)
 
 
 kinds: dict[str, tuple[object, st.SearchStrategy[Any], str]] = {
@@ -67,7 +72,11 @@ kinds: dict[str, tuple[object, st.SearchStrategy[Any], str]] = {
         "decimal128(38, 3)",
     ),
     "object dates": (object, st.dates(), "date32[day]"),
-    "object lists": (object, st.lists(st.none() | st.integers(0, 9), max_size=3).map(lambda x: [1, *x]), "list<item: int64>"),
+    "object lists": (
+        object,
+        st.lists(st.none() | st.integers(0, 9), max_size=3).map(lambda x: [1, *x]),
+        "list<item: int64>",
+    ),
     "object dicts": (object, st.fixed_dictionaries({"a": st.none() | texts, "b": st.just(1)}), ""),
     "arrow": (pd.ArrowDtype(pa.decimal128(20, 2)), st.decimals(-(10**9), 10**9, places=2), "decimal128(20, 2)"),
 }
@@ -81,11 +90,11 @@ drawn = st.sampled_from(sorted(kinds)).flatmap(
 def test_row_36_columns_of_pandas_round_trip(column: tuple[str, list[Any]], step: int) -> None:
     kind, values = column
     dtype, _, type_ = kinds[kind]
-    before, _pandas._ROWS = _pandas._ROWS, step  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage]
+    before, _pandas._ROWS = _pandas._ROWS, step  # pyright: ignore[reportPrivateUsage]
     try:
         sent = pandas_sent(pd.DataFrame({"value": _series(values, dtype)}))
     finally:
-        _pandas._ROWS = before  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage]
+        _pandas._ROWS = before  # pyright: ignore[reportPrivateUsage]
     assert [row["value"] for row in sent.rows] == values
     if type_ and any(value is not None for value in values):
         assert sent.types["value"] == type_
@@ -111,7 +120,9 @@ def test_row_36_nulls_of_pandas() -> None:
 
 def test_row_36_categories_stay_a_dictionary() -> None:
     words = pd.Categorical(["b", None, "a"], categories=["b", "a", "unused"], ordered=True)
-    sent = pandas_sent(pd.DataFrame({"words": words, "numbers": pd.Categorical([3, 1, 3]), "none": pd.Categorical([None] * 3)}))
+    sent = pandas_sent(
+        pd.DataFrame({"words": words, "numbers": pd.Categorical([3, 1, 3]), "none": pd.Categorical([None] * 3)})
+    )
     assert sent.types["words"] == "dictionary<values=large_string, indices=int32, ordered=1>"
     assert sent.table.column("words").chunk(0).dictionary.to_pylist() == ["b", "a", "unused"]
     assert [row["words"] for row in sent.rows] == ["b", None, "a"]
@@ -133,7 +144,8 @@ def test_the_index_is_kept_if_it_is_named_or_asked_for() -> None:
     assert _names(pandas_sent(named, index=False)) == ["a", "5"]
     assert pandas_sent(frame.rename(columns={"a": "index"}), index=True).rows[0] == {"level_0": 7, "index": 1, "5": 3}
     several = pd.DataFrame(
-        {"v": [1, 2]}, index=pd.MultiIndex.from_arrays([["x", "y"], pd.to_datetime(["2026-01-01"] * 2)], names=["k", None])
+        {"v": [1, 2]},
+        index=pd.MultiIndex.from_arrays([["x", "y"], pd.to_datetime(["2026-01-01"] * 2)], names=["k", None]),
     )
     assert pandas_sent(several).rows[0] == {"k": "x", "level_1": pd.Timestamp("2026-01-01"), "v": 1}
     grouped = frame.assign(c=pd.Categorical(["p", "q"])).set_index("c")
@@ -147,7 +159,10 @@ def test_the_index_is_kept_if_it_is_named_or_asked_for() -> None:
     [
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "`a` is there twice"),
         (pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")])), "has several names"),
-        (pd.DataFrame({"mixed": [1, "a", 2]}), "the column `mixed` of dtype object cannot be sent: expected int64, found 'a'"),
+        (
+            pd.DataFrame({"mixed": [1, "a", 2]}),
+            "the column `mixed` of dtype object cannot be sent: expected int64, found 'a'",
+        ),
         (pd.DataFrame({"period": pd.period_range("2026-01", periods=2, freq="M")}), "has no meaning without pandas"),
         (pd.DataFrame({"complex": [1j]}), "the column `complex` of dtype complex128 cannot be sent"),
         (pd.DataFrame(), "has no columns"),
@@ -185,9 +200,7 @@ FRAME = pl.DataFrame(
 
 
 def _back(sent: uploaded.Sent) -> pl.DataFrame:
-    frame = pl.from_arrow(sent.table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame(sent.table)
 
 
 def test_row_36_frames_of_polars_round_trip() -> None:
@@ -195,11 +208,11 @@ def test_row_36_frames_of_polars_round_trip() -> None:
         sent = polars_sent(data) if isinstance(data, pl.DataFrame | pl.LazyFrame) else arrow_sent(data)
         assert_frame_equal(_back(sent), FRAME, check_row_order=False)
     assert_frame_equal(_back(polars_sent(FRAME.lazy().filter(pl.col("int") > 5))), FRAME[:0])
-    with pytest.raises(Error, match="EXECUTION.*division_by_nothing"):
+    with pytest.raises(Error, match=r"EXECUTION.*division_by_nothing"):
         polars_sent(FRAME.lazy().select("division_by_nothing"))
     for column in (pl.Series([object()], dtype=pl.Object), pl.Series([[2**100]], dtype=pl.List(pl.Int128))):
         for data in (column.to_frame("o"), column.to_frame("o").lazy()):
-            with pytest.raises(Error, match="the column `o` of dtype .* cannot be sent"):
+            with pytest.raises(Error, match=r"the column `o` of dtype .* cannot be sent"):
                 polars_sent(data)
     with pytest.raises(Error, match="takes a DataFrame or a LazyFrame"):
         polars_sent([1])
@@ -219,7 +232,7 @@ class _Batch:
         return TABLE.to_batches()[0].__arrow_c_array__()
 
 
-TABLE: Any = pa.table(
+TABLE = pa.table(
     {
         "n": [1, None],
         "zone": pa.array([0, None], pa.timestamp("ns", "America/New_York")),
@@ -231,7 +244,15 @@ TABLE: Any = pa.table(
 
 
 def test_row_36_arrow_data_of_all_sorts_is_sent_as_it_is() -> None:
-    for data in (TABLE, TABLE.to_batches()[0], TABLE.to_reader(), _Table(), _Batch(), iter(TABLE.to_batches()), [_Batch()]):
+    for data in (
+        TABLE,
+        TABLE.to_batches()[0],
+        TABLE.to_reader(),
+        _Table(),
+        _Batch(),
+        iter(TABLE.to_batches()),
+        [_Batch()],
+    ):
         assert arrow_sent(data).table.equals(TABLE)
     assert arrow_sent(pd.DataFrame({"a": [1]}).rename_axis("k")).rows == [{"k": 0, "a": 1}]
     assert arrow_sent([TABLE, _Batch(), TABLE[:0]]).table.equals(pa.concat_tables([TABLE, TABLE]))
@@ -250,9 +271,9 @@ def test_batches_have_the_columns_of_the_first() -> None:
             arrow_sent(wrong)
     with pytest.raises(Error, match="there is no batch"):
         arrow_sent([])
-    for wrong in (pa.array([1]), [pa.array([1])]):
+    for column in (pa.array([1]), [pa.array([1])]):
         with pytest.raises(Error, match="this Arrow data is no table"):
-            arrow_sent(wrong)
+            arrow_sent(column)
 
 
 def test_batches_are_made_as_they_are_sent() -> None:
@@ -262,8 +283,6 @@ def test_batches_are_made_as_they_are_sent() -> None:
         nonlocal made
         for made in range(1, 101):
             yield pa.record_batch({"a": [made]})
-
-    from polarway.uploads._upload import Stop
 
     stop = Stop()
     source = arrow_source(batches(), stop).unwrap()
@@ -283,8 +302,6 @@ def test_batches_are_made_as_they_are_sent() -> None:
 def test_a_large_frame_of_pandas_is_never_copied_as_a_whole() -> None:
     frame = pd.DataFrame({f"c{place}": np.arange(400_000, dtype="int64") for place in range(10)})
     frame["text"] = _series(["x" * 100] * 400_000, object)
-    from polarway.uploads._upload import Stop
-
     stream: Any = _pandas.pandas_source(frame, None, Stop()).unwrap().stream
     reader = pa.RecordBatchReader.from_stream(stream)
     base = pa.total_allocated_bytes()
@@ -300,14 +317,33 @@ def test_without_pyarrow_it_says_what_is_missing() -> None:
     program = """
         import sys
         sys.modules["pyarrow"] = None
-        from polarway import PolarwayClient
-        client = PolarwayClient()
+        from polarway.uploading import Uploads
+        from polarway.uploads._upload import Stop
+
+        class Prepared(Uploads):
+            def _upload(self, upload):
+                return upload.and_then(lambda rows: rows.prepared(None, Stop()))
+
+            _ingest = _upload
+
+        class Batch:
+            __arrow_c_array__ = None
+
+        class Table:
+            def __arrow_c_stream__(self, requested_schema=None):
+                return "the capsule"
+
+        rows = Prepared()
         for result in (
-            client.from_records([{"a": 1}]), client.from_json("{}"), client.append("t", [{"a": 1}]),
-            client.from_arrow([type("B", (), {"__arrow_c_array__": None})()]),
+            rows.from_records([{"a": 1}]),
+            rows.from_json("{}"),
+            rows.append("t", [{"a": 1}]),
+            rows.from_arrow([Batch()]),
         ):
             print(result.unwrap_err().kind, result.unwrap_err().hint)
+        print(rows.from_arrow(Table()).unwrap().stream.__arrow_c_stream__())
     """
-    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
-    lines = ended.stdout.splitlines()
-    assert lines[0].startswith("DRAINING"), ended.stderr
+    program = textwrap.dedent(program)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    missing = "CONFIGURATION pip install 'polarway[arrow]'\n"
+    assert ended.stdout == missing * 4 + "the capsule\n", ended.stderr

@@ -41,8 +41,8 @@ def test_row_36_json_of_any_shape_round_trips(
 ) -> None:
     wanted[0]["t"] = "a"
     wanted[0]["x"] = [{"y": True, "[{": "}\\"}]
-    before = _json_text._PIECE  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage]
-    _json_text._PIECE = piece  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage]
+    before = _json_text._PIECE  # pyright: ignore[reportPrivateUsage]
+    _json_text._PIECE = piece  # pyright: ignore[reportPrivateUsage]
     try:
         written = {
             "array": space + json.dumps(wanted, ensure_ascii=False, indent=2 if space else None) + space,
@@ -54,7 +54,7 @@ def test_row_36_json_of_any_shape_round_trips(
             source = written[shape].encode() if as_bytes else written[shape]
         sent = uploaded.json(source)
     finally:
-        _json_text._PIECE = before  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage]
+        _json_text._PIECE = before  # pyright: ignore[reportPrivateUsage]
     assert sent.rows == wanted
     assert sent.count == 0
 
@@ -95,7 +95,9 @@ def test_shapes(source: object, numbers: list[int], bad: int) -> None:
     assert sent.count == bad
 
 
-@pytest.mark.parametrize("text", ['[{"n": 1}', '[{"n": 1} {"n": 2}]', '[{"n": 1}, {"n":]', '[{"n": 1}] x', "[", '{\n"n": 1}\n?'])
+@pytest.mark.parametrize(
+    "text", ['[{"n": 1}', '[{"n": 1} {"n": 2}]', '[{"n": 1}, {"n":]', '[{"n": 1}] x', "[", '{\n"n": 1}\n?']
+)
 def test_an_array_that_breaks_off_is_an_error(text: str) -> None:
     for source in (text, text.encode(), iter([text])):
         with pytest.raises(Error, match="of JSON cannot be read") as caught:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections import namedtuple
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
+import pandas
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +20,16 @@ from hypothesis import strategies as st
 import uploaded
 from polarway import Error
 from polarway.uploads import _rows
+from polarway.uploads._records import Taking, records_source
+from polarway.uploads._upload import Stop
 from strategies import patient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# They tell their types in part only.
+pa: Any = pyarrow
+pd: Any = pandas
 
 UTC = datetime.timezone.utc
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -88,6 +95,9 @@ def test_row_36_nested_values_round_trip(rows: list[dict[str, object]]) -> None:
 any_values = st.none() | st.one_of(*scalars.values()) | st.lists(st.integers(0, 3) | texts, max_size=2)
 
 
+EMPTY: dict[str, object] = {}
+
+
 @patient
 @given(st.lists(any_values, max_size=30), st.booleans())
 def test_rows_that_do_not_fit_are_counted_and_all_others_are_exact(values: list[object], lazily: bool) -> None:
@@ -97,7 +107,7 @@ def test_rows_that_do_not_fit_are_counted_and_all_others_are_exact(values: list[
     except Error as error:
         # Lists whose items do not go together.
         assert not values or "none of the" in error.message  # noqa: PT017
-        assert not values or any(isinstance(value, list) for value in values)  # noqa: PT017
+        assert not values or any(isinstance(value, list) for value in values)
         return
     bad = {rejected.number - 1 for rejected in sent.rejected}
     assert sent.count == len(bad)
@@ -105,7 +115,7 @@ def test_rows_that_do_not_fit_are_counted_and_all_others_are_exact(values: list[
     assert len(sent.rows) + sent.count == len(rows)
 
 
-def _widened(value: Any, sent: uploaded.Sent) -> object:
+def _widened(value: Any, sent: uploaded.Sent) -> object:  # noqa: ANN401
     """A date among datetimes is its midnight, what has no zone is UTC, and a decimal may be written as a float."""
     type_ = sent.types["value"]
     if type_ == "double" and isinstance(value, Decimal):
@@ -138,7 +148,7 @@ def _widened(value: Any, sent: uploaded.Sent) -> object:
         ([datetime.datetime(2026, 1, 1), datetime.datetime(2026, 1, 1, tzinfo=UTC)], "timestamp[us]", 2),
         ([[1], ["a"], [2]], "list<item: int64>", 2),
         ([{"a": 1}, {"b": "x"}, {"a": "no"}], "struct<a: int64, b: string>", 2),
-        ([{}, None], "null", 2),
+        ([EMPTY, None], "null", 2),
         ([object(), "a"], "string", 1),
         ([uuid.UUID(int=1)], "string", 1),
         ([np.int8(1), np.uint64(2)], "int64", 2),
@@ -163,7 +173,9 @@ class Point:
     tags: tuple[str, ...]
 
 
-Pair = namedtuple("Pair", ["x", "tags"])  # noqa: PYI024 - one without types is one too
+class Pair(NamedTuple):
+    x: int
+    tags: list[str]
 
 
 def test_dataclasses_named_tuples_and_mappings_are_rows() -> None:
@@ -183,7 +195,9 @@ def test_a_given_schema_decides_and_unknown_columns_do_not_fit() -> None:
     assert sent.rows[0] == {"id": 1, "at": datetime.datetime(2026, 11, 30, 10), "price": Decimal("97123.25")}
     assert sent.rows[1]["price"] == Decimal("1.5")
     assert sent.rejected[0].reason == "there is no column `more`"
-    strict = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("word", pa.dictionary(pa.int8(), pa.string()))])
+    strict = pa.schema(
+        [pa.field("id", pa.int64(), nullable=False), pa.field("word", pa.dictionary(pa.int8(), pa.string()))]
+    )
     sent = uploaded.records([{"id": 1, "word": "a"}, {"word": "b"}, {"id": 3, "word": 4}], strict)
     assert sent.rows == [{"id": 1, "word": "a"}]
     assert [rejected.reason.split(":")[0] for rejected in sent.rejected] == ["column `id`", "column `word`"]
@@ -201,7 +215,11 @@ def test_a_given_schema_decides_and_unknown_columns_do_not_fit() -> None:
         (pa.large_string(), ["a"], [1]),
         (pa.binary(2), [b"ab"], [b"abc", "ab"]),
         (pa.timestamp("ms"), ["2026-01-01 00:00:00.123", datetime.date(2026, 1, 1)], ["2026-01-01T00:00:00.1234", 5]),
-        (pa.timestamp("ns", "UTC"), ["2026-01-01T00:00:00.123456789+02:00"], ["2026-13-01", datetime.datetime(1, 1, 1)]),
+        (
+            pa.timestamp("ns", "UTC"),
+            ["2026-01-01T00:00:00.123456789+02:00"],
+            ["2026-13-01", datetime.datetime(1, 1, 1)],
+        ),
         (pa.date32(), ["2026-01-31", datetime.date(1, 1, 1)], ["2026-02-30", datetime.datetime(2026, 1, 1), 5]),
         (pa.date64(), ["2026-01-31"], ["20260131"]),
         (pa.time32("s"), ["10:11:12"], ["10:11:12.5", "25:00:00", datetime.time(1, tzinfo=UTC)]),
@@ -216,7 +234,7 @@ def test_a_given_schema_decides_and_unknown_columns_do_not_fit() -> None:
         (pa.null(), [None], [1]),
     ],
 )
-def test_nothing_is_stored_as_something_else(type_: Any, good: list[object], bad: list[object]) -> None:
+def test_nothing_is_stored_as_something_else(type_: object, good: list[object], bad: list[object]) -> None:
     schema = pa.schema([("value", type_)])
     sent = uploaded.records([{"value": value} for value in good], schema)
     assert (len(sent.rows), sent.count) == (len(good), 0)
@@ -257,9 +275,6 @@ def test_an_iterable_is_read_as_its_rows_are_sent() -> None:
         nonlocal taken
         for taken in range(1, 1_000_001):
             yield {"a": taken}
-
-    from polarway.uploads._records import Taking, records_source
-    from polarway.uploads._upload import Stop
 
     source = records_source(rows(), Taking(None, "quarantine", 1), None, Stop()).unwrap()
     assert taken == _rows.SAMPLE

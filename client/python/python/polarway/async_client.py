@@ -10,6 +10,7 @@ from polarway import reading, statements, uploading, writing
 from polarway._calls import awaited
 from polarway._keeper_async import AsyncKeeper
 from polarway._leases import leases, readable
+from polarway._meter import collected_async, meter
 from polarway._session import Session, disconnected, raised
 from polarway.async_handles import AsyncHandle, HandleResult, RaisedHandle
 from polarway.error import Error
@@ -97,18 +98,28 @@ class AsyncPolarwayClient(
     ) -> None:
         await self.close()
 
-    async def query(self, sql: str, parameters: Parameters | None = None) -> Result[Table, Error]:
+    async def query(
+        self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None
+    ) -> Result[Table, Error]:
         """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag.
 
         A sequence of parameters has the values for `?`, or `$1`, `$2` …; a mapping has those for `$name`.
+
+        With `progress` a bar is shown after 1 s, and gone at the end: on standard error if that is a terminal, and in a
+        notebook. `None` is what the client was made with, which unless given shows it in notebooks and interactive
+        shells only.
         """
         began = time.perf_counter()
         ready = self._ready(parameters)
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        collected = await awaited(partial(native.collect, sql, values))
-        return collected.map(lambda table: Table(table, time.perf_counter() - began))
+        shown = meter(self._progress if progress is None else progress)
+        if shown is None:
+            rows = await awaited(partial(native.collect, sql, values))
+        else:
+            rows = await collected_async(native, sql, values, shown)
+        return rows.map(lambda table: Table(table, time.perf_counter() - began))
 
     async def stream(self, sql: str, parameters: Parameters | None = None) -> Result[AsyncRows, Error]:
         """Runs one statement and gives its rows as the cluster makes them, with bounded memory."""
@@ -219,9 +230,9 @@ class AsyncRaisingClient(
     def __init__(self, client: AsyncPolarwayClient) -> None:
         self._client = client
 
-    async def query(self, sql: str, parameters: Parameters | None = None) -> Table:
+    async def query(self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None) -> Table:
         """As `AsyncPolarwayClient.query`."""
-        return raised(await self._client.query(sql, parameters))
+        return raised(await self._client.query(sql, parameters, progress=progress))
 
     async def stream(self, sql: str, parameters: Parameters | None = None) -> AsyncRows:
         """As `AsyncPolarwayClient.stream`."""

@@ -45,10 +45,10 @@ class AsyncFrame(Verbs["AsyncQuery"]):
         """The steps so far."""
         return self._plan
 
-    async def collect(self) -> Result[Table, Error]:
-        """All rows."""
+    async def collect(self, *, progress: bool | None = None) -> Result[Table, Error]:
+        """All rows; with a progress bar as `client.query` shows it."""
         ready = readable(self._plan)
-        return ready if isinstance(ready, Err) else await self._client.query(self.to_sql())
+        return ready if isinstance(ready, Err) else await self._client.query(self.to_sql(), progress=progress)
 
     async def stream(self) -> Result[AsyncRows, Error]:
         """The rows as the cluster makes them, with bounded memory."""

@@ -10,6 +10,7 @@ from polarway import reading, statements, uploading, writing
 from polarway._calls import waited, waited_each
 from polarway._keeper import Keeper
 from polarway._leases import leases, readable
+from polarway._meter import collected, meter
 from polarway._session import Session, disconnected, raised
 from polarway.error import Error
 from polarway.handles import Handle
@@ -91,18 +92,25 @@ class PolarwayClient(
     ) -> None:
         self.close()
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Result[Table, Error]:
+    def query(
+        self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None
+    ) -> Result[Table, Error]:
         """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag.
 
         A sequence of parameters has the values for `?`, or `$1`, `$2` …; a mapping has those for `$name`.
+
+        With `progress` a bar is shown after 1 s, and gone at the end: on standard error if that is a terminal, and in a
+        notebook. `None` is what the client was made with, which unless given shows it in notebooks and interactive
+        shells only.
         """
         began = time.perf_counter()
         ready = self._ready(parameters)
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        collected = waited(partial(native.collect, sql, values))
-        return collected.map(lambda table: Table(table, time.perf_counter() - began))
+        shown = meter(self._progress if progress is None else progress)
+        rows = waited(partial(native.collect, sql, values)) if shown is None else collected(native, sql, values, shown)
+        return rows.map(lambda table: Table(table, time.perf_counter() - began))
 
     def stream(self, sql: str, parameters: Parameters | None = None) -> Result[Rows, Error]:
         """Runs one statement and gives its rows as the cluster makes them, with bounded memory."""
@@ -228,9 +236,9 @@ class RaisingClient(reading.Reads["Handle"], uploading.Uploads["Handle", int], w
     def __init__(self, client: PolarwayClient) -> None:
         self._client = client
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Table:
+    def query(self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None) -> Table:
         """As `PolarwayClient.query`."""
-        return raised(self._client.query(sql, parameters))
+        return raised(self._client.query(sql, parameters, progress=progress))
 
     def stream(self, sql: str, parameters: Parameters | None = None) -> Rows:
         """As `PolarwayClient.stream`."""

@@ -41,10 +41,10 @@ class Frame(Verbs["Query"]):
         """The steps so far."""
         return self._plan
 
-    def collect(self) -> Result[Table, Error]:
-        """All rows."""
+    def collect(self, *, progress: bool | None = None) -> Result[Table, Error]:
+        """All rows; with a progress bar as `client.query` shows it."""
         ready = readable(self._plan)
-        return ready if isinstance(ready, Err) else self._client.query(self.to_sql())
+        return ready if isinstance(ready, Err) else self._client.query(self.to_sql(), progress=progress)
 
     def stream(self) -> Result[Rows, Error]:
         """The rows as the cluster makes them, with bounded memory."""

@@ -155,9 +155,10 @@ def _either(data: object, taking: Taking, schema: Any, stop: Stop) -> Result[Sou
 
 def _peeked(data: Any) -> tuple[object, Iterable[object]]:  # noqa: ANN401
     """The first item, and all of them."""
-    if isinstance(data, (list, tuple, dict, str, bytes)):
-        return next(iter(data), None), data
     items = iter(data)
+    if items is not data:
+        # It can be read again.
+        return next(items, None), data
     for first in items:
         return first, _before(first, items)
     return None, ()

@@ -232,8 +232,8 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _bytes(value: object) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview):
+def _bytes(value: Any) -> bytes:  # noqa: ANN401
+    if isinstance(value, (bytes, bytearray)) or type(value) is memoryview:
         return bytes(value)
     raise ValueError("it is no bytes")
 

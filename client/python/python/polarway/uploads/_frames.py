@@ -45,9 +45,9 @@ def arrow_source(data: object, stop: Stop) -> Result[Source, Error]:
         return _as_is(data)
     if hasattr(data, "__arrow_c_array__"):
         return _batches(iter([data]), stop)
-    if isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
-        return _batches(iter(cast("Iterable[object]", data)), stop)
-    return Err(_no_arrow(data, "from_records takes dicts, from_json takes text"))
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes | Mapping):
+        return Err(_no_arrow(cast("object", data), "from_records takes dicts, from_json takes text"))
+    return _batches(iter(cast("Iterable[object]", data)), stop)
 
 
 def polars_source(frame: object, stop: Stop) -> Result[Source, Error]:

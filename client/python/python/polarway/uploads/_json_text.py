@@ -19,6 +19,7 @@ _PIECE = 1 << 18
 # Characters that one value may have.
 _LARGEST = 64 << 20
 _SPACE = " \t\n\r"
+_SPACES: frozenset[str | bytes] = frozenset({*_SPACE, *(space.encode() for space in _SPACE)})
 _BOM = "\ufeff"
 _BOM_BYTES = codecs.BOM_UTF8
 
@@ -188,8 +189,7 @@ def _start(text: str | bytes) -> int:
     """Where the first value begins."""
     mark = _BOM if isinstance(text, str) else _BOM_BYTES
     start = len(mark) if text[: len(mark)] == mark else 0
-    space = _SPACE if isinstance(text, str) else _SPACE.encode()
-    while start < len(text) and text[start : start + 1] in space:  # type: ignore[operator]
+    while text[start : start + 1] in _SPACES:
         start += 1
     return start
 

@@ -46,19 +46,22 @@ def records(rows: Iterable[object]) -> Iterator[Item]:
         yield _record(row)
 
 
-def _record(row: object) -> Item:
+def _record(row: Any) -> Item:  # noqa: ANN401
+    came: object = row
+    found: Mapping[object, object]
     if isinstance(row, Mapping):
-        found = cast("Mapping[str, object]", row)
+        found = cast("Mapping[object, object]", row)
     elif dataclasses.is_dataclass(row) and not isinstance(row, type):
         # Not `asdict`, which copies what is nested.
         found = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
-    elif isinstance(row, tuple) and hasattr(row, "_fields"):
-        found = dict(zip(cast("Any", row)._fields, cast("tuple[object, ...]", row), strict=True))
+    elif isinstance(row, tuple) and hasattr(cast("object", row), "_fields"):
+        named: Any = cast("object", row)
+        found = dict(zip(named._fields, named, strict=True))
     else:
-        return Bad(f"a row is a mapping, a dataclass or a named tuple, not {type(row).__qualname__}", shown(row))
+        return Bad(f"a row is a mapping, a dataclass or a named tuple, not {type(came).__qualname__}", shown(came))
     if not all(isinstance(name, str) for name in found):
-        return Bad("the names of columns have to be texts", shown(row))
-    return found
+        return Bad("the names of columns have to be texts", shown(came))
+    return cast("Row", found)
 
 
 def with_schema(
@@ -81,9 +84,10 @@ def with_schema(
         if again is None:
             first = list(_first(rows))
             rows, again = itertools.chain(first, rows), first
-        schema = guessed_schema(pa, (row for row in again if not isinstance(row, Bad)))
-        if not schema.names:
+        found = guessed_schema(pa, (row for row in again if not isinstance(row, Bad)))
+        if not found.names:
             return Err(_no_columns(rows, rejections))
+        schema = found
     made = _exact.columns(pa, schema)
     return made if isinstance(made, Err) else Ok((schema, _batches(pa, rows, schema, made.unwrap(), rejections)))
 
