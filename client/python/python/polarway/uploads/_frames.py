@@ -45,9 +45,16 @@ def arrow_source(data: object, stop: Stop) -> Result[Source, Error]:
         return _as_is(data)
     if hasattr(data, "__arrow_c_array__"):
         return _batches(iter([data]), stop)
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes | Mapping):
-        return Err(_no_arrow(cast("object", data), "from_records takes dicts, from_json takes text"))
-    return _batches(iter(cast("Iterable[object]", data)), stop)
+    several = _several(data)
+    if several is None:
+        return Err(_no_arrow(data, "from_records takes dicts, from_json takes text"))
+    return _batches(iter(several), stop)
+
+
+def _several(data: Any) -> Iterable[object] | None:  # noqa: ANN401
+    """What may hold batches."""
+    is_several = isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping)
+    return cast("Iterable[object]", data) if is_several else None
 
 
 def polars_source(frame: object, stop: Stop) -> Result[Source, Error]:
