@@ -144,6 +144,7 @@ def _widened(value: Any, sent: uploaded.Sent) -> object:  # noqa: ANN401
         ([10**40], "decimal256(76, 0)", 1),
         ([10**90, None], "decimal256(76, 0)", 1),
         (["a", 1, b"x"], "string", 1),
+        ([1, "a", b"x"], "int64", 1),
         ([datetime.date(2026, 1, 1), datetime.datetime(2026, 1, 1)], "date32[day]", 1),
         ([datetime.datetime(2026, 1, 1), datetime.datetime(2026, 1, 1, tzinfo=UTC)], "timestamp[us]", 2),
         ([[1], ["a"], [2]], "list<item: int64>", 2),

@@ -26,8 +26,9 @@ from polarway import AsyncPolarwayClient, Error, Ok, PolarwayClient
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# It tells its types in part only.
+# They tell their types in part only.
 pa: Any = pyarrow
+pd: Any = pandas
 
 few = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -96,24 +97,21 @@ def test_row_36_arrow_data_round_trips_for_code_that_blocks(blocking: PolarwayCl
 
 def test_row_36_frames_round_trip(blocking: PolarwayClient) -> None:
     """Of pandas with its index, nulls, zones, categories and decimals; of Polars, also lazy."""
-    frame: Any = pandas.DataFrame(
+    frame = pd.DataFrame(
         {
-            "int": pandas.Series([1, None, 3], dtype="Int64"),
-            "zone": pandas.to_datetime(["2026-03-29 00:30", None, "2026-10-25 02:30"], utc=True).tz_convert(
-                "Asia/Tokyo"
-            ),
-            "word": pandas.Categorical(["a", None, "b"]),
+            "int": pd.Series([1, None, 3], dtype="Int64"),
+            "zone": pd.to_datetime(pd.Series(["2026-03-29", None, "2026-10-25"]), utc=True).dt.tz_convert("Asia/Tokyo"),
+            "word": pd.Categorical(["a", None, "b"]),
             "decimal": [Decimal("1.5"), None, Decimal("2.25")],
             "list": [[1, 2], None, []],
             "float": [1.5, float("nan"), -0.0],
-        },
-        index=pandas.Index([7, 8, 9], name="key"),
-    )
+        }
+    ).set_index(pd.Index([7, 8, 9], name="key"))
     with blocking.from_pandas(frame).unwrap() as handle:
         assert handle.columns == ["key", *frame.columns]
         found = handle.collect().unwrap().to_dicts()
         assert [row["key"] for row in found] == [7, 8, 9]
-        assert [row["zone"] for row in found] == [None if at is pandas.NaT else at for at in frame["zone"]]
+        assert [row["zone"] for row in found] == [None if at is pd.NaT else at for at in frame["zone"]]
         assert found[1] == dict.fromkeys(found[1]) | {"key": 8}
         assert [row["decimal"] for row in found] == [Decimal("1.5"), None, Decimal("2.25")]
         assert [row["word"] for row in found] == ["a", None, "b"]
@@ -155,9 +153,9 @@ FULL = {
 @given(st.lists(values, max_size=5))
 def test_row_36_records_round_trip(blocking: PolarwayClient, rows: list[dict[str, object]]) -> None:
     """Whatever they are."""
-    wanted = [FULL, *rows]
+    wanted = [{"key": place, **row} for place, row in enumerate([FULL, *rows])]
     with blocking.from_records(wanted).unwrap() as handle:
-        assert sorted(handle.collect().unwrap().to_dicts(), key=repr) == sorted(wanted, key=repr)
+        assert handle.sort("key").collect().unwrap().to_dicts() == wanted
 
 
 async def test_row_36_bad_rows_of_json_are_quarantined_with_a_count(client: AsyncPolarwayClient, name: str) -> None:

@@ -254,7 +254,12 @@ def _struct(value: object, fields: Mapping[str, Column]) -> dict[str, object]:
     for name in items:
         if name not in fields:
             raise ValueError(f"it has `{name}`, which the type has not")
-    return {name: of.one(items.get(name)) for name, of in fields.items()}
+    return {name: _one(items.get(name), of) for name, of in fields.items()}
+
+
+def _one(value: object, of: Column) -> object:
+    """As `one`, at once for what pyarrow may get as it is."""
+    return value if type(value) in of.plain else of.one(value)
 
 
 def _map(value: object, keys: Column, values: Column) -> list[tuple[object, object]]:
@@ -267,7 +272,8 @@ def _map(value: object, keys: Column, values: Column) -> list[tuple[object, obje
 
 
 def _list(value: object, items: Column, size: int | None) -> list[object]:
-    found = [items.one(item) for item in _sequence(value)]
+    came = _sequence(value)
+    found = list(came) if items.plain.issuperset(map(type, came)) else [items.one(item) for item in came]
     if size is not None and len(found) != size:
         raise ValueError(f"it has {len(found)} items")
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
+import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 from polarway.parameters import decimal_type
 from polarway.uploads._values import Nanos, is_missing, plain
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
 _DIGITS = (38, 76)
+_ROWS = 4096
+# Types are nested no deeper.
+_DEEPEST = 50
+# Texts, and what Arrow has no type for: its row is refused, unless the others are texts.
+_NO_SORT = "text"
+_SIMPLE: dict[type, str] = {str: "text", bool: "bool", float: "float", bytes: "bytes", datetime.date: "date"}
 
 
 class Guess:
@@ -29,7 +35,8 @@ class Guess:
     Where they do not go together, those of the most frequent sort decide, and of the first one among equals.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 0) -> None:
+        self._depth = depth
         self._counts: dict[str, int] = {}
         self._least = self._greatest = 0
         self._whole = self._scale = 0
@@ -38,54 +45,96 @@ class Guess:
         self._items: Guess | None = None
         self._fields: dict[str, Guess] = {}
 
-    def see(self, value: object) -> None:  # noqa: PLR0912 - one for each sort
-        """One more value."""
+    def see(self, values: Sequence[object]) -> None:
+        """Many more values, all of one type of Python at a time, in the order in which the types come first."""
+        for type_, count in Counter(map(type, values)).items():
+            sort = _SIMPLE.get(type_)
+            if type_ is type(None):
+                continue
+            if sort is not None:
+                # Of these nothing has to be known but how many they are.
+                self._count(sort, count)
+            elif type_ is int:
+                found = [value for value in values if type(value) is int]
+                self._see_integers(min(found), max(found), count)
+            elif type_ is list or type_ is tuple:
+                self._see_lists([cast("Sequence[object]", value) for value in values if type(value) is type_])
+            elif type_ is dict:
+                self._see_structs([cast("Mapping[str, object]", value) for value in values if type(value) is dict])
+            elif type_ is datetime.datetime:
+                self._see_datetimes([value for value in values if type(value) is datetime.datetime])
+            else:
+                for value in values:
+                    if type(value) is type_:
+                        self._see_other(value)
+
+    def _count(self, sort: str, count: int = 1) -> None:
+        self._counts[sort] = self._counts.get(sort, 0) + count
+
+    def _see_integers(self, least: int, greatest: int, count: int) -> None:
+        self._least, self._greatest = min(self._least, least), max(self._greatest, greatest)
+        self._count("int", count)
+
+    def _see_lists(self, lists: Sequence[Sequence[object]]) -> None:
+        if self._depth >= _DEEPEST:
+            self._count(_NO_SORT, len(lists))
+            return
+        self._items = self._items or Guess(self._depth + 1)
+        self._items.see(list(itertools.chain.from_iterable(lists)))
+        self._count("list", len(lists))
+
+    def _see_structs(self, structs: Sequence[Mapping[str, object]]) -> None:
+        if self._depth >= _DEEPEST:
+            self._count(_NO_SORT, len(structs))
+            return
+        for name in dict.fromkeys(itertools.chain.from_iterable(structs)):
+            guess = self._fields.setdefault(str(name), Guess(self._depth + 1))
+            guess.see([struct.get(name) for struct in structs])
+        self._count("struct", len(structs))
+
+    def _see_datetimes(self, datetimes: Sequence[datetime.datetime]) -> None:
+        for zone, count in Counter(value.tzinfo for value in datetimes).items():
+            self._count("moment" if zone is None else "instant", count)
+            if zone is not None:
+                self._zones.add(_zone(zone))
+
+    def _see_other(self, value: object) -> None:  # noqa: PLR0912 - one for each sort
+        """One value of a type that is not the usual one for it."""
         value = plain(value)
         match value:
             case _ if is_missing(value):
-                return
+                pass
             case bool():  # which is an int too
-                sort = "bool"
+                self._count("bool")
             case Nanos():
-                sort, self._nanos = "moment", True
+                self._nanos = True
+                self._count("moment")
             case int():
-                sort = "int"
-                self._least, self._greatest = min(self._least, value), max(self._greatest, value)
+                self._see_integers(value, value, 1)
             case float():
-                sort = "float"
-            case str() | UUID():
-                sort = "text"
+                self._count("float")
             case bytes() | bytearray() | memoryview():
-                sort = "bytes"
+                self._count("bytes")
             case Decimal():
-                sort = "decimal"
                 precision, scale = decimal_type(value) or (0, 0)
                 self._whole, self._scale = max(self._whole, precision - scale), max(self._scale, scale)
+                self._count("decimal")
             case datetime.datetime():  # which is a date too
-                sort = "moment" if value.tzinfo is None else "instant"
                 self._nanos = self._nanos or bool(getattr(value, "nanosecond", 0))
-                if value.tzinfo is not None:
-                    self._zones.add(_zone(value.tzinfo))
+                self._see_datetimes([value])
             case datetime.date():
-                sort = "date"
+                self._count("date")
             case datetime.time():
-                sort = "time"
+                self._count("time")
             case datetime.timedelta():
-                sort = "duration"
                 self._nanos = self._nanos or bool(getattr(value, "nanoseconds", 0))
+                self._count("duration")
             case Mapping():
-                sort = "struct"
-                for name, item in cast("Mapping[object, object]", value).items():
-                    self._fields.setdefault(str(name), Guess()).see(item)
-            case Sequence():
-                sort = "list"
-                self._items = self._items or Guess()
-                for item in cast("Sequence[object]", value):
-                    self._items.see(item)
+                self._see_structs([cast("Mapping[str, object]", value)])
+            case Sequence() if not isinstance(value, str):
+                self._see_lists([cast("Sequence[object]", value)])
             case _:
-                # Arrow has no type for it: its row will be refused, unless there is nothing else.
-                sort = "text"
-        self._counts[sort] = self._counts.get(sort, 0) + 1
+                self._count(_NO_SORT)
 
     def type(self, pa: Any) -> DataType:  # noqa: ANN401, PLR0911, PLR0912 - one for each sort
         """The type that holds them."""
@@ -149,11 +198,10 @@ class Guess:
 def guessed_schema(pa: Any, rows: Iterable[Mapping[str, object]]) -> Schema:  # noqa: ANN401
     """The schema of rows; columns are in the order in which they come first."""
     guesses: dict[str, Guess] = {}
-    for row in rows:
-        for name, value in row.items():
-            # What is nested so deep is refused later on.
-            with contextlib.suppress(RecursionError):
-                guesses.setdefault(name, Guess()).see(value)
+    several = iter(rows)
+    while some := list(itertools.islice(several, _ROWS)):
+        for name in dict.fromkeys(itertools.chain.from_iterable(some)):
+            guesses.setdefault(name, Guess()).see([row.get(name) for row in some])
     return pa.schema([(name, guess.type(pa)) for name, guess in guesses.items()])
 
 

@@ -143,9 +143,8 @@ def _categories(pa: Any, pandas: Any, dtype: Any) -> _Part:  # noqa: ANN401
 def _objects(pa: Any, pandas: Any, values: Any) -> _Part:  # noqa: ANN401
     """Values of Python: what they are, each of them tells."""
     guess = Guess()
-    for value in values:
-        if not _is_missing(pandas, value):
-            guess.see(value)
+    for start in range(0, len(values), _ROWS):
+        guess.see([value for value in _sliced(values, start, _ROWS) if not _is_missing(pandas, value)])
     of = _exact.column(pa, guess.type(pa))
 
     def make(part: Any) -> Array:  # noqa: ANN401
@@ -173,12 +172,16 @@ def _batches(
     for start in range(0, rows, step):
         arrays: list[Array] = []
         for name, values in parts:
-            part = values.iloc[start : start + step] if hasattr(values, "iloc") else values[start : start + step]
             try:
-                arrays.append(made[name].make(part))
+                arrays.append(made[name].make(_sliced(values, start, step)))
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 raise Refused(_refused(name, values.dtype, error)) from error
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _sliced(values: Any, start: int, step: int) -> Any:  # noqa: ANN401
+    """So many values of a column, or of an index."""
+    return values.iloc[start : start + step] if hasattr(values, "iloc") else values[start : start + step]
 
 
 def _refused(name: str, dtype: object, error: Exception) -> Error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from polarway.result import Err, Ok, Result
@@ -24,6 +26,11 @@ _VALUES = 1_000_000
 _BYTES = 8 << 20
 # Rows that types are guessed from, where they cannot be read twice.
 SAMPLE = 10_000
+
+
+_NAMES = frozenset({str})
+# Types of which a value has always the same size.
+_SMALL: frozenset[type] = frozenset({int, float, bool, type(None), datetime.datetime, datetime.date, Decimal})
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def _record(row: Any) -> Item:  # noqa: ANN401
         found = dict(zip(named._fields, named, strict=True))
     else:
         return Bad(f"a row is a mapping, a dataclass or a named tuple, not {type(came).__qualname__}", shown(came))
-    if not all(isinstance(name, str) for name in found):
+    if not _NAMES.issuperset(map(type, found)) and not all(isinstance(name, str) for name in found):
         return Bad("the names of columns have to be texts", shown(came))
     return cast("Row", found)
 
@@ -167,10 +174,8 @@ def _arrays(
 
 
 def _unknown(row: Row, made: Mapping[str, object]) -> str:
-    for name in row:
-        if name not in made:
-            return f"there is no column `{name}`"
-    return ""
+    more = row.keys() - made.keys()
+    return f"there is no column `{min(more)}`" if more else ""
 
 
 def _chunks(rows: Iterator[Item], limit: int) -> Iterator[list[Item]]:
@@ -206,12 +211,18 @@ def _size_of(row: Item) -> int:
 
 def _size(value: object) -> int:
     if isinstance(value, str | bytes | bytearray):
-        return len(value)
+        return 8 + len(value)
     if isinstance(value, Mapping):
-        return sum(8 + _size(item) for item in cast("Mapping[object, object]", value).values())
-    if isinstance(value, list | tuple):
-        return sum(8 + _size(item) for item in cast("Sequence[object]", value))
-    return int(getattr(value, "nbytes", 8))
+        items: Iterable[object] = cast("Mapping[object, object]", value).values()
+    elif isinstance(value, list | tuple):
+        items = cast("Sequence[object]", value)
+    else:
+        return int(getattr(value, "nbytes", 8))
+    size = 8
+    for item in items:
+        # The calls are what takes time.
+        size += 8 if type(item) in _SMALL else _size(item)
+    return size
 
 
 def shown(row: object) -> str:

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pyarrow
@@ -42,9 +36,13 @@ def _rows(table: Any) -> list[dict[str, Any]]:  # noqa: ANN401
     return sorted(rows, key=lambda row: int(row["n"]))
 
 
+def _files(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
 def _as_said(written: Written, directory: Path) -> None:
     """Files and bytes are those that lie there."""
-    files = [path for path in directory.rglob("*") if path.is_file()]
+    files = _files(directory)
     assert written.files == len(files)
     assert written.bytes == sum(path.stat().st_size for path in files)
 
@@ -111,55 +109,7 @@ async def test_row_39_what_cannot_be_written_is_told(client: AsyncPolarwayClient
     assert (await client.write_parquet("SELECT 1 AS a", "/etc/nowhere/")).unwrap_err().kind == "PATH_NOT_ALLOWED"
     with pytest.raises(Error):
         await client.raising.write_csv("SELECT 1/0 AS a", out)
-    assert not [path for path in data.rglob("*") if path.is_file()]
+    assert _files(data) == []
     handle = await client.raising.from_arrow(ROWS)
     await handle.close()
     assert (await handle.write_json(out)).unwrap_err().kind == "NOT_FOUND"
-
-
-LONG = "SELECT count(*) FROM range(0, 100000) AS a CROSS JOIN range(0, 40000) AS b WHERE (a.value * b.value) % 7 = 3"
-
-
-@pytest.mark.parametrize("way", ["client", "asyncio"])
-def test_a_long_query_shows_its_progress_in_a_terminal(servers: list[str], way: str) -> None:
-    """And gives the result that it gives without; at the end the line is empty."""
-    blocking = f"""
-        from polarway import PolarwayClient
-        with PolarwayClient({servers!r}, progress=True) as client:
-            print(client.raising.query("SELECT 1").texts())
-            print(client.query({LONG!r}).unwrap().texts())
-            print(client.query("SELECT missing").unwrap_err().kind)
-    """
-    of_asyncio = f"""
-        import asyncio
-        from polarway import AsyncPolarwayClient
-        async def main():
-            async with AsyncPolarwayClient({servers!r}, progress=True) as client:
-                print((await client.raising.query("SELECT 1")).texts())
-                print((await client.query({LONG!r})).unwrap().texts())
-                print((await client.query("SELECT missing")).unwrap_err().kind)
-        asyncio.run(main())
-    """
-    program = blocking if way == "client" else of_asyncio
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment, text=True) as process:
-        os.close(theirs)
-        told = b""
-        while select.select([ours], [], [], 120)[0]:
-            try:
-                told += os.read(ours, 4096)
-            except OSError:  # nobody has the other end any more
-                break
-        assert process.stdout is not None
-        found = process.stdout.read().splitlines()
-    os.close(ours)
-    assert found[0] == "[['1']]", told
-    assert int(found[1].strip("[']")) > 0
-    assert found[2] == "COLUMN_NOT_FOUND"
-    shown = told.decode()
-    assert shown.startswith("\r[")
-    assert " s\x1b[K" in shown
-    assert shown.endswith("\r\x1b[K")
-    assert shown.replace("\x1b[K", "").isascii()
