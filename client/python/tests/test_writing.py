@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polarway import Err, Error, Ok, Result, col, plans
+from polarway import Err, Error, Ok, Rejected, Result, Written, col, plans
 from polarway.verbs import Verbs
 from polarway.writing import Writes, copy
 from strategies import patient
@@ -102,3 +104,13 @@ def test_verbs_are_written_as_their_statement() -> None:
 
     found = _Statements().write_parquet(_Rows(plan), "out/")
     assert found == Ok("COPY (SELECT * FROM ticks WHERE \"a\" > 1\n) TO 'out/' STORED AS PARQUET")
+
+
+def test_what_was_written_and_rejected_never_changes_and_can_be_copied() -> None:
+    written, rejected = Written(rows=1, files=2, bytes=3), Rejected(number=1, reason="no", text="{")
+    for value in (written, rejected):
+        assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301 - made one line before
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        written.rows = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        rejected.text = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]

@@ -25,7 +25,7 @@ W_co = TypeVar("W_co", covariant=True)
 Options: TypeAlias = "Mapping[str, str | int | float | bool]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Written:
     """What was written.
 
@@ -34,8 +34,6 @@ class Written:
         files: In how many files.
         bytes: How many bytes these have in all.
     """
-
-    __slots__ = ("bytes", "files", "rows")
 
     rows: int
     files: int

@@ -10,7 +10,7 @@ from polarway.error import Error
 _TEXT = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A row that was left out.
 
@@ -19,8 +19,6 @@ class Rejected:
         reason: What does not fit.
         text: The row as it came, or its beginning: at most 500 characters.
     """
-
-    __slots__ = ("number", "reason", "text")
 
     number: int
     reason: str

@@ -33,11 +33,9 @@ _NAMES = frozenset({str})
 _SMALL: frozenset[type] = frozenset({int, float, bool, type(None), datetime.datetime, datetime.date, Decimal})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Bad:
     """What is no row."""
-
-    __slots__ = ("reason", "text")
 
     reason: str
     text: str
