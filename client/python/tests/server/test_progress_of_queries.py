@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-LONG = "SELECT count(*) FROM range(0, 100000) AS a CROSS JOIN range(0, 40000) AS b WHERE (a.value * b.value) % 7 = 3"
+LONG = "SELECT count(*) FROM range(0, 100000) AS a CROSS JOIN range(0, 4000) AS b WHERE (a.value * b.value) % 7 = 3"
 
 
 @pytest.mark.parametrize("way", ["client", "asyncio"])

@@ -25,7 +25,7 @@ ROWS = pa.table(
     {
         "n": range(1000),
         "Day": [f"2026-11-{1 + number % 3:02}" for number in range(1000)],
-        "word": [["it's", "ü/=x", None][number % 7 % 3] for number in range(1000)],
+        "word": [["it's", "ü/=x", "b"][number % 7 % 3] for number in range(1000)],
         "price": [number / 4 for number in range(1000)],
     }
 )
@@ -106,6 +106,8 @@ async def test_row_39_what_cannot_be_written_is_told(client: AsyncPolarwayClient
         "COLUMN_NOT_FOUND",
         "PLAN",
     }
+    null = await client.write_parquet("SELECT 1 AS a, CAST(NULL AS VARCHAR) AS b", out, partition_by="b")
+    assert null.unwrap_err().kind == "PLAN"
     assert (await client.write_parquet("SELECT 1 AS a", "/etc/nowhere/")).unwrap_err().kind == "PATH_NOT_ALLOWED"
     with pytest.raises(Error):
         await client.raising.write_csv("SELECT 1/0 AS a", out)
