@@ -113,13 +113,8 @@ impl NativeClient {
             while let Some(batch) = rows.next_batch().await? {
                 batches.push(batch);
             }
-            Ok(NativeTable {
-                query_id: rows.query_id().to_owned(),
-                route: rows.route().to_owned(),
-                // That of the rows tells more than the one that was announced.
-                schema: batches.first().map_or_else(|| rows.schema().clone(), |batch| batch.schema()),
-                batches,
-            })
+            let (query_id, route) = (rows.query_id().to_owned(), rows.route().to_owned());
+            Ok(NativeTable::new(query_id, route, rows.schema().clone(), batches))
         };
         start(collecting, done)
     }

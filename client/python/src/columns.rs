@@ -72,6 +72,14 @@ pub struct NativeTable {
     pub batches: Vec<RecordBatch>,
 }
 
+impl NativeTable {
+    pub fn new(query_id: String, route: String, announced: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        // That of the rows tells more than the one that was announced.
+        let schema = batches.first().map_or(announced, RecordBatch::schema);
+        Self { query_id, route, schema, batches }
+    }
+}
+
 #[pymethods]
 impl NativeTable {
     #[getter]

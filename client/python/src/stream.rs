@@ -10,7 +10,7 @@ use pyo3::types::PyCapsule;
 use tokio::sync::Mutex;
 
 use crate::call::{Call, start};
-use crate::columns::{NativeBatch, schema_capsule};
+use crate::columns::{NativeBatch, NativeTable, schema_capsule};
 
 /// Ends its query when nothing holds it any more.
 #[pyclass(frozen, module = "polarway._polarway")]
@@ -43,6 +43,26 @@ impl NativeStream {
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
         schema_capsule(py, &self.schema)
+    }
+
+    /// All further rows.
+    fn collect(&self, done: Py<PyAny>) -> PyResult<Call> {
+        let rows = Arc::clone(&self.rows);
+        let (query_id, route) = (self.handle.query_id().to_owned(), self.handle.route().to_owned());
+        let announced = self.schema.clone();
+        start(
+            async move {
+                let mut rows = rows.lock().await;
+                let mut batches = vec![];
+                if let Some(open) = rows.as_mut() {
+                    while let Some(batch) = open.next_batch().await? {
+                        batches.push(batch);
+                    }
+                }
+                Ok::<_, Error>(NativeTable::new(query_id, route, announced, batches))
+            },
+            done,
+        )
     }
 
     /// The next rows, or `None` at the end.

@@ -215,7 +215,10 @@ fn sort(statement: DfStatement, text: &str) -> Result<Statement, Error> {
             Statement::Explain(_) | Statement::Command(_) => Err(not_offered("EXPLAIN of this statement")),
         },
         DfStatement::CreateExternalTable(_) => ddl(statement),
-        DfStatement::CopyTo(_) => write(statement),
+        DfStatement::CopyTo(mut copy) => {
+            copy.partitioned_by = copy.partitioned_by.iter().map(|name| column_name(name)).collect();
+            write(DfStatement::CopyTo(copy))
+        }
         DfStatement::Reset(ResetStatement::Variable(name)) => {
             Ok(Statement::Command(Box::new(Command::Reset { name: name.to_string() })))
         }
@@ -237,6 +240,12 @@ fn sort(statement: DfStatement, text: &str) -> Result<Statement, Error> {
             other => Err(not_offered(verb(&other.to_string()))),
         },
     }
+}
+
+/// A column's name as a query has it: the parser leaves it as it was written.
+fn column_name(written: &str) -> String {
+    let quoted = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    quoted.map_or_else(|| written.to_lowercase(), |inner| inner.replace("\"\"", "\""))
 }
 
 /// The text of a definition as it is kept.
@@ -352,6 +361,13 @@ mod tests {
         let shallow = session(RECURSION_LIMIT, "10");
         assert!(parse_in(&deep, &shallow).is_err());
         assert!(parse_in("RESET datafusion.sql_parser.recursion_limit", &shallow).is_ok());
+    }
+
+    #[test]
+    fn columns_of_partitions_have_the_names_that_queries_give_them() {
+        let sql = "copy t to 'x/' stored as parquet partitioned by (Day, \"Two Words\", \"a\"\"b\")";
+        let Command::Write { statement: DfStatement::CopyTo(copy), .. } = command(sql) else { panic!() };
+        assert_eq!(copy.partitioned_by, ["day", "Two Words", "a\"b"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use polarway_common::{Error, ErrorKind};
 use polarway_engine::write::{Visibility, WriteSpec};
 use polarway_storage::writes::{Left, StagedFile, WriteState};
 
+use super::target::with_column;
 use super::target::{FilesTarget, TableTarget, Target, target_of};
 use super::{Outcome, Writing, Written};
 use crate::catalog::no_tables;
@@ -115,7 +116,10 @@ impl QueryService {
             Target::Table(target) => {
                 let begun = self.writing.begin_table(&target).await?;
                 let files = match target.has_rows {
-                    true => self.rows_of(request, statement, &begun).await,
+                    true => {
+                        let files = self.rows_of(request, statement, &begun).await;
+                        files.map_err(|error| with_column(error, statement))
+                    }
                     false => Ok(vec![]),
                 };
                 self.writing.committed(begun, &target, files, request.once.as_ref()).await

@@ -8,6 +8,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, WriteOp};
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::errors::classify;
 use polarway_engine::output::plain_schema;
@@ -73,6 +74,19 @@ impl TableTarget {
     pub fn columns(&self) -> Result<SchemaRef, Error> {
         self.definition.schema()
     }
+}
+
+/// DataFusion calls the columns of VALUES by their number; where one takes no NULL this tells its name in the table.
+pub fn with_column(error: Error, statement: &Statement) -> Error {
+    let number = error.message.strip_prefix("Column 'column").and_then(|rest| rest.split('\'').next()?.parse::<usize>().ok());
+    let (Some(number), true) = (number, error.message.contains("non-nullable")) else { return error };
+    let Statement::Statement(statement) = statement else { return error };
+    let SqlStatement::Insert(insert) = statement.as_ref() else { return error };
+    let told = match number.checked_sub(1).and_then(|index| insert.columns.get(index)) {
+        Some(column) => format!("`{column}` takes no NULL, and a row has one"),
+        None => format!("column {number} takes no NULL, and a row has one"),
+    };
+    Error::new(ErrorKind::Plan, told)
 }
 
 /// Reads what a statement asks for. It plans its query: work for the computing threads.

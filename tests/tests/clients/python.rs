@@ -73,7 +73,7 @@ async fn against(cluster: &Cluster, data: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn python_client_against_one_process() {
     let data = TempDir::new().unwrap();
-    let cluster = Setup::up().allow(data.path()).set("ingest.listen", "127.0.0.1:0").start().await;
+    let cluster = Setup::up().allow(data.path()).writable(data.path().display()).set("ingest.listen", "127.0.0.1:0").start().await;
     against(&cluster, data.path()).await;
 }
 
@@ -81,7 +81,7 @@ async fn python_client_against_one_process() {
 async fn python_client_against_two_schedulers() {
     let etcd = Etcd::start().await;
     let data = TempDir::new().unwrap();
-    let setup = Setup::cluster(2).allow(data.path()).ingest(2).schedulers(2);
+    let setup = Setup::cluster(2).allow(data.path()).writable(data.path().display()).ingest(2).schedulers(2);
     let cluster = setup.set("metastore.etcd", etcd.url()).start().await;
     against(&cluster, data.path()).await;
 }

@@ -26,7 +26,9 @@ from polarway.traversal import collect, partition, sequence, traverse
 from polarway.traversal_async import sequence_async, traverse_async
 from polarway.unavailable import CircuitOpen, is_unavailable
 from polarway.unwrapping import UnwrapError
+from polarway.uploads._rejections import Rejected
 from polarway.verbs import Grouped
+from polarway.writing import Written
 
 if TYPE_CHECKING:
     from polarway.feeds import (
@@ -118,6 +120,7 @@ __all__ = [
     "Pushed",
     "Query",
     "RaisingClient",
+    "Rejected",
     "Result",
     "Resume",
     "Rows",
@@ -130,6 +133,7 @@ __all__ = [
     "Unread",
     "UnwrapError",
     "WebSocketDataStream",
+    "Written",
     "as_result",
     "bind",
     "bind_async",

@@ -45,14 +45,20 @@ class Keeper:
 
     def opening(self, sql: str, ttl: float, done: Done[Opened], parents: Iterable[Lease] = ()) -> Call:
         """Makes a handle of a query, that is renewed as long as something holds its lease."""
+        return self._native.create_handle(sql, ttl, self._keeping(done, parents))
 
+    def uploading(self, source: object, ttl: float, done: Done[Opened]) -> Call:
+        """The same of rows, which are gone with the handle."""
+        return self._native.upload(source, ttl, self._keeping(done, ()))
+
+    def _keeping(self, done: Done[Opened], parents: Iterable[Lease]) -> Done[Created]:
         def told(created: Created | None, fault: Fault | None) -> None:
             found = None if created is None else opened(parents, created)
             if found is not None:
                 self._keep(found)
             done(found, fault)
 
-        return self._native.create_handle(sql, ttl, told)
+        return told
 
     def close(self, lease: Lease) -> None:
         """Renews it no more, and frees it on the server; in bounded time, since it runs out by itself."""

@@ -77,6 +77,11 @@ class AsyncKeeper:
         created = (await awaited(partial(self._native.create_handle, sql, ttl))).map(partial(opened, parents))
         return created.inspect(self._keep)
 
+    async def upload(self, source: object, ttl: float) -> Result[Opened, Error]:
+        """The same of rows, which are gone with the handle."""
+        created = (await awaited(partial(self._native.upload, source, ttl))).map(partial(opened, ()))
+        return created.inspect(self._keep)
+
     async def close(self, lease: Lease) -> None:
         """Renews it no more, and frees it on the server; in bounded time, since it runs out by itself."""
         if not lease.closed:

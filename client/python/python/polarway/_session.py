@@ -29,7 +29,10 @@ class Session:
         *,
         connect_timeout: float = 5.0,
         retry_for: float = 30.0,
+        progress: bool | None = None,
     ) -> None:
+        """`progress` is what `query` does about a progress bar unless asked: see there."""
+        self._progress = progress
         self._options = Options.of(endpoints, connect_timeout, retry_for)
         self._native: NativeClient | None = None
 

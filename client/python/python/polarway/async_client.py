@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from polarway import reading, statements
+from polarway import reading, statements, uploading, writing
 from polarway._calls import awaited
 from polarway._keeper_async import AsyncKeeper
 from polarway._leases import leases, readable
+from polarway._meter import collected_async, meter
 from polarway._session import Session, disconnected, raised
 from polarway.async_handles import AsyncHandle, HandleResult, RaisedHandle
 from polarway.error import Error
@@ -18,9 +19,11 @@ from polarway.result import Err, Ok, Result
 from polarway.streams import AsyncRows
 from polarway.table import Table
 from polarway.traversal_async import traverse_async
+from polarway.uploads import sending_async
+from polarway.uploads._upload import TableUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
     from types import TracebackType
 
     from typing_extensions import Never, Self
@@ -30,11 +33,25 @@ if TYPE_CHECKING:
     from polarway.async_handles import AsyncFrame
     from polarway.parameters import Parameters
     from polarway.reading import Path
+    from polarway.uploads._rejections import Rejections
+    from polarway.uploads._upload import Upload
+    from polarway.writing import Written
 
 __all__ = ["AsyncPolarwayClient", "AsyncRaisingClient", "Err", "Error", "Nothing", "Ok", "Option", "Result", "Some"]
 
 
-class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
+_CountResult: TypeAlias = "Coroutine[object, object, Result[int, Error]]"
+_RaisedCount: TypeAlias = "Coroutine[object, object, int]"
+_WrittenResult: TypeAlias = "Coroutine[object, object, Result[Written, Error]]"
+_RaisedWritten: TypeAlias = "Coroutine[object, object, Written]"
+
+
+class AsyncPolarwayClient(
+    Session,
+    reading.Reads[HandleResult],
+    uploading.Uploads[HandleResult, _CountResult],
+    writing.Writes[_WrittenResult],
+):
     """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of concurrent awaits.
 
     Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
@@ -81,18 +98,28 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
     ) -> None:
         await self.close()
 
-    async def query(self, sql: str, parameters: Parameters | None = None) -> Result[Table, Error]:
+    async def query(
+        self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None
+    ) -> Result[Table, Error]:
         """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag.
 
         A sequence of parameters has the values for `?`, or `$1`, `$2` …; a mapping has those for `$name`.
+
+        With `progress` a bar is shown after 1 s, and gone at the end: on standard error if that is a terminal, and in a
+        notebook. `None` is what the client was made with, which unless given shows it in notebooks and interactive
+        shells only.
         """
         began = time.perf_counter()
         ready = self._ready(parameters)
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        collected = await awaited(partial(native.collect, sql, values))
-        return collected.map(lambda table: Table(table, time.perf_counter() - began))
+        shown = meter(self._progress if progress is None else progress)
+        if shown is None:
+            rows = await awaited(partial(native.collect, sql, values))
+        else:
+            rows = await collected_async(native, sql, values, shown)
+        return rows.map(lambda table: Table(table, time.perf_counter() - began))
 
     async def stream(self, sql: str, parameters: Parameters | None = None) -> Result[AsyncRows, Error]:
         """Runs one statement and gives its rows as the cluster makes them, with bounded memory."""
@@ -155,6 +182,32 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
             return disconnected()
         return (await keeper.open(sql, ttl, parents)).map(partial(AsyncHandle, self))
 
+    async def _upload(self, upload: Result[Upload, Error]) -> Result[AsyncHandle, Error]:
+        if isinstance(upload, Err):
+            return upload
+        rows = upload.unwrap()
+        if isinstance(rows, TableUpload):
+            sent = await self._sent(rows)
+            if isinstance(sent, Err):
+                return sent
+            count, rejections = sent.unwrap()
+            leased = (await self._lease(Ok(rows.target.query()), rows.ttl)).map_err(partial(rows.target.stored, count))
+            return leased.map(lambda handle: handle.without(rejections))
+        if self._keeper is None:
+            return disconnected()
+        opened = await sending_async.to_handle(self._keeper, rows)
+        return opened.map(lambda found: AsyncHandle(self, found[0]).without(found[1]))
+
+    async def _ingest(self, upload: Result[TableUpload, Error]) -> Result[int, Error]:
+        return upload if isinstance(upload, Err) else (await self._sent(upload.unwrap())).map(lambda sent: sent[0])
+
+    async def _sent(self, rows: TableUpload) -> Result[tuple[int, Rejections], Error]:
+        native = self._connected()
+        return native if isinstance(native, Err) else await sending_async.to_table(native.unwrap(), self.query, rows)
+
+    async def _copy(self, statement: Result[str, Error]) -> Result[Written, Error]:
+        return statement if isinstance(statement, Err) else (await self.query(statement.unwrap())).map(writing.written)
+
     async def _free(self, lease: Lease) -> None:
         # Without one they have been closed all at once.
         if self._keeper is not None:
@@ -165,7 +218,11 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
         self._keeper = AsyncKeeper(native)
 
 
-class AsyncRaisingClient(reading.Reads[RaisedHandle]):
+class AsyncRaisingClient(
+    reading.Reads[RaisedHandle],
+    uploading.Uploads[RaisedHandle, _RaisedCount],
+    writing.Writes[_RaisedWritten],
+):
     """The methods of `AsyncPolarwayClient`, which give values and raise `Error`."""
 
     __slots__ = ("_client",)
@@ -173,9 +230,9 @@ class AsyncRaisingClient(reading.Reads[RaisedHandle]):
     def __init__(self, client: AsyncPolarwayClient) -> None:
         self._client = client
 
-    async def query(self, sql: str, parameters: Parameters | None = None) -> Table:
+    async def query(self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None) -> Table:
         """As `AsyncPolarwayClient.query`."""
-        return raised(await self._client.query(sql, parameters))
+        return raised(await self._client.query(sql, parameters, progress=progress))
 
     async def stream(self, sql: str, parameters: Parameters | None = None) -> AsyncRows:
         """As `AsyncPolarwayClient.stream`."""
@@ -213,3 +270,12 @@ class AsyncRaisingClient(reading.Reads[RaisedHandle]):
 
     async def _lease(self, sql: Result[str, Error], ttl: float) -> AsyncHandle:
         return raised(await self._client._lease(sql, ttl))  # pyright: ignore[reportPrivateUsage]
+
+    async def _upload(self, upload: Result[Upload, Error]) -> AsyncHandle:
+        return raised(await self._client._upload(upload))  # pyright: ignore[reportPrivateUsage]
+
+    async def _ingest(self, upload: Result[TableUpload, Error]) -> int:
+        return raised(await self._client._ingest(upload))  # pyright: ignore[reportPrivateUsage]
+
+    async def _copy(self, statement: Result[str, Error]) -> Written:
+        return raised(await self._client._copy(statement))  # pyright: ignore[reportPrivateUsage]

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from polarway._leases import Opened
     from polarway.async_client import AsyncPolarwayClient
     from polarway.error import Error
+    from polarway.joins import Names
     from polarway.plans import Plan
+    from polarway.reading import Path
     from polarway.streams import AsyncRows
     from polarway.table import Table
+    from polarway.uploads._rejections import Rejected, Rejections
+    from polarway.writing import Options, Written
 
 HandleResult: TypeAlias = "Coroutine[object, object, Result[AsyncHandle, Error]]"
 RaisedHandle: TypeAlias = "Coroutine[object, object, AsyncHandle]"
@@ -41,10 +45,10 @@ class AsyncFrame(Verbs["AsyncQuery"]):
         """The steps so far."""
         return self._plan
 
-    async def collect(self) -> Result[Table, Error]:
-        """All rows."""
+    async def collect(self, *, progress: bool | None = None) -> Result[Table, Error]:
+        """All rows; with a progress bar as `client.query` shows it."""
         ready = readable(self._plan)
-        return ready if isinstance(ready, Err) else await self._client.query(self.to_sql())
+        return ready if isinstance(ready, Err) else await self._client.query(self.to_sql(), progress=progress)
 
     async def stream(self) -> Result[AsyncRows, Error]:
         """The rows as the cluster makes them, with bounded memory."""
@@ -60,6 +64,24 @@ class AsyncFrame(Verbs["AsyncQuery"]):
         """How it would run, as text; with `analyze` it is run and measured."""
         ready = readable(self._plan)
         return ready if isinstance(ready, Err) else await self._client.explain(self.to_sql(), analyze=analyze)
+
+    async def write_parquet(
+        self, url: Path, *, partition_by: Names = (), options: Options | None = None
+    ) -> Result[Written, Error]:
+        """Writes them into Parquet files; the same as `client.write_parquet`."""
+        return await self._client.write_parquet(self, url, partition_by=partition_by, options=options)
+
+    async def write_csv(
+        self, url: Path, *, partition_by: Names = (), options: Options | None = None
+    ) -> Result[Written, Error]:
+        """Writes them into CSV files; the same as `client.write_csv`."""
+        return await self._client.write_csv(self, url, partition_by=partition_by, options=options)
+
+    async def write_json(
+        self, url: Path, *, partition_by: Names = (), options: Options | None = None
+    ) -> Result[Written, Error]:
+        """Writes them into JSON files, one object a line; the same as `client.write_json`."""
+        return await self._client.write_json(self, url, partition_by=partition_by, options=options)
 
     def _query(self, plan: Plan) -> AsyncQuery:
         return AsyncQuery(self._client, plan)
@@ -92,16 +114,25 @@ class AsyncHandle(AsyncFrame):
         id: The name of its table in the schema `handle`: `SELECT * FROM handle.h_…`.
         columns: The names of its columns.
         schema: Its columns and their types, as Arrow names them.
+        rejected: Of an upload, the first rows that did not fit and were left out.
+        rejected_count: How many they are in all.
     """
 
-    __slots__ = ("_lease", "columns", "id", "schema")
+    __slots__ = ("_lease", "columns", "id", "rejected", "rejected_count", "schema")
 
     def __init__(self, client: AsyncPolarwayClient, opened: Opened) -> None:
         self.id: str = opened.lease.id
         self.columns: list[str] = [name for name, _ in opened.columns]
         self.schema: dict[str, str] = dict(opened.columns)
+        self.rejected: tuple[Rejected, ...] = ()
+        self.rejected_count: int = 0
         self._lease = opened.lease
         super().__init__(client, plans.table(f"handle.{identifier(self.id)}", self.columns, (self._lease,)))
+
+    def without(self, rejections: Rejections) -> Self:
+        """The same, of rows of which these were left out."""
+        self.rejected, self.rejected_count = rejections.kept(), rejections.count
+        return self
 
     async def close(self) -> None:
         """Frees it on the server, in 2 s at most and without errors: at worst it goes when its lease runs out."""

@@ -6,10 +6,11 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from polarway import reading, statements
+from polarway import reading, statements, uploading, writing
 from polarway._calls import waited, waited_each
 from polarway._keeper import Keeper
 from polarway._leases import leases, readable
+from polarway._meter import collected, meter
 from polarway._session import Session, disconnected, raised
 from polarway.error import Error
 from polarway.handles import Handle
@@ -17,6 +18,8 @@ from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
 from polarway.streams import Rows
 from polarway.table import Table
+from polarway.uploads import sending
+from polarway.uploads._upload import TableUpload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,11 +33,19 @@ if TYPE_CHECKING:
     from polarway.handles import Frame
     from polarway.parameters import Parameters
     from polarway.reading import Path
+    from polarway.uploads._rejections import Rejections
+    from polarway.uploads._upload import Upload
+    from polarway.writing import Written
 
 __all__ = ["Err", "Error", "Nothing", "Ok", "Option", "PolarwayClient", "RaisingClient", "Result", "Some"]
 
 
-class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
+class PolarwayClient(
+    Session,
+    reading.Reads["Result[Handle, Error]"],
+    uploading.Uploads["Result[Handle, Error]", "Result[int, Error]"],
+    writing.Writes["Result[Written, Error]"],
+):
     """A session with a cluster. Settings (`SET …`) hold for the session. Safe for any number of threads at once.
 
     Every method gives a `Result`; `client.raising` has the same methods, which raise `Error` instead. Entering the
@@ -81,18 +92,25 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
     ) -> None:
         self.close()
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Result[Table, Error]:
+    def query(
+        self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None
+    ) -> Result[Table, Error]:
         """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag.
 
         A sequence of parameters has the values for `?`, or `$1`, `$2` …; a mapping has those for `$name`.
+
+        With `progress` a bar is shown after 1 s, and gone at the end: on standard error if that is a terminal, and in a
+        notebook. `None` is what the client was made with, which unless given shows it in notebooks and interactive
+        shells only.
         """
         began = time.perf_counter()
         ready = self._ready(parameters)
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        collected = waited(partial(native.collect, sql, values))
-        return collected.map(lambda table: Table(table, time.perf_counter() - began))
+        shown = meter(self._progress if progress is None else progress)
+        rows = waited(partial(native.collect, sql, values)) if shown is None else collected(native, sql, values, shown)
+        return rows.map(lambda table: Table(table, time.perf_counter() - began))
 
     def stream(self, sql: str, parameters: Parameters | None = None) -> Result[Rows, Error]:
         """Runs one statement and gives its rows as the cluster makes them, with bounded memory."""
@@ -175,6 +193,31 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         opened = waited(partial(keeper.opening, sql, ttl, parents=parents))
         return opened.map(partial(Handle, self))
 
+    def _upload(self, upload: Result[Upload, Error]) -> Result[Handle, Error]:
+        if isinstance(upload, Err):
+            return upload
+        rows = upload.unwrap()
+        if isinstance(rows, TableUpload):
+            sent = self._sent(rows)
+            if isinstance(sent, Err):
+                return sent
+            count, rejections = sent.unwrap()
+            leased = self._lease(Ok(rows.target.query()), rows.ttl).map_err(partial(rows.target.stored, count))
+            return leased.map(lambda handle: handle.without(rejections))
+        if self._keeper is None:
+            return disconnected()
+        opened = sending.to_handle(self._keeper, rows)
+        return opened.map(lambda found: Handle(self, found[0]).without(found[1]))
+
+    def _ingest(self, upload: Result[TableUpload, Error]) -> Result[int, Error]:
+        return upload.and_then(self._sent).map(lambda sent: sent[0])
+
+    def _sent(self, rows: TableUpload) -> Result[tuple[int, Rejections], Error]:
+        return self._connected().and_then(lambda native: sending.to_table(native, self.query, rows))
+
+    def _copy(self, statement: Result[str, Error]) -> Result[Written, Error]:
+        return statement.and_then(self.query).map(writing.written)
+
     def _free(self, lease: Lease) -> None:
         # Without one they have been closed all at once.
         if self._keeper is not None:
@@ -185,7 +228,7 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         self._keeper = Keeper(native)
 
 
-class RaisingClient(reading.Reads["Handle"]):
+class RaisingClient(reading.Reads["Handle"], uploading.Uploads["Handle", int], writing.Writes["Written"]):
     """The methods of `PolarwayClient`, which give values and raise `Error`."""
 
     __slots__ = ("_client",)
@@ -193,9 +236,9 @@ class RaisingClient(reading.Reads["Handle"]):
     def __init__(self, client: PolarwayClient) -> None:
         self._client = client
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> Table:
+    def query(self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None) -> Table:
         """As `PolarwayClient.query`."""
-        return raised(self._client.query(sql, parameters))
+        return raised(self._client.query(sql, parameters, progress=progress))
 
     def stream(self, sql: str, parameters: Parameters | None = None) -> Rows:
         """As `PolarwayClient.stream`."""
@@ -231,3 +274,12 @@ class RaisingClient(reading.Reads["Handle"]):
 
     def _lease(self, sql: Result[str, Error], ttl: float) -> Handle:
         return raised(self._client._lease(sql, ttl))  # pyright: ignore[reportPrivateUsage]
+
+    def _upload(self, upload: Result[Upload, Error]) -> Handle:
+        return raised(self._client._upload(upload))  # pyright: ignore[reportPrivateUsage]
+
+    def _ingest(self, upload: Result[TableUpload, Error]) -> int:
+        return raised(self._client._ingest(upload))  # pyright: ignore[reportPrivateUsage]
+
+    def _copy(self, statement: Result[str, Error]) -> Written:
+        return raised(self._client._copy(statement))  # pyright: ignore[reportPrivateUsage]

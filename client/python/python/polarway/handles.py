@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from polarway._leases import Opened
     from polarway.client import PolarwayClient
     from polarway.error import Error
+    from polarway.joins import Names
     from polarway.plans import Plan
+    from polarway.reading import Path
     from polarway.streams import Rows
     from polarway.table import Table
+    from polarway.uploads._rejections import Rejected, Rejections
+    from polarway.writing import Options, Written
 
 
 class Frame(Verbs["Query"]):
@@ -37,10 +41,10 @@ class Frame(Verbs["Query"]):
         """The steps so far."""
         return self._plan
 
-    def collect(self) -> Result[Table, Error]:
-        """All rows."""
+    def collect(self, *, progress: bool | None = None) -> Result[Table, Error]:
+        """All rows; with a progress bar as `client.query` shows it."""
         ready = readable(self._plan)
-        return ready if isinstance(ready, Err) else self._client.query(self.to_sql())
+        return ready if isinstance(ready, Err) else self._client.query(self.to_sql(), progress=progress)
 
     def stream(self) -> Result[Rows, Error]:
         """The rows as the cluster makes them, with bounded memory."""
@@ -56,6 +60,24 @@ class Frame(Verbs["Query"]):
         """How it would run, as text; with `analyze` it is run and measured."""
         ready = readable(self._plan)
         return ready if isinstance(ready, Err) else self._client.explain(self.to_sql(), analyze=analyze)
+
+    def write_parquet(
+        self, url: Path, *, partition_by: Names = (), options: Options | None = None
+    ) -> Result[Written, Error]:
+        """Writes them into Parquet files; the same as `client.write_parquet`."""
+        return self._client.write_parquet(self, url, partition_by=partition_by, options=options)
+
+    def write_csv(
+        self, url: Path, *, partition_by: Names = (), options: Options | None = None
+    ) -> Result[Written, Error]:
+        """Writes them into CSV files; the same as `client.write_csv`."""
+        return self._client.write_csv(self, url, partition_by=partition_by, options=options)
+
+    def write_json(
+        self, url: Path, *, partition_by: Names = (), options: Options | None = None
+    ) -> Result[Written, Error]:
+        """Writes them into JSON files, one object a line; the same as `client.write_json`."""
+        return self._client.write_json(self, url, partition_by=partition_by, options=options)
 
     def _query(self, plan: Plan) -> Query:
         return Query(self._client, plan)
@@ -88,16 +110,25 @@ class Handle(Frame):
         id: The name of its table in the schema `handle`: `SELECT * FROM handle.h_…`.
         columns: The names of its columns.
         schema: Its columns and their types, as Arrow names them.
+        rejected: Of an upload, the first rows that did not fit and were left out.
+        rejected_count: How many they are in all.
     """
 
-    __slots__ = ("_lease", "columns", "id", "schema")
+    __slots__ = ("_lease", "columns", "id", "rejected", "rejected_count", "schema")
 
     def __init__(self, client: PolarwayClient, opened: Opened) -> None:
         self.id: str = opened.lease.id
         self.columns: list[str] = [name for name, _ in opened.columns]
         self.schema: dict[str, str] = dict(opened.columns)
+        self.rejected: tuple[Rejected, ...] = ()
+        self.rejected_count: int = 0
         self._lease = opened.lease
         super().__init__(client, plans.table(f"handle.{identifier(self.id)}", self.columns, (self._lease,)))
+
+    def without(self, rejections: Rejections) -> Self:
+        """The same, of rows of which these were left out."""
+        self.rejected, self.rejected_count = rejections.kept(), rejections.count
+        return self
 
     def close(self) -> None:
         """Frees it on the server, in 2 s at most and without errors: at worst it goes when its lease runs out."""

@@ -31,12 +31,16 @@ class Progress:
         attempt: Counted from one; a later one follows the loss of an executor or scheduler.
         tasks: Tasks of all stages that are known so far.
         done: Of them, those that are done.
+        stages: How many stages are known so far.
+        stages_done: Of them, those whose tasks are all done.
     """
 
     state: str
     attempt: int
     tasks: int
     done: int
+    stages: int
+    stages_done: int
 
     @classmethod
     def parse(cls, text: str) -> Progress:
@@ -48,6 +52,8 @@ class Progress:
             attempt=told["attempt"],
             tasks=sum(stage["tasks"] for stage in stages),
             done=sum(stage["done"] for stage in stages),
+            stages=len(stages),
+            stages_done=sum(stage["done"] >= stage["tasks"] for stage in stages),
         )
 
 
