@@ -78,7 +78,10 @@ impl TableTarget {
 
 /// DataFusion calls the columns of VALUES by their number; where one takes no NULL this tells its name in the table.
 pub fn with_column(error: Error, statement: &Statement) -> Error {
-    let number = error.message.strip_prefix("Column 'column").and_then(|rest| rest.split('\'').next()?.parse::<usize>().ok());
+    let number = error
+        .message
+        .strip_prefix("Column 'column")
+        .and_then(|rest| rest.split('\'').next()?.parse::<usize>().ok());
     let (Some(number), true) = (number, error.message.contains("non-nullable")) else { return error };
     let Statement::Statement(statement) = statement else { return error };
     let SqlStatement::Insert(insert) = statement.as_ref() else { return error };

@@ -73,7 +73,12 @@ async fn against(cluster: &Cluster, data: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn python_client_against_one_process() {
     let data = TempDir::new().unwrap();
-    let cluster = Setup::up().allow(data.path()).writable(data.path().display()).set("ingest.listen", "127.0.0.1:0").start().await;
+    let cluster = Setup::up()
+        .allow(data.path())
+        .writable(data.path().display())
+        .set("ingest.listen", "127.0.0.1:0")
+        .start()
+        .await;
     against(&cluster, data.path()).await;
 }
 
