@@ -39,6 +39,11 @@ class Proxy:
         """Takes connections and requests, and answers nothing any more."""
         self._is_silent = True
 
+    def cut(self) -> None:
+        """Ends the connections that there are."""
+        for task in self._tasks:
+            task.cancel()
+
     def delay(self, api: int, client: str, seconds: float) -> None:
         """Lets the requests of a kind wait that come from this client."""
         self._slow[api, client.encode()] = seconds
@@ -90,8 +95,7 @@ class Proxy:
             broker.close()
 
     async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self.cut()
         if self._tasks:
             await asyncio.wait(self._tasks)
 

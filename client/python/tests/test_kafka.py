@@ -251,7 +251,10 @@ async def test_a_task_that_is_cancelled_leaves_no_socket_and_no_task(kafka: Brok
             await until(lambda others=others: asyncio.all_tasks() <= others)  # type: ignore[misc]
 
 
-async def test_a_broker_that_says_nothing_does_not_hold_up_the_end(kafka: Broker) -> None:
+@pytest.mark.parametrize("connects", [False, True])
+async def test_a_broker_that_says_nothing_does_not_hold_up_the_end(
+    kafka: Broker, connects: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     kafka.topic("logs")
     await kafka.publish("logs", values(range(10)))
     async with proxy(kafka.port) as before:
@@ -259,14 +262,36 @@ async def test_a_broker_that_says_nothing_does_not_hold_up_the_end(kafka: Broker
         async with consumer(kafka, bootstrap_servers=f"127.0.0.1:{before.port}", commit_timeout=0.3) as messages:
             (batch,) = await batches(messages, 10)
             before.hush()
+            if connects:
+                accepted = before.accepted
+                before.cut()
+                await until(lambda: before.accepted > accepted)
             refused = (await batch.confirm()).unwrap_err()
             assert (refused.kind, refused.is_retryable) == ("DRAINING", True)
             began = time.monotonic()
-        # Far below the time in which a request would be given up.
-        assert time.monotonic() - began < 20
+        # Below the time in which a request would be given up.
+        assert time.monotonic() - began < 10
         await until(lambda: before.connections == 0)
+        assert time.monotonic() - began < 10
+    assert "never retrieved" not in caplog.text
     kafka.advertise(kafka.port)
     assert await kafka.committed("lake", "logs") is None
+
+
+async def test_who_leaves_a_full_prefetch_alone_for_too_long_loses_the_partitions(kafka: Broker) -> None:
+    kafka.topic("logs")
+    await kafka.publish("logs", [json.dumps({"id": number, "text": "x" * 1000}).encode() for number in range(50)])
+    options = {"max_poll_interval": 1.0, "prefetch_bytes": 10_000, "partition_bytes": 2_000, "max_records": 5}
+    async with consumer(kafka, **options) as messages:
+        held = await next_of(messages)
+        assert ids([held]) == [0, 1, 2, 3, 4]
+        # Nobody takes what was read ahead, so that there are more only when they come again.
+        await until(lambda: messages.received > 60)
+        assert "logs/0" in (await held.confirm()).unwrap_err().message
+        again = await next_of(messages)
+        assert ids([again]) == ids([held])
+        (await again.confirm()).unwrap()
+    assert await kafka.committed("lake", "logs") == 5
 
 
 async def test_the_end_wakes_who_waits_and_ends_the_iteration(kafka: Broker) -> None:

@@ -19,7 +19,7 @@ PUBLISHED = datetime(2026, 11, 30, 23, 59, 59, 999_000, tzinfo=timezone.utc)
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a module that is none of the package
-    monkeypatch.syspath_prepend(EXAMPLE.parent)
+    monkeypatch.setattr(sys, "path", [str(EXAMPLE.parent), *sys.path])
     return importlib.import_module(EXAMPLE.stem)
 
 

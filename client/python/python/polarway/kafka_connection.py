@@ -256,18 +256,33 @@ class Connection:
         client = self._consumer._client  # aiokafka has no other way to break off
         stopping = asyncio.ensure_future(self._consumer.stop())
         done, _ = await asyncio.wait([stopping], timeout=_FAREWELL)
-        while not done:
+        if not done:
             # A broker that does not answer: what waits for it goes on when its connection is gone.
             for connection in list(client._conns.values()):
                 connection.close()
             done, _ = await asyncio.wait([stopping], timeout=_FAREWELL)
+        # It may still wait for a broker that lets itself be connected to, and says nothing.
+        await cancel_and_join([stopping])
+        if self._committing is not None:
+            await cancel_and_join([self._committing])
+        await cancel_and_join(self._tasks())
         if not stopping.cancelled():
             # It is over whatever it says; but a stop that failed has not come to the connections.
             stopping.exception()
         with contextlib.suppress(*_FAILURES):
             await client.close()
-        if self._committing is not None:
-            await cancel_and_join([self._committing])
+
+    def _tasks(self) -> list[asyncio.Task[Any]]:
+        """Those of aiokafka's that serve this consumer. Of some it keeps no account, and its stop leaves them."""
+        consumer = self._consumer
+        owners = (consumer._coordinator, consumer._fetcher, consumer._client)
+        return [task for task in asyncio.all_tasks() if any(_owner(task) is owner for owner in owners)]
+
+
+def _owner(task: asyncio.Task[Any]) -> object:
+    """Whose method a task runs; the task itself where nobody's."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return task if frame is None else frame.f_locals.get("self", task)
 
 
 def _message(record: Any) -> KafkaMessage:  # noqa: ANN401 - it tells no types
