@@ -12,7 +12,7 @@ Files are in <url>/date=YYYY-MM-DD/, by the day of the log in UTC.
 Offsets are committed when the rows of a batch are in their files, and what was bad in it is in the quarantine file.
 After a crash, or when the group's partitions are shared out anew, a batch may be stored twice and is never lost: where
 that matters count distinct (kafka_topic, kafka_partition, kafka_offset). Messages that are no such object are
-quarantined with their place and the reason, and so are rows that the server does not take.
+quarantined with their place and the reason.
 
 Every --every seconds, and at the end, a line of JSON tells lines, errors and the mean latency of each service in the
 last --minutes. Ctrl-C, or the end of --seconds, finishes the batch that is under way, and ends.
@@ -36,31 +36,41 @@ from typing import TYPE_CHECKING
 from polarway import AsyncPolarwayClient, Err, Error, consume_kafka
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
     from pathlib import Path
-    from typing import Any, TypeVar
+    from typing import TypeVar
 
     from polarway import KafkaBatch, KafkaConsumer, KafkaMessage, Result, Unread
 
     T = TypeVar("T")
 
+COLUMNS = {
+    "at": "TIMESTAMP(6)",
+    "service": "VARCHAR",
+    "level": "VARCHAR",
+    "message": "VARCHAR",
+    "latency_ms": "DOUBLE",
+    "more": "VARCHAR",
+    "kafka_topic": "VARCHAR",
+    "kafka_partition": "BIGINT",
+    "kafka_offset": "BIGINT",
+    "date": "DATE",
+}
+
 TABLE = """
-CREATE EXTERNAL TABLE IF NOT EXISTS {table} (
-    at VARCHAR, service VARCHAR, level VARCHAR, message VARCHAR, latency_ms DOUBLE, more VARCHAR,
-    kafka_topic VARCHAR, kafka_partition BIGINT, kafka_offset BIGINT, date DATE)
+CREATE EXTERNAL TABLE IF NOT EXISTS {table} ({columns})
 STORED AS PARQUET PARTITIONED BY (date) LOCATION '{url}'"""
 
 DASHBOARD = """
 SELECT service, count(*) AS lines, count(*) FILTER (WHERE level = 'ERROR') AS errors, avg(latency_ms) AS latency_ms
 FROM {table}
-WHERE date >= CAST(now() - INTERVAL '{minutes} minutes' AS DATE)
-  AND CAST(at AS TIMESTAMP) >= now() - INTERVAL '{minutes} minutes'
+WHERE date >= CAST(now() - INTERVAL '{minutes} minutes' AS DATE) AND at >= now() - INTERVAL '{minutes} minutes'
 GROUP BY 1
 ORDER BY 1"""
 
 
 def row(message: KafkaMessage) -> dict[str, object]:
-    """The row of a message, without what the log does not say.
+    """The row of a message.
 
     Raises:
         ValueError: it has none.
@@ -84,15 +94,22 @@ def row(message: KafkaMessage) -> dict[str, object]:
         "service": service,
         "level": level.upper(),
         "message": text,
-        # As a float: or else the first batch decides that latencies are whole numbers.
-        "latency_ms": None if latency is None else float(latency),
+        "latency_ms": latency,
         "more": json.dumps(log, sort_keys=True) if log else None,
         "kafka_topic": message.topic,
         "kafka_partition": message.partition,
         "kafka_offset": message.offset,
         "date": at.date().isoformat(),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    for name in ("service", "level", "message"):
+        # JSON may say half a character, which is no text.
+        str(found[name]).encode()
+    return found
+
+
+def lines(rows: Iterable[object]) -> str:
+    """The rows as JSON, one a line."""
+    return "\n".join(map(json.dumps, rows))
 
 
 def instant(told: object, published: datetime.datetime | None) -> datetime.datetime:
@@ -122,17 +139,15 @@ class Quarantine:
         self._path = path
         self.count = 0
 
-    def add(self, unread: Iterable[Unread[KafkaMessage]], rejected: Iterable[object]) -> None:
+    def add(self, bad: Sequence[dict[str, object]]) -> None:
         """Returns when it is on the disk: after that the messages do not come again."""
-        lines = [json.dumps(place(one)) for one in unread]
-        lines += [json.dumps({"rejected": one}, default=str) for one in rejected]
-        if not lines:
+        if not bad:
             return
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+            file.write(lines(bad) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.count += len(lines)
+        self.count += len(bad)
 
 
 def place(unread: Unread[KafkaMessage]) -> dict[str, object]:
@@ -162,7 +177,8 @@ class Logs:
     def __init__(self, client: AsyncPolarwayClient, args: argparse.Namespace) -> None:
         self._client = client
         self._url = args.url
-        self._create = TABLE.format(table=args.table, url=args.url.replace("'", "''"))
+        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+        self._create = TABLE.format(table=args.table, columns=columns, url=args.url.replace("'", "''"))
         self._dashboard = DASHBOARD.format(table=args.table, minutes=args.minutes)
         self._is_there = False
         self.quarantine = Quarantine(args.quarantine)
@@ -188,7 +204,7 @@ class Logs:
             stopped.cancel()
 
     async def _stored(self, batch: KafkaBatch, stop: asyncio.Event) -> None:
-        rejected: tuple[Any, ...] = ()
+        rejected: list[dict[str, object]] = []
         if batch.records:
             while isinstance(written := (await self._written(batch)).variant, Err):
                 print(written.err_value, file=sys.stderr)
@@ -197,7 +213,7 @@ class Logs:
                     raise written.err_value
                 await either(stop.wait(), written.err_value.retry_after or 1.0)
             rejected = written.ok_value
-        self.quarantine.add(batch.unread, rejected)
+        self.quarantine.add([*map(place, batch.unread), *rejected])
         confirmed = (await batch.confirm()).variant
         if isinstance(confirmed, Err):
             print(confirmed.err_value, file=sys.stderr)
@@ -205,14 +221,16 @@ class Logs:
         self.done.batches += 1
         self.done.rows += len(batch.records) - len(rejected)
 
-    async def _written(self, batch: KafkaBatch) -> Result[tuple[Any, ...], Error]:
-        """Stores the rows; gives those that the server did not take."""
-        uploaded = await self._client.from_json("\n".join(map(json.dumps, batch.records)))
+    async def _written(self, batch: KafkaBatch) -> Result[list[dict[str, object]], Error]:
+        """Stores the rows; gives those that were not taken, and why."""
+        rows = batch.records
+        text = await asyncio.to_thread(lines, rows)
+        uploaded = await self._client.from_json(text, schema=COLUMNS, keep_rejected=len(rows))
         if isinstance(uploaded, Err):
             return uploaded
         async with uploaded.unwrap() as handle:
             written = await self._client.write_parquet(handle, self._url, partition_by=["date"])
-            return written.map(lambda _: handle.rejected)
+            return written.map(lambda _: [{**rows[bad.number - 1], "reason": bad.reason} for bad in handle.rejected])
 
     async def show(self) -> None:
         """Prints the dashboard, once there is something to show."""
