@@ -14,7 +14,8 @@ import pytest
 from ingest_server import Behaviour, Stream, running
 from mosquitto import Mosquitto, broker
 from polarway import Error, LiveTableSink, Message, MqttSubscription, Result, pump, subscribe_mqtt
-from polarway.mqtt_messages import json_rows, read
+from polarway.mqtt_messages import json_rows
+from polarway.parsing import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,7 +154,7 @@ async def test_what_nobody_can_read_does_not_hold_up_the_others(mosquitto: Mosqu
         payloads = ['{"id": 1}', "no JSON", '[{"id": 2}, {"id": 3}]', "[1]", "7"]
         await mosquitto.published([("plant/x/temperature", payload) for payload in payloads])
         found: list[object] = []
-        unread: list[Unread] = []
+        unread: list[Unread[Message]] = []
         # On a busy machine they come in several batches.
         while len(found) + len(unread) < 6:
             batch = await next_of(messages)
@@ -209,7 +210,7 @@ async def test_a_wrong_password_is_an_error_and_no_loop(tmp_path: Path) -> None:
                 error = (await asyncio.wait_for(messages.next(), 20)).unwrap_err()
                 assert error.kind == "PERMISSION_DENIED"
                 assert not error.is_retryable
-                assert "wrong" not in str(error)
+                assert "wrong" not in str(error) + repr(vars(messages))
             async with subscribed(mosquitto, user="meter", password="right", version=version) as messages:  # noqa: S106
                 for _ in range(100):
                     if messages.connected:

@@ -112,14 +112,14 @@ fn row_41_python_circuit_breaker() {
 }
 
 #[test]
-fn python_sinks_and_mqtt() {
-    alone("live or mqtt");
+fn python_sinks_mqtt_and_kafka() {
+    alone("live or mqtt or kafka");
 }
 
 /// Whatever has no test of its own here.
 #[test]
 fn python_handles_verbs_and_the_rest() {
-    alone("not (row_31 or row_32 or row_41 or live or mqtt or feeds or arbitrage)");
+    alone("not (row_31 or row_32 or row_41 or live or mqtt or kafka or feeds or arbitrage)");
 }
 
 #[test]

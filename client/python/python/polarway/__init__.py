@@ -44,10 +44,13 @@ if TYPE_CHECKING:
         connect_exchange,
         merge_streams,
     )
+    from polarway.kafka import KafkaConsumer, consume_kafka
+    from polarway.kafka_messages import KafkaBatch, KafkaMessage
     from polarway.live_counts import Acknowledged, Pushed, SinkCounts
     from polarway.live_table import LiveTableSink
     from polarway.mqtt import MqttSubscription, subscribe_mqtt
-    from polarway.mqtt_messages import Message, MessageBatch, Unread
+    from polarway.mqtt_messages import Message, MessageBatch
+    from polarway.parsing import Unread
     from polarway.pumping import Pumped, pump
 
 # What few need is loaded when it is asked for.
@@ -69,6 +72,9 @@ _LAZY = {
         "polarway.feeds",
     ),
     "Acknowledged": "polarway.live_counts",
+    "KafkaBatch": "polarway.kafka_messages",
+    "KafkaConsumer": "polarway.kafka",
+    "KafkaMessage": "polarway.kafka_messages",
     "LiveTableSink": "polarway.live_table",
     "Message": "polarway.mqtt_messages",
     "MessageBatch": "polarway.mqtt_messages",
@@ -76,7 +82,8 @@ _LAZY = {
     "Pumped": "polarway.pumping",
     "Pushed": "polarway.live_counts",
     "SinkCounts": "polarway.live_counts",
-    "Unread": "polarway.mqtt_messages",
+    "Unread": "polarway.parsing",
+    "consume_kafka": "polarway.kafka",
     "pump": "polarway.pumping",
     "subscribe_mqtt": "polarway.mqtt",
 }
@@ -106,6 +113,9 @@ __all__ = [
     "Grouped",
     "Handle",
     "Heartbeat",
+    "KafkaBatch",
+    "KafkaConsumer",
+    "KafkaMessage",
     "LiveTableSink",
     "Merged",
     "Message",
@@ -141,6 +151,7 @@ __all__ = [
     "collect",
     "collect_option",
     "connect_exchange",
+    "consume_kafka",
     "do",
     "do_async",
     "heartbeat",

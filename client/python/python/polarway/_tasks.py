@@ -29,3 +29,18 @@ async def cancel_and_join(futures: Iterable[asyncio.Future[T]]) -> None:
         pending = [future for future in pending if not future.done()]
     if interrupted is not None:
         raise interrupted
+
+
+async def join(future: asyncio.Future[T]) -> None:
+    """Returns once the future has ended, whatever it ends with, and cancels nothing.
+
+    A caller that is cancelled meanwhile still waits, and gets its `CancelledError` at the end.
+    """
+    interrupted: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted

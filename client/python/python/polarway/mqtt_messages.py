@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
+
+from polarway.parsing import json_objects, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from polarway.error import Error
     from polarway.live_encoding import Row
@@ -34,19 +34,6 @@ class Message:
     duplicate: bool
 
 
-@dataclass(frozen=True)
-class Unread:
-    """A message out of which no rows could be read.
-
-    Attributes:
-        message: The message.
-        reason: What `parse` raised.
-    """
-
-    message: Message
-    reason: Exception
-
-
 def json_rows(message: Message) -> Row | Iterable[Row]:
     """The object that is a message's payload, or the objects of an array.
 
@@ -56,30 +43,7 @@ def json_rows(message: Message) -> Row | Iterable[Row]:
     >>> json_rows(Message("a/b", b'{"value": 1.5}', 1, False, False))
     {'value': 1.5}
     """
-    found: Any = json.loads(message.payload)
-    rows = cast("list[object]", found) if isinstance(found, list) else [found]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("the payload is no JSON object, and no array of objects")
-    return cast("Row | list[Row]", found)
-
-
-def read(
-    messages: Sequence[Message], parse: Callable[[Message], Row | Iterable[Row] | None]
-) -> tuple[list[Row], list[Unread]]:
-    """The rows of all messages in order, and the messages whose rows cannot be read."""
-    rows: list[Row] = []
-    unread: list[Unread] = []
-    for message in messages:
-        try:
-            found = parse(message)
-            if isinstance(found, Mapping):
-                rows.append(cast("Row", found))
-            elif found is not None:
-                rows.extend(found)
-        # Whatever a parser does with what strangers have published: the messages beside it must go on.
-        except Exception as reason:  # noqa: BLE001
-            unread.append(Unread(message, reason))
-    return rows, unread
+    return json_objects(message.payload)
 
 
 class MessageBatch:

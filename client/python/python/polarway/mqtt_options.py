@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -58,7 +58,7 @@ class MqttOptions:
     clean_session: bool = False
     session_expiry: float = 86_400.0
     user: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     version: int = 5
     batch_size: int = 500
     linger: float = 0.05
