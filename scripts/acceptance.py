@@ -13,6 +13,14 @@ ROWS = {
     1: "Distributed SQL", 2: "Routing", 3: "Streaming results", 4: "Files", 5: "DDL, catalog",
     6: "Prepared statements, parameters", 7: "Cancel, deadline", 8: "Admission, backpressure",
     9: "Bigger than memory", 10: "Concurrency", 11: "Path and URL policy",
+    12: "etcd membership", 13: "Scheduler failover", 14: "Executor loss", 15: "Network partition",
+    16: "S3 shuffle", 17: "Store faults", 18: "Scale out", 19: "Drain", 20: "Faults for an hour",
+    21: "Retry, idempotent submit", 22: "Push feed", 23: "Pull feed", 24: "No loss", 25: "Freshness",
+    26: "Flush by size or time", 27: "Dedicated role", 28: "Hot and cold are one", 29: "Memory",
+    30: "Windows, time series", 31: "Result, Option", 32: "traverse, sequence", 33: "Connect, close",
+    34: "batch_read", 35: "batch_collect, stream", 36: "Uploads", 37: "Named tables, append",
+    38: "query", 39: "write_parquet partitioned", 40: "ping, heartbeat", 41: "CircuitBreaker",
+    42: "Handle lease", 43: "Streams in clients", 44: "Examples", 45: "Rust client",
 }
 
 LINE = re.compile(r"\s*(PASS|FAIL|TIMEOUT|SIG[A-Z]+|ABORT|LEAK-FAIL)\s+\[.*?\]\s+(?:\(.*?\)\s+)?(\S+)\s+(\S+)")

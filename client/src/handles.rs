@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// The one result of an action that may take place twice: of the first server that answers.
-    async fn ask(&self, kind: &str, body: Bytes) -> Result<Bytes, Error> {
+    pub(crate) async fn ask(&self, kind: &str, body: Bytes) -> Result<Bytes, Error> {
         let mut failed = Error::internal("the client has no server");
         for server in self.servers().in_turn() {
             let asked = async {
@@ -86,16 +86,16 @@ impl Client {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn write(message: &impl Serialize) -> Result<Bytes, Error> {
+pub(crate) fn write(message: &impl Serialize) -> Result<Bytes, Error> {
     let body = serde_json::to_vec(message);
     body.map(Bytes::from).map_err(|error| Error::internal(format!("a request cannot be written: {error}")))
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body)
-        .map_err(|error| Error::internal(format!("an answer about a handle cannot be read: {error}")))
+        .map_err(|error| Error::internal(format!("an answer of a server cannot be read: {error}")))
 }

@@ -24,6 +24,7 @@ const STATEMENT: &str = "statement/";
 const HANDLE: &str = "handle/";
 const TABLE_HEAD: &str = "table/head/";
 const WRITE: &str = "write/";
+const SUBMISSION: &str = "submission/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -62,6 +63,8 @@ pub enum Key {
     TableHead { id: String },
     /// A write that is under way, or has left something.
     Write { id: String },
+    /// A statement that is carried out without its client.
+    Submission { id: String },
 }
 
 impl Key {
@@ -86,6 +89,7 @@ impl Key {
             Key::Handle { id } => format!("{HANDLE}{}", percent::encode(id)),
             Key::TableHead { id } => format!("{TABLE_HEAD}{}", percent::encode(id)),
             Key::Write { id } => format!("{WRITE}{}", percent::encode(id)),
+            Key::Submission { id } => format!("{SUBMISSION}{}", percent::encode(id)),
         }
     }
 
@@ -127,6 +131,9 @@ impl Key {
         }
         if let Some(id) = text.strip_prefix(TABLE_HEAD) {
             return Some(Key::TableHead { id: percent::decode(id)? });
+        }
+        if let Some(id) = text.strip_prefix(SUBMISSION) {
+            return Some(Key::Submission { id: percent::decode(id)? });
         }
         if let Some(id) = text.strip_prefix(WRITE) {
             return Some(Key::Write { id: percent::decode(id)? });
@@ -179,6 +186,7 @@ pub enum KeyPrefix {
     Sessions,
     /// Writes that are not over and done.
     Writes,
+    Submissions,
     /// What all tasks of all queries stored.
     Shuffle,
     /// What the tasks of one query stored, in all its attempts.
@@ -206,6 +214,7 @@ impl KeyPrefix {
             KeyPrefix::Jobs => JOB.to_owned(),
             KeyPrefix::Sessions => SESSION.to_owned(),
             KeyPrefix::Writes => WRITE.to_owned(),
+            KeyPrefix::Submissions => SUBMISSION.to_owned(),
             KeyPrefix::Shuffle => SHUFFLE.to_owned(),
             KeyPrefix::ShuffleOf { run } => format!("{SHUFFLE}{}/", percent::encode(run)),
             KeyPrefix::ShuffleOfAttempt { run, attempt } => {
@@ -236,6 +245,7 @@ mod tests {
             any::<String>().prop_map(|id| Key::Handle { id }),
             any::<String>().prop_map(|id| Key::TableHead { id }),
             any::<String>().prop_map(|id| Key::Write { id }),
+            any::<String>().prop_map(|id| Key::Submission { id }),
             any::<(String, u32, u32, u32)>()
                 .prop_map(|(run, attempt, stage, task)| { Key::ShuffleOutput { run, attempt, stage, task } }),
         ]
@@ -258,6 +268,7 @@ mod tests {
         assert_eq!(Key::Handle { id: "h_1".into() }.encode(), "handle/h_1");
         assert_eq!(Key::TableHead { id: "1".into() }.encode(), "table/head/1");
         assert_eq!(Key::Write { id: "1".into() }.encode(), "write/1");
+        assert_eq!(Key::Submission { id: "j_1".into() }.encode(), "submission/j_1");
         assert_eq!(Key::Statement { name: "a/1".into(), step: 2 }.encode(), "statement/a%2F1/2");
         let output = Key::ShuffleOutput { run: "0f".into(), attempt: 2, stage: 3, task: 40 };
         assert_eq!(output.encode(), "shuffle/0f/2/3/40");

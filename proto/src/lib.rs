@@ -2,6 +2,7 @@
 
 pub mod handle;
 pub mod ingest;
+pub mod job;
 pub mod progress;
 pub mod statement;
 pub mod status;

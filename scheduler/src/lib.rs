@@ -22,6 +22,7 @@ mod service;
 mod session;
 mod staged;
 mod streams;
+mod submit;
 mod write;
 
 pub use run::{Shared, open_meta, run};

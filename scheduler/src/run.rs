@@ -33,7 +33,7 @@ use crate::admission::Admission;
 use crate::catalog::Sources;
 use crate::connection;
 use crate::direct::{LocalRunner, RemoteRunner};
-use crate::front::FrontDoor;
+use crate::front::{Door, FrontDoor};
 use crate::handles::Handles;
 use crate::http;
 use crate::members::follow_executors;
@@ -46,6 +46,7 @@ use crate::staged::ballista::{Ballista, BallistaOptions};
 use crate::staged::janitor::Janitor;
 use crate::staged::stored::StoredRuns;
 use crate::staged::{ExecutorDoor, StagedOptions, StagedRunner};
+use crate::submit::{self, Submissions};
 use crate::write::{self, Writing};
 
 const MESSAGE_BYTES: usize = 256 * 1024 * 1024;
@@ -159,6 +160,7 @@ pub async fn run(
         list_ttl: config.storage.list_ttl.0,
         sources: Sources { streams, members: Some(members.clone()), handles: handles.clone(), tables },
     }));
+    let incarnation = us.incarnation.clone();
     let ballista = Ballista::start(&BallistaOptions {
         // Ballista writes `host:port` of it as it stands.
         host: url_host(options.resolved_advertise_host()).into_owned(),
@@ -208,6 +210,7 @@ pub async fn run(
     let service = Arc::new(QueryService {
         planner: Arc::clone(&planner),
         handles,
+        submissions: Submissions::new(Arc::clone(&meta), &incarnation, members.clone(), supervisor.clone()),
         writing,
         sessions,
         members,
@@ -250,7 +253,9 @@ pub async fn run(
         supervisor: supervisor.clone(),
     });
 
-    let front = FrontDoor::new(Arc::clone(&service));
+    let taking_over = submit::take_over(Arc::clone(&service), stop.clone());
+    supervisor.spawn("jobs", TaskKind::Background, taking_over);
+    let front = Door::new(FrontDoor::new(Arc::clone(&service)));
     let grpc_stop = stop.clone();
     let door = ExecutorDoor::new(ballista.clone());
     supervisor.spawn("scheduler gRPC server", TaskKind::Critical, async move {

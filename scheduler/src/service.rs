@@ -37,6 +37,7 @@ use crate::pump::supervised;
 use crate::queries::{Queries, Running};
 use crate::session::Sessions;
 use crate::staged::StagedRunner;
+use crate::submit::Submissions;
 use crate::write::{Outcome, Writing};
 use crate::{ddl, streams};
 
@@ -84,6 +85,7 @@ pub struct QueryService {
     pub planner: Arc<Planner>,
     pub handles: Handles,
     pub writing: Writing,
+    pub submissions: Submissions,
     pub sessions: Arc<Sessions>,
     pub members: Members,
     pub queries: Arc<Queries>,

@@ -8,5 +8,7 @@ mod copies;
 mod deaths;
 #[path = "tables/ingest.rs"]
 mod ingest;
+#[path = "tables/jobs.rs"]
+mod jobs;
 #[path = "tables/own.rs"]
 mod own;

@@ -94,6 +94,28 @@ impl NativeClient {
         start(sending, done)
     }
 
+    /// Submits a statement whose outcome is kept for so many seconds after its end; gives the job's id.
+    fn submit(&self, sql: String, key: String, keep: f64, done: Py<PyAny>) -> PyResult<Call> {
+        let client = self.0.clone();
+        start(async move { client.submit(&sql, Some(&key), seconds("keep", keep)?).await }, done)
+    }
+
+    /// What is known of a job, as JSON.
+    fn job(&self, id: String, done: Py<PyAny>) -> PyResult<Call> {
+        let client = self.0.clone();
+        let asking = async move {
+            let job = client.job(&id).await?;
+            serde_json::to_string(&job).map_err(|error| Error::internal(error.to_string()))
+        };
+        start(asking, done)
+    }
+
+    /// Ends a job; gives whether it had not ended before.
+    fn cancel_job(&self, id: String, done: Py<PyAny>) -> PyResult<Call> {
+        let client = self.0.clone();
+        start(async move { client.cancel_job(&id).await }, done)
+    }
+
     /// Plans a statement; gives a stream of its rows.
     fn stream(&self, sql: String, parameters: Vec<Parameter>, done: Py<PyAny>) -> PyResult<Call> {
         let client = self.0.clone();

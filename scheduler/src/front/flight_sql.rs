@@ -35,6 +35,7 @@ use polarway_engine::live::PutOptions;
 use polarway_proto::handle::{
     CLOSE_HANDLE_ACTION, CREATE_HANDLE_ACTION, CreateHandle, HandleRenewed, RENEW_HANDLE_ACTION,
 };
+use polarway_proto::job::{CANCEL_JOB_ACTION, JOB_ACTION, SUBMIT_JOB_ACTION, SubmitJob};
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, TICKET_KEY_ACTION};
 use polarway_proto::statement::IDEMPOTENCY_KEY;
 use polarway_proto::status::{error_from_status, status_from_error};
@@ -50,6 +51,9 @@ use crate::plan::Statement;
 use crate::service::{self, Info, QueryService, one_batch};
 use crate::session::{by_cookie, from_cookies};
 use crate::write::Ingest;
+
+/// How long the outcome of a statement is kept that is polled, in milliseconds.
+const POLLED_FOR: u64 = 3_600_000;
 
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
@@ -92,6 +96,20 @@ impl FrontDoor {
             request.once = Some(Once::new(name.to_str().unwrap_or_default(), sql).map_err(status)?);
         }
         Ok(request)
+    }
+
+    pub(super) fn service(&self) -> &QueryService {
+        &self.service
+    }
+
+    /// Submits a statement that is to be polled; gives the job's id.
+    pub(super) async fn submitted<T>(&self, sql: &str, call: &Request<T>) -> Result<String, Status> {
+        let given =
+            call.metadata().get(IDEMPOTENCY_KEY).map(|name| name.to_str().unwrap_or_default().to_owned());
+        let key = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let request = self.service.request(sql, &session_of(call));
+        let submitted = SubmitJob { sql: sql.to_owned(), key, keep_ms: POLLED_FOR };
+        Box::pin(self.service.submit(&request, submitted)).await.map_err(status)
     }
 
     /// Runs a statement whose rows nobody wants; gives how many it has touched, or -1 where that is not known.
@@ -569,6 +587,20 @@ impl FlightSqlService for FrontDoor {
                 self.service.handles.close(&String::from_utf8_lossy(&body)).await.map_err(status)?;
                 Ok(action_result(Bytes::new()))
             }
+            SUBMIT_JOB_ACTION => {
+                let submitted: SubmitJob = serde_json::from_slice(&body)
+                    .map_err(|error| Status::invalid_argument(format!("not a job: {error}")))?;
+                let request = self.service.request(&submitted.sql, &session);
+                let id = Box::pin(self.service.submit(&request, submitted)).await.map_err(status)?;
+                Ok(action_result(id.into()))
+            }
+            JOB_ACTION => {
+                json_result(&self.service.job(&String::from_utf8_lossy(&body)).await.map_err(status)?)
+            }
+            CANCEL_JOB_ACTION => {
+                let id = String::from_utf8_lossy(&body);
+                json_result(&self.service.cancel_job(&id).await.map_err(status)?)
+            }
             TICKET_KEY_ACTION => Ok(action_result(self.service.signer.public_key())),
             other => Err(status(Error::new(ErrorKind::Unsupported, format!("there is no action `{other}`")))),
         }
@@ -586,6 +618,12 @@ impl FlightSqlService for FrontDoor {
             action(QUERY_PROGRESS_ACTION, "How far a query has come.\nRequest: query id\nResponse: JSON"),
             action(CREATE_HANDLE_ACTION, "Lease a query.\nRequest: JSON (sql, ttl_ms)\nResponse: JSON"),
             action(RENEW_HANDLE_ACTION, "Let a handle's lease begin anew.\nRequest: id\nResponse: JSON"),
+            action(
+                SUBMIT_JOB_ACTION,
+                "Submit a statement.\nRequest: JSON (sql, key, keep_ms)\nResponse: job id",
+            ),
+            action(JOB_ACTION, "What is known of a job.\nRequest: job id\nResponse: JSON"),
+            action(CANCEL_JOB_ACTION, "End a job.\nRequest: job id\nResponse: true or false"),
             action(CLOSE_HANDLE_ACTION, "End a handle's lease.\nRequest: id\nResponse: empty"),
         ])
     }

@@ -27,6 +27,7 @@ use crate::handles::Handles;
 pub use ingest::Ingest;
 pub use outcome::{Outcome, Written};
 pub use sweep::sweep;
+pub use target::{How, TableTarget, nullable};
 
 /// What writes of this process share.
 #[derive(Debug, Clone)]

@@ -113,18 +113,32 @@ impl QueryService {
                 let files = self.rows_of(request, statement, &begun).await;
                 self.writing.published(begun, files, request.once.as_ref()).await
             }
-            Target::Table(target) => {
-                let begun = self.writing.begin_table(&target).await?;
-                let files = match target.has_rows {
-                    true => {
-                        let files = self.rows_of(request, statement, &begun).await;
-                        files.map_err(|error| with_column(error, statement))
-                    }
-                    false => Ok(vec![]),
-                };
-                self.writing.committed(begun, &target, files, request.once.as_ref()).await
-            }
+            Target::Table(target) => self.write_table(request, statement, &target).await,
         }
+    }
+
+    /// Writes the rows of a statement for a table, once.
+    ///
+    /// # Errors
+    /// As [`QueryService::write`].
+    pub async fn write_table(
+        &self,
+        request: &Request,
+        statement: &Statement,
+        target: &TableTarget,
+    ) -> Result<Written, Error> {
+        if let Some(written) = self.written_before(request).await? {
+            return Ok(written);
+        }
+        let begun = self.writing.begin_table(target).await?;
+        let files = match target.has_rows {
+            true => {
+                let files = self.rows_of(request, statement, &begun).await;
+                files.map_err(|error| with_column(error, statement))
+            }
+            false => Ok(vec![]),
+        };
+        self.writing.committed(begun, target, files, request.once.as_ref()).await
     }
 
     /// What was told of the statement, if it was carried out before.

@@ -1,0 +1,170 @@
+//! Statements that are carried out whatever becomes of their client, and of the scheduler that took them.
+//!
+//! A job is a record of the metadata store, written before its client is answered. A scheduler owns it as long as it is a
+//! member of the cluster; when it is gone another one takes the record over and begins again, as the next attempt. Whoever
+//! writes the outcome has the record's revision as a precondition, so that there is one outcome. The rows of a query are a
+//! table under a handle's lease; statements that change something carry an idempotency key of the job's, so that they are
+//! carried out once however many attempts there are.
+
+mod drive;
+mod record;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use polarway_common::clock::unix_millis;
+use polarway_common::{Error, ErrorKind, Supervisor};
+use polarway_metastore::membership::{Members, Role};
+use polarway_metastore::{Expect, Key, MetaStore, Precondition, Write};
+use polarway_proto::job::{JobInfo, SubmitJob};
+use polarway_proto::progress::QueryState;
+use polarway_storage::catalog::{Once, OnceOutcome, commit_once};
+use tokio::sync::Semaphore;
+
+use self::record::{Found, JobRecord};
+use crate::service::{QueryService, Request};
+
+pub use drive::take_over;
+
+/// Outcomes are kept at least and at most so long.
+const SHORTEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Jobs that one scheduler has at a time, of which those that wait for their turn take little.
+const MOST: usize = 1000;
+/// A longer text is no job: the store takes small values only.
+const LONGEST_TEXT: usize = 256 << 10;
+
+/// The jobs of this process, and how it reaches those of others.
+#[derive(Debug, Clone)]
+pub struct Submissions {
+    meta: Arc<dyn MetaStore>,
+    /// This process, by its incarnation.
+    owner: String,
+    members: Members,
+    places: Arc<Semaphore>,
+    tasks: Supervisor,
+}
+
+impl Submissions {
+    pub fn new(meta: Arc<dyn MetaStore>, owner: &str, members: Members, tasks: Supervisor) -> Self {
+        Self { meta, owner: owner.to_owned(), members, places: Arc::new(Semaphore::new(MOST)), tasks }
+    }
+
+    fn key(id: &str) -> String {
+        Key::Submission { id: id.to_owned() }.encode()
+    }
+
+    async fn find(&self, id: &str) -> Result<Found, Error> {
+        let found = self.meta.get(&Self::key(id)).await?.ok_or_else(|| not_found(id))?;
+        Found::read(id, &found)
+    }
+
+    /// Whether somebody carries the job out.
+    fn is_at_work(&self, record: &JobRecord) -> bool {
+        record.owner == self.owner
+            || self.members.current().of(Role::Scheduler).any(|member| member.incarnation == record.owner)
+    }
+}
+
+impl QueryService {
+    /// Takes a statement; gives the job's id.
+    ///
+    /// # Errors
+    /// Those of parsing it; `InvalidSetting` for a key that is none or another statement's; `Overloaded`; `Unsupported` for a
+    /// text that is too long; those of the metadata store.
+    pub async fn submit(self: &Arc<Self>, request: &Request, submitted: SubmitJob) -> Result<String, Error> {
+        self.refuse_while_draining()?;
+        let SubmitJob { sql, key, keep_ms } = submitted;
+        if sql.len() > LONGEST_TEXT {
+            let told = format!(
+                "a statement that is submitted has at most {LONGEST_TEXT} bytes; this one has {}",
+                sql.len()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, told));
+        }
+        // What cannot be parsed is refused at once.
+        self.parse(request)?;
+        let jobs = &self.submissions;
+        let place = Arc::clone(&jobs.places).try_acquire_owned().map_err(|_| {
+            Error::new(ErrorKind::Overloaded, format!("this scheduler has {MOST} jobs already"))
+                .with_retry_after(Duration::from_secs(1))
+        })?;
+        let id = format!("j_{}", uuid::Uuid::new_v4().simple());
+        let keep = Duration::from_millis(keep_ms).clamp(SHORTEST, LONGEST);
+        let record = JobRecord {
+            owner: jobs.owner.clone(),
+            attempt: 1,
+            sql: sql.clone(),
+            settings: request.settings.clone(),
+            now_micros: request.now.timestamp_micros(),
+            keep_ms: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
+            submitted_at: unix_millis(SystemTime::now()),
+            state: QueryState::Queued,
+            ended_at: None,
+            error: None,
+            outcome: None,
+        };
+        let once = Once::new(&key, &sql)?.with_outcome(id.clone());
+        let key = Submissions::key(&id);
+        let absent = Precondition { key: key.clone(), expect: Expect::Absent };
+        let put = Write::Put { key, value: record.encode()? };
+        let revision = match commit_once(jobs.meta.as_ref(), vec![absent], vec![put], Some(&once)).await? {
+            OnceOutcome::Made { revision } => revision,
+            OnceOutcome::MadeBefore(id) => return Ok(id),
+            OnceOutcome::Conflict { .. } => return Err(Error::internal("two jobs have one name")),
+            OnceOutcome::Unknown(error) => return Err(error),
+        };
+        self.begin(Found { id: id.clone(), revision, record }, place);
+        Ok(id)
+    }
+
+    /// What is known of a job.
+    ///
+    /// # Errors
+    /// `NotFound` once it is not kept any more; those of the metadata store.
+    pub async fn job(&self, id: &str) -> Result<JobInfo, Error> {
+        let Found { record, .. } = self.submissions.find(id).await?;
+        let progress =
+            if record.is_over() { None } else { self.progress(&query_of(id, record.attempt)).await };
+        let mut info = record.into_info(id);
+        if info.state == QueryState::Running
+            && progress.as_ref().is_some_and(|now| now.state == QueryState::Queued)
+        {
+            info.state = QueryState::Queued;
+        }
+        info.progress = progress;
+        Ok(info)
+    }
+
+    /// Ends a job; false if it had ended before.
+    ///
+    /// # Errors
+    /// As [`QueryService::job`].
+    pub async fn cancel_job(&self, id: &str) -> Result<bool, Error> {
+        let jobs = &self.submissions;
+        loop {
+            let found = jobs.find(id).await?;
+            if found.record.is_over() {
+                return Ok(false);
+            }
+            let mut record = found.record.clone();
+            record.state = QueryState::Cancelled;
+            record.ended_at = Some(unix_millis(SystemTime::now()));
+            // Whoever carries it out sees that, and stops.
+            if jobs.end(&found, record).await? {
+                self.queries.cancel(&query_of(id, found.record.attempt));
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// The query that an attempt of a job is.
+fn query_of(id: &str, attempt: u32) -> String {
+    format!("{id}-{attempt}")
+}
+
+fn not_found(id: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no job `{id}`, or it is not kept any more"))
+        .with_hint("outcomes are kept for as long as was asked for when the job was submitted")
+}
