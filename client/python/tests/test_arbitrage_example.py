@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polarway
-from feed_servers import PATIENCE, serving, silent
+from feed_servers import PATIENCE, serving, silent, until
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "crypto_arbitrage.py"
+EXCHANGES = ("binance", "coinbase", "kraken")
 
 
 def _binance(price: str) -> dict[str, Any]:
@@ -35,27 +36,30 @@ def _kraken(price: str) -> dict[str, Any]:
 
 
 class Exchange:
-    """A server that sends these messages after each subscription, and hangs up after the first time if told so."""
+    """A server that says what it is told to, to who has subscribed last."""
 
-    def __init__(self, *messages: dict[str, Any], hangs_up: bool = False) -> None:
-        self._messages = messages
-        self._hangs_up = hangs_up
+    def __init__(self) -> None:
+        self._subscriber: ServerConnection | None = None
 
     async def __call__(self, connection: ServerConnection) -> None:
         await connection.recv()
-        for message in self._messages:
-            await connection.send(json.dumps(message))
-        if self._hangs_up:
-            self._hangs_up = False
-            return
+        self._subscriber = connection
         await silent(connection)
 
+    async def says(self, *messages: dict[str, Any]) -> None:
+        subscriber = await self._subscribed()
+        for message in messages:
+            await subscriber.send(json.dumps(message))
 
-EXCHANGES = {
-    "binance": Exchange({"result": None, "id": 1}, _binance("100.00"), hangs_up=True),
-    "coinbase": Exchange({"type": "heartbeat"}, {"type": "error", "message": "just so"}, _coinbase("104.00")),
-    "kraken": Exchange({"channel": "heartbeat"}, _kraken("101.5")),
-}
+    async def hangs_up(self) -> None:
+        subscriber = await self._subscribed()
+        self._subscriber = None
+        await subscriber.close()
+
+    async def _subscribed(self) -> ServerConnection:
+        await until(lambda: self._subscriber is not None)
+        assert self._subscriber is not None
+        return self._subscriber
 
 
 async def started(*arguments: str, environment: dict[str, str] | None = None) -> asyncio.subprocess.Process:
@@ -68,37 +72,71 @@ async def started(*arguments: str, environment: dict[str, str] | None = None) ->
     )
 
 
+async def printed(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+    assert line, "it ended too soon"
+    return line.decode()
+
+
+async def killed(process: asyncio.subprocess.Process) -> None:
+    """Ends it unless it has ended."""
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
 async def ended(process: asyncio.subprocess.Process) -> tuple[str, str]:
     try:
         told, complained = await asyncio.wait_for(process.communicate(), PATIENCE)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await killed(process)
     assert process.returncode == 0, complained.decode()
     assert b"Traceback" not in complained
     return told.decode(), complained.decode()
 
 
 async def test_row_43_the_example_finds_what_three_exchanges_differ_by() -> None:
+    """What is printed orders everything: each step waits for the line that tells that the messages before are read.
+
+    Connections are independent of each other. A line about two exchanges says nothing of what the third has sent, so
+    the last line has to be one that depends on all that is counted at the end.
+    """
+    binance, coinbase, kraken = Exchange(), Exchange(), Exchange()
     async with AsyncExitStack() as stack:
-        urls = {name: await stack.enter_async_context(serving(exchange)) for name, exchange in EXCHANGES.items()}
-        flags = [f"--{name}-url={url}" for name, url in urls.items() if name != "kraken"]
-        process = await started(
-            "--threshold", "0.5", "--max-age", "1000", *flags, environment={"KRAKEN_URL": urls["kraken"]}
+        flags = [
+            f"--binance-url={await stack.enter_async_context(serving(binance))}",
+            f"--coinbase-url={await stack.enter_async_context(serving(coinbase))}",
+        ]
+        environment = {"KRAKEN_URL": await stack.enter_async_context(serving(kraken))}
+        process = await started("--threshold", "0.5", "--max-age", "1000", *flags, environment=environment)
+        stack.push_async_callback(killed, process)
+        await kraken.says({"channel": "heartbeat"})
+        await binance.says({"result": None, "id": 1}, _binance("100.00"))
+        await coinbase.says({"type": "heartbeat"}, {"type": "error", "message": "just so"}, _coinbase("104.00"))
+        assert await printed(process) == (
+            "BTC-USDT: buy at binance for 100.00, sell at coinbase for 104.00: 3.273 % net\n"
         )
-        assert process.stdout is not None
-        seen = ""
-        expected = "BTC-USDT: buy at binance for 100.00, sell at coinbase for 104.00: 3.273 % net\n"
-        while seen != expected:
-            line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
-            assert line, "it ended too soon"
-            seen = line.decode()
+        # The first two prices change nothing, so nothing is printed for them.
+        await binance.hangs_up()
+        await binance.says({"result": None, "id": 1}, _binance("100.00"))
+        await kraken.says(_kraken("101.5"), _kraken("99.0"))
+        assert await printed(process) == "BTC-USDT: buy at kraken for 99.0, sell at coinbase for 104.00: 4.004 % net\n"
+        await binance.says(_binance("98.00"))
+        assert (
+            await printed(process) == "BTC-USDT: buy at binance for 98.00, sell at coinbase for 104.00: 5.380 % net\n"
+        )
         process.send_signal(signal.SIGINT)
-        _, complained = await ended(process)
-    assert "stopped" in complained
-    assert "coinbase: INVALID_SETTING: coinbase answered: just so" in complained
-    assert "kraken: 2 messages, 1 connections, 0 not read" in complained
+        told, complained = await ended(process)
+    assert told == ""
+    assert complained.splitlines() == [
+        "coinbase: INVALID_SETTING: coinbase answered: just so",
+        "Hint: check the symbols; not all trade everywhere",
+        "binance: 5 messages, 2 connections, 0 not read",
+        "coinbase: 3 messages, 1 connections, 1 not read",
+        "kraken: 3 messages, 1 connections, 0 not read",
+        "stopped",
+    ]
 
 
 async def test_row_43_the_example_ends_when_its_time_is_over() -> None:
