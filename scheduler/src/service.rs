@@ -271,49 +271,56 @@ impl QueryService {
     }
 
     /// Runs a statement that changes something.
-    pub async fn command(&self, request: &Request, command: &Command) -> Result<Outcome, Error> {
-        if let (Some(once), Command::Ddl { .. }) = (&request.once, command)
-            && self.planner.catalog().is_done(once).await?
-        {
-            return Ok(Outcome::Told(command.tag().to_owned()));
-        }
-        let nothing_to_do = || Ok(Outcome::Told(format!("{} (nothing to do)", command.tag())));
-        match command {
-            Command::Write { statement, text } => {
-                let written = Box::pin(self.write(request, statement, text)).await?;
-                return Ok(Outcome::Written(written));
+    pub fn command<'a>(
+        &'a self,
+        request: &'a Request,
+        command: &'a Command,
+    ) -> BoxFuture<'a, Result<Outcome, Error>> {
+        Box::pin(async move {
+            if let (Some(once), Command::Ddl { .. }) = (&request.once, command)
+                && self.planner.catalog().is_done(once).await?
+            {
+                return Ok(Outcome::Told(command.tag().to_owned()));
             }
-            Command::Set { name, value } => {
-                settable::check(name, value, self.planner.base_config())?;
-                self.sessions.set(&request.session, name, value).await;
-            }
-            Command::Reset { name } => {
-                let known = self.planner.base_config().options().entries();
-                if !known.iter().any(|entry| &entry.key == name) {
-                    settable::check(name, "", self.planner.base_config())?;
+            let nothing_to_do = || Ok(Outcome::Told(format!("{} (nothing to do)", command.tag())));
+            match command {
+                Command::Write { statement, text } => {
+                    let written = Box::pin(self.write(request, statement, text)).await?;
+                    return Ok(Outcome::Written(written));
                 }
-                self.sessions.reset(&request.session, name).await;
-            }
-            Command::Stream { statement, text } => {
-                let (planner, request) = (Arc::clone(&self.planner), request.clone());
-                let (statement, text) = (statement.clone(), text.clone());
-                let work = Box::pin(async move { streams::run(&planner, &request, statement, &text).await });
-                let changed = self.planned("changing the catalog", work).await?;
-                if !changed {
-                    return nothing_to_do();
+                Command::Set { name, value } => {
+                    settable::check(name, value, self.planner.base_config())?;
+                    self.sessions.set(&request.session, name, value).await;
+                }
+                Command::Reset { name } => {
+                    let known = self.planner.base_config().options().entries();
+                    if !known.iter().any(|entry| &entry.key == name) {
+                        settable::check(name, "", self.planner.base_config())?;
+                    }
+                    self.sessions.reset(&request.session, name).await;
+                }
+                Command::Stream { statement, text } => {
+                    let (planner, request) = (Arc::clone(&self.planner), request.clone());
+                    let (statement, text) = (statement.clone(), text.clone());
+                    let work =
+                        Box::pin(async move { streams::run(&planner, &request, statement, &text).await });
+                    let changed = self.planned("changing the catalog", work).await?;
+                    if !changed {
+                        return nothing_to_do();
+                    }
+                }
+                Command::Ddl { statement, text } => {
+                    let (planner, request) = (Arc::clone(&self.planner), request.clone());
+                    let (statement, text) = (statement.clone(), text.clone());
+                    let work = Box::pin(async move { ddl::run(&planner, &request, statement, &text).await });
+                    let changed = self.planned("changing the catalog", work).await?;
+                    if !changed {
+                        return nothing_to_do();
+                    }
                 }
             }
-            Command::Ddl { statement, text } => {
-                let (planner, request) = (Arc::clone(&self.planner), request.clone());
-                let (statement, text) = (statement.clone(), text.clone());
-                let work = Box::pin(async move { ddl::run(&planner, &request, statement, &text).await });
-                let changed = self.planned("changing the catalog", work).await?;
-                if !changed {
-                    return nothing_to_do();
-                }
-            }
-        }
-        Ok(Outcome::Told(command.tag().to_owned()))
+            Ok(Outcome::Told(command.tag().to_owned()))
+        })
     }
 
     pub(crate) async fn run_query(

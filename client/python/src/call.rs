@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
 use crate::fault::Fault;
-use crate::runtime;
+use crate::{gate, runtime};
 
 /// Work that was started and may be stopped.
 #[pyclass(frozen, module = "polarway._polarway")]
@@ -36,6 +36,11 @@ where
     let task = runtime.spawn(async move {
         let outcome = work.await;
         // An interpreter that is shutting down has nobody to tell.
+        let Some(_inside) = gate::enter() else {
+            // To drop it would be to enter.
+            std::mem::forget(done);
+            return;
+        };
         Python::try_attach(|py| {
             let told = match outcome {
                 Ok(value) => done.call1(py, (value, py.None())),

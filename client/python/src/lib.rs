@@ -7,6 +7,7 @@ mod call;
 mod client;
 mod columns;
 mod fault;
+mod gate;
 mod parameters;
 mod runtime;
 mod stream;
@@ -16,6 +17,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _polarway {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::call::Call;
     #[pymodule_export]
@@ -24,4 +27,12 @@ mod _polarway {
     use crate::columns::{NativeBatch, NativeTable};
     #[pymodule_export]
     use crate::stream::NativeStream;
+
+    /// Threads of ours are out of the interpreter before it ends.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let shut = wrap_pyfunction!(crate::gate::shut, module)?;
+        module.py().import("atexit")?.call_method1("register", (shut,))?;
+        Ok(())
+    }
 }

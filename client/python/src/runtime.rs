@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use polarway_common::Error;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::gate;
+
 static RUNTIME: Mutex<Option<(u32, Arc<Runtime>)>> = Mutex::new(None);
 
 /// Threads of one process. Calls mostly wait, and decode a little.
@@ -29,6 +31,7 @@ pub fn get() -> Result<Arc<Runtime>, Error> {
         Builder::new_multi_thread().worker_threads(THREADS).thread_name("polarway").enable_all().build();
     let built = built.map_err(|error| Error::internal(format!("no threads for the client: {error}")))?;
     let runtime = Arc::new(built);
+    gate::begin();
     if let Some((_, of_parent)) = current.replace((here, Arc::clone(&runtime))) {
         std::mem::forget(of_parent);
     }

@@ -2,9 +2,10 @@
 
 use std::ffi::CStr;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
-use arrow::array::RecordBatchReader;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{RecordBatch, RecordBatchReader};
+use arrow::datatypes::Schema;
 use arrow::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
 use futures::stream;
 use polarway_client::{IngestMode, IngestRows};
@@ -13,10 +14,37 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
+use crate::gate;
+
 const STREAM: &CStr = c"arrow_array_stream";
 
 /// Batches that a Python object gives one by one, by Arrow's PyCapsule interface.
-pub struct Source(ArrowArrayStreamReader);
+pub struct Source(Reader);
+
+/// A stream whose end asks Python, too.
+struct Reader(Option<ArrowArrayStreamReader>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(reader) = self.0.take() else { return };
+        match gate::enter() {
+            Some(_inside) => drop(reader),
+            None => std::mem::forget(reader),
+        }
+    }
+}
+
+impl Reader {
+    /// The next batch; an error when Python is ending.
+    fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
+        let (Some(reader), Some(_inside)) = (&mut self.0, gate::enter()) else {
+            return Err(Error::new(ErrorKind::Cancelled, "Python is ending"));
+        };
+        reader.next().transpose().map_err(|error| {
+            Error::new(ErrorKind::SchemaMismatch, format!("the rows could not be read to their end: {error}"))
+        })
+    }
+}
 
 impl Source {
     /// Takes the stream of an object that has `__arrow_c_stream__`.
@@ -34,23 +62,19 @@ impl Source {
         // and marked as released.
         #[allow(unsafe_code)]
         let reader = unsafe { ArrowArrayStreamReader::from_raw(pointer.as_ptr()) };
-        reader.map(Self).map_err(|error| PyValueError::new_err(error.to_string()))
+        reader
+            .map(|reader| Self(Reader(Some(reader))))
+            .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// The rows, each batch asked for when the server takes one: on threads that may wait, since Python may be asked.
     pub fn rows(self) -> IngestRows {
-        let schema: SchemaRef = self.0.schema();
+        let schema =
+            self.0.0.as_ref().map_or_else(|| Arc::new(Schema::empty()), ArrowArrayStreamReader::schema);
         let batches = stream::try_unfold(self.0, |mut reader| async move {
             let turn = tokio::task::spawn_blocking(move || (reader.next(), reader)).await;
             let (next, reader) = turn.map_err(|error| Error::internal(error.to_string()))?;
-            match next {
-                None => Ok(None),
-                Some(Ok(batch)) => Ok(Some((batch, reader))),
-                Some(Err(error)) => Err(Error::new(
-                    ErrorKind::SchemaMismatch,
-                    format!("the rows could not be read to their end: {error}"),
-                )),
-            }
+            Ok(next?.map(|batch| (batch, reader)))
         });
         IngestRows::new(schema, batches)
     }

@@ -1,5 +1,6 @@
 //! Carries jobs out.
 
+use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -115,94 +116,101 @@ impl QueryService {
         );
     }
 
-    async fn carry_out(self: &Arc<Self>, mut found: Found) {
-        let (jobs, stop) = (&self.submissions, self.submissions.tasks.token());
-        let mut running = found.record.clone();
-        running.state = QueryState::Running;
-        match jobs.change(&found, &running).await {
-            Ok(Some(revision)) => found = Found { revision, record: running, ..found },
-            Ok(None) => return,
-            // It is this process's all the same; the end is written with the revision that is known.
-            Err(error) => tracing::warn!(job = found.id, %error, "the beginning of a job was not noted"),
-        }
-        let outcome = tokio::select! {
-            outcome = self.outcome_of(&found) => outcome,
-            () = jobs.changed_by_others(&found) => return,
-            // Another scheduler goes on with it.
-            () = stop.cancelled() => return,
-        };
-        // Stopping is no end of the job.
-        if let Err(error) = &outcome
-            && error.kind == ErrorKind::Cancelled
-            && (stop.is_cancelled() || self.refuse_while_draining().is_err())
-        {
-            return;
-        }
-        let record = over(found.record.clone(), outcome);
-        loop {
-            match jobs.end(&found, record.clone()).await {
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!(job = found.id, %error, "the end of a job was not noted; tried again")
-                }
+    fn carry_out<'a>(self: &'a Arc<Self>, mut found: Found) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let (jobs, stop) = (&self.submissions, self.submissions.tasks.token());
+            let mut running = found.record.clone();
+            running.state = QueryState::Running;
+            match jobs.change(&found, &running).await {
+                Ok(Some(revision)) => found = Found { revision, record: running, ..found },
+                Ok(None) => return,
+                // It is this process's all the same; the end is written with the revision that is known.
+                Err(error) => tracing::warn!(job = found.id, %error, "the beginning of a job was not noted"),
             }
-            if stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+            let outcome = tokio::select! {
+                outcome = self.outcome_of(&found) => outcome,
+                () = jobs.changed_by_others(&found) => return,
+                // Another scheduler goes on with it.
+                () = stop.cancelled() => return,
+            };
+            // Stopping is no end of the job.
+            if let Err(error) = &outcome
+                && error.kind == ErrorKind::Cancelled
+                && (stop.is_cancelled() || self.refuse_while_draining().is_err())
+            {
                 return;
             }
-        }
+            let record = over(found.record.clone(), outcome);
+            loop {
+                match jobs.end(&found, record.clone()).await {
+                    Ok(_) => return,
+                    Err(error) => {
+                        tracing::warn!(job = found.id, %error, "the end of a job was not noted; tried again")
+                    }
+                }
+                if stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+                    return;
+                }
+            }
+        })
     }
 
-    async fn outcome_of(self: &Arc<Self>, found: &Found) -> Result<JobOutcome, Error> {
-        let Found { id, record, .. } = found;
-        let now = DateTime::from_timestamp_micros(record.now_micros)
-            .ok_or_else(|| Error::internal("the time of a job is none"))?;
-        let request = Request {
-            query_id: query_of(id, record.attempt),
-            sql: record.sql.clone(),
-            session: format!("job:{id}"),
-            settings: record.settings.clone(),
-            now,
-            once: Some(Once::new(&format!("{id}/outcome"), &record.sql)?),
-        };
-        match self.parse(&request)? {
-            Statement::Command(command) => Ok(match self.command(&request, &command).await? {
-                Outcome::Told(status) => JobOutcome::Told { status },
-                Outcome::Written(written) => {
-                    JobOutcome::Written { count: written.count, files: written.files, bytes: written.bytes }
+    fn outcome_of<'a>(self: &'a Arc<Self>, found: &'a Found) -> BoxFuture<'a, Result<JobOutcome, Error>> {
+        Box::pin(async move {
+            let Found { id, record, .. } = found;
+            let now = DateTime::from_timestamp_micros(record.now_micros)
+                .ok_or_else(|| Error::internal("the time of a job is none"))?;
+            let request = Request {
+                query_id: query_of(id, record.attempt),
+                sql: record.sql.clone(),
+                session: format!("job:{id}"),
+                settings: record.settings.clone(),
+                now,
+                once: Some(Once::new(&format!("{id}/outcome"), &record.sql)?),
+            };
+            match self.parse(&request)? {
+                Statement::Command(command) => Ok(match self.command(&request, &command).await? {
+                    Outcome::Told(status) => JobOutcome::Told { status },
+                    Outcome::Written(written) => JobOutcome::Written {
+                        count: written.count,
+                        files: written.files,
+                        bytes: written.bytes,
+                    },
+                }),
+                Statement::Explain(explain) => {
+                    let batch = Box::pin(explain::run(self, &request, &explain)).await?;
+                    let lines = arrow::util::pretty::pretty_format_batches(&[batch]);
+                    let lines = lines.map_err(|error| Error::internal(error.to_string()))?;
+                    Ok(JobOutcome::Told { status: lines.to_string() })
                 }
-            }),
-            Statement::Explain(explain) => {
-                let batch = Box::pin(explain::run(self, &request, &explain)).await?;
-                let lines = arrow::util::pretty::pretty_format_batches(&[batch]);
-                let lines = lines.map_err(|error| Error::internal(error.to_string()))?;
-                Ok(JobOutcome::Told { status: lines.to_string() })
+                Statement::Query(statement) => {
+                    self.planner.own_tables().ok_or_else(no_tables)?;
+                    let described = self.describe(&request).await?;
+                    let columns =
+                        described.result.ok_or_else(|| Error::internal("a query without columns"))?;
+                    // Names twice, or none, are well for a result, and not for a file.
+                    let columns = numbered(&nullable(&columns));
+                    let name = format!("h_{}", id.trim_start_matches("j_"));
+                    let target = TableTarget {
+                        schema: HANDLE_SCHEMA.to_owned(),
+                        name: name.clone(),
+                        definition: ManagedDefinition::new(String::new(), &columns),
+                        how: How::Lease { ttl: record.keep() },
+                        has_rows: true,
+                    };
+                    let written = Box::pin(self.write_table(&request, &statement, &target)).await?;
+                    let column = |field: &Arc<arrow::datatypes::Field>| HandleColumn {
+                        name: field.name().clone(),
+                        data_type: field.data_type().to_string(),
+                    };
+                    Ok(JobOutcome::Rows {
+                        table: format!("{HANDLE_SCHEMA}.{name}"),
+                        rows: written.count,
+                        columns: columns.fields().iter().map(column).collect(),
+                    })
+                }
             }
-            Statement::Query(statement) => {
-                self.planner.own_tables().ok_or_else(no_tables)?;
-                let described = self.describe(&request).await?;
-                let columns = described.result.ok_or_else(|| Error::internal("a query without columns"))?;
-                // Names twice, or none, are well for a result, and not for a file.
-                let columns = numbered(&nullable(&columns));
-                let name = format!("h_{}", id.trim_start_matches("j_"));
-                let target = TableTarget {
-                    schema: HANDLE_SCHEMA.to_owned(),
-                    name: name.clone(),
-                    definition: ManagedDefinition::new(String::new(), &columns),
-                    how: How::Lease { ttl: record.keep() },
-                    has_rows: true,
-                };
-                let written = Box::pin(self.write_table(&request, &statement, &target)).await?;
-                let column = |field: &Arc<arrow::datatypes::Field>| HandleColumn {
-                    name: field.name().clone(),
-                    data_type: field.data_type().to_string(),
-                };
-                Ok(JobOutcome::Rows {
-                    table: format!("{HANDLE_SCHEMA}.{name}"),
-                    rows: written.count,
-                    columns: columns.fields().iter().map(column).collect(),
-                })
-            }
-        }
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 mod drive;
 mod record;
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -72,90 +73,101 @@ impl QueryService {
     /// # Errors
     /// Those of parsing it; `InvalidSetting` for a key that is none or another statement's; `Overloaded`; `Unsupported` for a
     /// text that is too long; those of the metadata store.
-    pub async fn submit(self: &Arc<Self>, request: &Request, submitted: SubmitJob) -> Result<String, Error> {
-        self.refuse_while_draining()?;
-        let SubmitJob { sql, key, keep_ms } = submitted;
-        if sql.len() > LONGEST_TEXT {
-            let told = format!(
-                "a statement that is submitted has at most {LONGEST_TEXT} bytes; this one has {}",
-                sql.len()
-            );
-            return Err(Error::new(ErrorKind::Unsupported, told));
-        }
-        // What cannot be parsed is refused at once.
-        self.parse(request)?;
-        let jobs = &self.submissions;
-        let place = Arc::clone(&jobs.places).try_acquire_owned().map_err(|_| {
-            Error::new(ErrorKind::Overloaded, format!("this scheduler has {MOST} jobs already"))
-                .with_retry_after(Duration::from_secs(1))
-        })?;
-        let id = format!("j_{}", uuid::Uuid::new_v4().simple());
-        let keep = Duration::from_millis(keep_ms).clamp(SHORTEST, LONGEST);
-        let record = JobRecord {
-            owner: jobs.owner.clone(),
-            attempt: 1,
-            sql: sql.clone(),
-            settings: request.settings.clone(),
-            now_micros: request.now.timestamp_micros(),
-            keep_ms: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
-            submitted_at: unix_millis(SystemTime::now()),
-            state: QueryState::Queued,
-            ended_at: None,
-            error: None,
-            outcome: None,
-        };
-        let once = Once::new(&key, &sql)?.with_outcome(id.clone());
-        let key = Submissions::key(&id);
-        let absent = Precondition { key: key.clone(), expect: Expect::Absent };
-        let put = Write::Put { key, value: record.encode()? };
-        let revision = match commit_once(jobs.meta.as_ref(), vec![absent], vec![put], Some(&once)).await? {
-            OnceOutcome::Made { revision } => revision,
-            OnceOutcome::MadeBefore(id) => return Ok(id),
-            OnceOutcome::Conflict { .. } => return Err(Error::internal("two jobs have one name")),
-            OnceOutcome::Unknown(error) => return Err(error),
-        };
-        self.begin(Found { id: id.clone(), revision, record }, place);
-        Ok(id)
+    pub fn submit<'a>(
+        self: &'a Arc<Self>,
+        request: &'a Request,
+        submitted: SubmitJob,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        Box::pin(async move {
+            self.refuse_while_draining()?;
+            let SubmitJob { sql, key, keep_ms } = submitted;
+            if sql.len() > LONGEST_TEXT {
+                let told = format!(
+                    "a statement that is submitted has at most {LONGEST_TEXT} bytes; this one has {}",
+                    sql.len()
+                );
+                return Err(Error::new(ErrorKind::Unsupported, told));
+            }
+            // What cannot be parsed is refused at once.
+            self.parse(request)?;
+            let jobs = &self.submissions;
+            let place = Arc::clone(&jobs.places).try_acquire_owned().map_err(|_| {
+                Error::new(ErrorKind::Overloaded, format!("this scheduler has {MOST} jobs already"))
+                    .with_retry_after(Duration::from_secs(1))
+            })?;
+            let id = format!("j_{}", uuid::Uuid::new_v4().simple());
+            let keep = Duration::from_millis(keep_ms).clamp(SHORTEST, LONGEST);
+            let record = JobRecord {
+                owner: jobs.owner.clone(),
+                attempt: 1,
+                sql: sql.clone(),
+                settings: request.settings.clone(),
+                now_micros: request.now.timestamp_micros(),
+                keep_ms: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
+                submitted_at: unix_millis(SystemTime::now()),
+                state: QueryState::Queued,
+                ended_at: None,
+                error: None,
+                outcome: None,
+            };
+            let once = Once::new(&key, &sql)?.with_outcome(id.clone());
+            let key = Submissions::key(&id);
+            let absent = Precondition { key: key.clone(), expect: Expect::Absent };
+            let put = Write::Put { key, value: record.encode()? };
+            let revision = match commit_once(jobs.meta.as_ref(), vec![absent], vec![put], Some(&once)).await?
+            {
+                OnceOutcome::Made { revision } => revision,
+                OnceOutcome::MadeBefore(id) => return Ok(id),
+                OnceOutcome::Conflict { .. } => return Err(Error::internal("two jobs have one name")),
+                OnceOutcome::Unknown(error) => return Err(error),
+            };
+            self.begin(Found { id: id.clone(), revision, record }, place);
+            Ok(id)
+        })
     }
 
     /// What is known of a job.
     ///
     /// # Errors
     /// `NotFound` once it is not kept any more; those of the metadata store.
-    pub async fn job(&self, id: &str) -> Result<JobInfo, Error> {
-        let Found { record, .. } = self.submissions.find(id).await?;
-        let progress =
-            if record.is_over() { None } else { self.progress(&query_of(id, record.attempt)).await };
-        let mut info = record.into_info(id);
-        if info.state == QueryState::Running
-            && progress.as_ref().is_some_and(|now| now.state == QueryState::Queued)
-        {
-            info.state = QueryState::Queued;
-        }
-        info.progress = progress;
-        Ok(info)
+    pub fn job<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<JobInfo, Error>> {
+        Box::pin(async move {
+            let Found { record, .. } = self.submissions.find(id).await?;
+            let progress =
+                if record.is_over() { None } else { self.progress(&query_of(id, record.attempt)).await };
+            let mut info = record.into_info(id);
+            if info.state == QueryState::Running
+                && progress.as_ref().is_some_and(|now| now.state == QueryState::Queued)
+            {
+                info.state = QueryState::Queued;
+            }
+            info.progress = progress;
+            Ok(info)
+        })
     }
 
     /// Ends a job; false if it had ended before.
     ///
     /// # Errors
     /// As [`QueryService::job`].
-    pub async fn cancel_job(&self, id: &str) -> Result<bool, Error> {
-        let jobs = &self.submissions;
-        loop {
-            let found = jobs.find(id).await?;
-            if found.record.is_over() {
-                return Ok(false);
+    pub fn cancel_job<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let jobs = &self.submissions;
+            loop {
+                let found = jobs.find(id).await?;
+                if found.record.is_over() {
+                    return Ok(false);
+                }
+                let mut record = found.record.clone();
+                record.state = QueryState::Cancelled;
+                record.ended_at = Some(unix_millis(SystemTime::now()));
+                // Whoever carries it out sees that, and stops.
+                if jobs.end(&found, record).await? {
+                    self.queries.cancel(&query_of(id, found.record.attempt));
+                    return Ok(true);
+                }
             }
-            let mut record = found.record.clone();
-            record.state = QueryState::Cancelled;
-            record.ended_at = Some(unix_millis(SystemTime::now()));
-            // Whoever carries it out sees that, and stops.
-            if jobs.end(&found, record).await? {
-                self.queries.cancel(&query_of(id, found.record.attempt));
-                return Ok(true);
-            }
-        }
+        })
     }
 }
 

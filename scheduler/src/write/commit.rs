@@ -1,5 +1,6 @@
 //! The end of a write to a table of our own.
 
+use futures::future::BoxFuture;
 use std::time::Duration;
 
 use polarway_common::{Error, ErrorKind};
@@ -34,21 +35,23 @@ impl Writing {
     ///
     /// # Errors
     /// The failure of its rows; those of the stores; `AlreadyExists`, `TableNotFound` if others were faster.
-    pub async fn committed(
-        &self,
+    pub fn committed<'a>(
+        &'a self,
         begun: Begun,
-        target: &TableTarget,
+        target: &'a TableTarget,
         files: Result<Vec<StagedFile>, Error>,
-        once: Option<&Once>,
-    ) -> Result<Written, Error> {
-        let outcome = match files {
-            Ok(files) => self.commit(&begun, target, &files, once).await,
-            Err(error) => Err(error),
-        };
-        if outcome.is_err() {
-            begun.give_up().await;
-        }
-        outcome
+        once: Option<&'a Once>,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let outcome = match files {
+                Ok(files) => self.commit(&begun, target, &files, once).await,
+                Err(error) => Err(error),
+            };
+            if outcome.is_err() {
+                begun.give_up().await;
+            }
+            outcome
+        })
     }
 
     async fn commit(

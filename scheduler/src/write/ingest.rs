@@ -1,5 +1,6 @@
 //! Rows that a client sends to be a table, or to be added to one: Flight SQL's bulk ingestion.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,37 +84,39 @@ impl QueryService {
     ///
     /// # Errors
     /// `AlreadyExists`, `TableNotFound`, `SchemaMismatch` when they do not fit; those of the stores and of the rows.
-    pub async fn ingest(
-        &self,
-        request: &Request,
-        ingest: &Ingest,
+    pub fn ingest<'a>(
+        &'a self,
+        request: &'a Request,
+        ingest: &'a Ingest,
         rows: SendableRecordBatchStream,
-    ) -> Result<Written, Error> {
-        self.refuse_while_draining()?;
-        if ingest.asks {
-            return self.withdrawn(request).await;
-        }
-        if let Some(written) = self.written_before(request).await? {
-            return Ok(written);
-        }
-        // Another process may have made the table.
-        self.planner.catalog().refresh().await?;
-        let (target, rows) = self.ingested(ingest, rows)?;
-        let begun = self.writing.begin_table(&target).await?;
-        let place = self.admission.enter().await?;
-        let running = self.queries.begin(&request.query_id, &request.sql, "ingest");
-        running.admitted();
-        let context = self.context_of(request)?;
-        let (spec, access) = (Arc::clone(&begun.spec), Arc::clone(&self.local.runtime.writes));
-        let work = async move {
-            let files = write(&spec, &access, rows, &context).await;
-            files.map_err(|error| classify(&error))
-        };
-        let written = offload::compute(&self.local.cpu, "writing rows", Box::pin(work));
-        let files = crate::limits::or_cancelled(&running.query.cancel, written).await;
-        running.finish(&files.as_ref().map(|_| ()).map_err(Clone::clone));
-        drop(place);
-        self.writing.committed(begun, &target, files, request.once.as_ref()).await
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            self.refuse_while_draining()?;
+            if ingest.asks {
+                return self.withdrawn(request).await;
+            }
+            if let Some(written) = self.written_before(request).await? {
+                return Ok(written);
+            }
+            // Another process may have made the table.
+            self.planner.catalog().refresh().await?;
+            let (target, rows) = self.ingested(ingest, rows)?;
+            let begun = self.writing.begin_table(&target).await?;
+            let place = self.admission.enter().await?;
+            let running = self.queries.begin(&request.query_id, &request.sql, "ingest");
+            running.admitted();
+            let context = self.context_of(request)?;
+            let (spec, access) = (Arc::clone(&begun.spec), Arc::clone(&self.local.runtime.writes));
+            let work = async move {
+                let files = write(&spec, &access, rows, &context).await;
+                files.map_err(|error| classify(&error))
+            };
+            let written = offload::compute(&self.local.cpu, "writing rows", Box::pin(work));
+            let files = crate::limits::or_cancelled(&running.query.cancel, written).await;
+            running.finish(&files.as_ref().map(|_| ()).map_err(Clone::clone));
+            drop(place);
+            self.writing.committed(begun, &target, files, request.once.as_ref()).await
+        })
     }
 
     /// What became of rows that were sent; if they were not taken, they will not be.

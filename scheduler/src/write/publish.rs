@@ -1,6 +1,7 @@
 //! The end of a write whose files others list: they are noted first and then published, so that whoever outlives this
 //! process can go on.
 
+use futures::future::BoxFuture;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,32 +39,34 @@ impl Writing {
     ///
     /// # Errors
     /// The failure of its rows; those of the stores.
-    pub async fn published(
-        &self,
+    pub fn published<'a>(
+        &'a self,
         begun: Begun,
         files: Result<Vec<StagedFile>, Error>,
-        once: Option<&Once>,
-    ) -> Result<Written, Error> {
-        let noted = match files {
-            Ok(files) => self.note(&begun, &files, once).await.map(|noted| (noted, files)),
-            Err(error) => Err(error),
-        };
-        match noted {
-            Ok((Noted::Ours(open, written), files)) => {
-                // It has taken place: if this fails, the files are seen later, and it is found by its record.
-                self.publish(&open, &files).await?;
-                Ok(written)
+        once: Option<&'a Once>,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let noted = match files {
+                Ok(files) => self.note(&begun, &files, once).await.map(|noted| (noted, files)),
+                Err(error) => Err(error),
+            };
+            match noted {
+                Ok((Noted::Ours(open, written), files)) => {
+                    // It has taken place: if this fails, the files are seen later, and it is found by its record.
+                    self.publish(&open, &files).await?;
+                    Ok(written)
+                }
+                Ok((Noted::Before(told), _)) => {
+                    begun.give_up().await;
+                    self.told(&told).await
+                }
+                Ok((Noted::Over, _)) => Err(taken_over(&begun.spec.id)),
+                Err(error) => {
+                    begun.give_up().await;
+                    Err(error)
+                }
             }
-            Ok((Noted::Before(told), _)) => {
-                begun.give_up().await;
-                self.told(&told).await
-            }
-            Ok((Noted::Over, _)) => Err(taken_over(&begun.spec.id)),
-            Err(error) => {
-                begun.give_up().await;
-                Err(error)
-            }
-        }
+        })
     }
 
     /// Decides that a write takes place.
@@ -189,17 +192,19 @@ impl Writing {
     ///
     /// # Errors
     /// Those of the stores.
-    pub(super) async fn await_published(&self, id: &str) -> Result<(), Error> {
-        loop {
-            let Some(open) = self.writes.get(id).await? else { return Ok(()) };
-            if !matches!(open.record.state, WriteState::Publishing { .. }) {
-                return Ok(());
+    pub(super) fn await_published<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            loop {
+                let Some(open) = self.writes.get(id).await? else { return Ok(()) };
+                if !matches!(open.record.state, WriteState::Publishing { .. }) {
+                    return Ok(());
+                }
+                if !self.is_at_work(&open) {
+                    self.go_on_publishing(&open).await?;
+                }
+                tokio::time::sleep(LOOK).await;
             }
-            if !self.is_at_work(&open) {
-                self.go_on_publishing(&open).await?;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        })
     }
 
     /// Whether somebody carries the write out.

@@ -1,5 +1,6 @@
 //! The query of a statement that writes, run.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -18,32 +19,36 @@ impl QueryService {
     ///
     /// # Errors
     /// Those of planning and running it.
-    pub(super) async fn written_rows(
-        &self,
-        request: &Request,
+    pub(super) fn written_rows<'a>(
+        &'a self,
+        request: &'a Request,
         statement: Statement,
-        spec: &Arc<WriteSpec>,
-    ) -> Result<Vec<StagedFile>, Error> {
-        let slots = self.slots().await;
-        let (planner, of_plan, write) = (Arc::clone(&self.planner), request.clone(), Arc::clone(spec));
-        let planning = async move {
-            let Request { settings, now, .. } = of_plan;
-            planner.plan(statement, &settings, now, slots, Some(write)).await
-        };
-        let compiled = self.planned("planning the statement", planning).await?;
-        let messages = self.run_query(request, &compiled).await?;
-        let messages = messages.map_err(|status| FlightError::Tonic(Box::new(status)));
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
-        let mut files = vec![];
-        loop {
-            match batches.try_next().await {
-                Ok(Some(batch)) => files.extend(reported(&batch)?),
-                Ok(None) => return Ok(files),
-                Err(FlightError::Tonic(status)) => return Err(error_from_status(&status)),
-                Err(error) => {
-                    return Err(Error::internal(format!("the report of a write cannot be read: {error}")));
+        spec: &'a Arc<WriteSpec>,
+    ) -> BoxFuture<'a, Result<Vec<StagedFile>, Error>> {
+        Box::pin(async move {
+            let slots = self.slots().await;
+            let (planner, of_plan, write) = (Arc::clone(&self.planner), request.clone(), Arc::clone(spec));
+            let planning = async move {
+                let Request { settings, now, .. } = of_plan;
+                planner.plan(statement, &settings, now, slots, Some(write)).await
+            };
+            let compiled = self.planned("planning the statement", planning).await?;
+            let messages = self.run_query(request, &compiled).await?;
+            let messages = messages.map_err(|status| FlightError::Tonic(Box::new(status)));
+            let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
+            let mut files = vec![];
+            loop {
+                match batches.try_next().await {
+                    Ok(Some(batch)) => files.extend(reported(&batch)?),
+                    Ok(None) => return Ok(files),
+                    Err(FlightError::Tonic(status)) => return Err(error_from_status(&status)),
+                    Err(error) => {
+                        return Err(Error::internal(format!(
+                            "the report of a write cannot be read: {error}"
+                        )));
+                    }
                 }
             }
-        }
+        })
     }
 }

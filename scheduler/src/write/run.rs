@@ -1,5 +1,6 @@
 //! From a statement that writes to its outcome.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,64 +82,69 @@ impl QueryService {
     ///
     /// # Errors
     /// Those of planning and running it, of the stores; `AlreadyExists`, `PathNotAllowed`, `Unsupported`.
-    pub async fn write(
-        &self,
-        request: &Request,
-        statement: &Statement,
-        text: &str,
-    ) -> Result<Written, Error> {
-        self.refuse_while_draining()?;
-        if let Some(written) = self.written_before(request).await? {
-            return Ok(written);
-        }
-        let (planner, of_target) = (Arc::clone(&self.planner), request.clone());
-        let (asked, ddl) = (statement.clone(), text.to_owned());
-        let planning = Box::pin(async move { target_of(&planner, &of_target, asked, &ddl).await });
-        let seen = self.planner.catalog().snapshot();
-        let target = match self.planned("planning the statement", planning).await {
-            // Another scheduler may have made the table a moment ago, before the news of it was here.
-            Err(error) if matches!(self.planner.catalog().catch_up(&seen).await, Ok(true)) => {
-                tracing::debug!(%error, "a statement is planned anew with what others have changed");
-                let (planner, of_target) = (Arc::clone(&self.planner), request.clone());
-                let (asked, ddl) = (statement.clone(), text.to_owned());
-                let planning = Box::pin(async move { target_of(&planner, &of_target, asked, &ddl).await });
-                self.planned("planning the statement", planning).await?
+    pub fn write<'a>(
+        &'a self,
+        request: &'a Request,
+        statement: &'a Statement,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            self.refuse_while_draining()?;
+            if let Some(written) = self.written_before(request).await? {
+                return Ok(written);
             }
-            target => target?,
-        };
-        match target {
-            Target::Nothing => Ok(Written::default()),
-            Target::Files(target) => {
-                let begun = self.writing.begin_files(&target).await?;
-                let files = self.rows_of(request, statement, &begun).await;
-                self.writing.published(begun, files, request.once.as_ref()).await
+            let (planner, of_target) = (Arc::clone(&self.planner), request.clone());
+            let (asked, ddl) = (statement.clone(), text.to_owned());
+            let planning = Box::pin(async move { target_of(&planner, &of_target, asked, &ddl).await });
+            let seen = self.planner.catalog().snapshot();
+            let target = match self.planned("planning the statement", planning).await {
+                // Another scheduler may have made the table a moment ago, before the news of it was here.
+                Err(error) if matches!(self.planner.catalog().catch_up(&seen).await, Ok(true)) => {
+                    tracing::debug!(%error, "a statement is planned anew with what others have changed");
+                    let (planner, of_target) = (Arc::clone(&self.planner), request.clone());
+                    let (asked, ddl) = (statement.clone(), text.to_owned());
+                    let planning =
+                        Box::pin(async move { target_of(&planner, &of_target, asked, &ddl).await });
+                    self.planned("planning the statement", planning).await?
+                }
+                target => target?,
+            };
+            match target {
+                Target::Nothing => Ok(Written::default()),
+                Target::Files(target) => {
+                    let begun = self.writing.begin_files(&target).await?;
+                    let files = self.rows_of(request, statement, &begun).await;
+                    self.writing.published(begun, files, request.once.as_ref()).await
+                }
+                Target::Table(target) => self.write_table(request, statement, &target).await,
             }
-            Target::Table(target) => self.write_table(request, statement, &target).await,
-        }
+        })
     }
 
     /// Writes the rows of a statement for a table, once.
     ///
     /// # Errors
     /// As [`QueryService::write`].
-    pub async fn write_table(
-        &self,
-        request: &Request,
-        statement: &Statement,
-        target: &TableTarget,
-    ) -> Result<Written, Error> {
-        if let Some(written) = self.written_before(request).await? {
-            return Ok(written);
-        }
-        let begun = self.writing.begin_table(target).await?;
-        let files = match target.has_rows {
-            true => {
-                let files = self.rows_of(request, statement, &begun).await;
-                files.map_err(|error| with_column(error, statement))
+    pub fn write_table<'a>(
+        &'a self,
+        request: &'a Request,
+        statement: &'a Statement,
+        target: &'a TableTarget,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            if let Some(written) = self.written_before(request).await? {
+                return Ok(written);
             }
-            false => Ok(vec![]),
-        };
-        self.writing.committed(begun, target, files, request.once.as_ref()).await
+            let begun = self.writing.begin_table(target).await?;
+            let files = match target.has_rows {
+                true => {
+                    let files = self.rows_of(request, statement, &begun).await;
+                    files.map_err(|error| with_column(error, statement))
+                }
+                false => Ok(vec![]),
+            };
+            self.writing.committed(begun, target, files, request.once.as_ref()).await
+        })
     }
 
     /// What was told of the statement, if it was carried out before.
@@ -150,14 +156,16 @@ impl QueryService {
         }
     }
 
-    async fn rows_of(
-        &self,
-        request: &Request,
-        statement: &Statement,
-        begun: &Begun,
-    ) -> Result<Vec<StagedFile>, Error> {
-        // Large, and part of every statement's future if it were not boxed.
-        Box::pin(self.written_rows(request, statement.clone(), &begun.spec)).await
+    fn rows_of<'a>(
+        &'a self,
+        request: &'a Request,
+        statement: &'a Statement,
+        begun: &'a Begun,
+    ) -> BoxFuture<'a, Result<Vec<StagedFile>, Error>> {
+        Box::pin(async move {
+            // Large, and part of every statement's future if it were not boxed.
+            Box::pin(self.written_rows(request, statement.clone(), &begun.spec)).await
+        })
     }
 }
 
