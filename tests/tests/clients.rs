@@ -4,7 +4,7 @@
 
 #[path = "clients/adbc.rs"]
 mod adbc;
-/// Examples are run as they are, beside their `main`.
+// Examples are run as they are, beside their `main`.
 #[allow(dead_code)]
 #[path = "../../client/examples/batch_processing.rs"]
 mod batch_processing;

@@ -102,6 +102,9 @@ impl Frame {
 
     /// The rows of both that have equal keys, side by side; [`On`] tells what the columns are called then. `other` has to be
     /// of the same cluster.
+    ///
+    /// The columns of files, tables and statements are not known before they are run. Where both sides have such columns of one
+    /// name beside the keys, a `select` has to come first.
     pub fn join(&self, other: &Frame, on: impl Into<On>, kind: JoinKind) -> Self {
         let on: On = on.into();
         self.then(|plan| match &other.plan {
