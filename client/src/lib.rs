@@ -16,9 +16,25 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A [`Frame`] composes a statement step by step, and quotes the names and values in it:
+//!
+//! ```no_run
+//! use polarway_client::{Client, col, lit};
+//!
+//! # async fn run(client: Client) -> Result<(), polarway_common::Error> {
+//! let ticks = client.read_parquet("data/ticks/").filter(col("symbol").eq("BTC"));
+//! let days = ticks.group_by([col("day")]).agg([("ticks", lit(1).count()), ("high", col("price").max())]);
+//! println!("{}", days.to_sql()?);
+//! let batches = days.sort([col("day")]).collect().await?;
+//! let written = ticks.write_parquet("out/btc/", &["day"]).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod client;
 mod endpoint;
+mod frames;
 mod functor;
 mod handles;
 mod ingest;
@@ -35,6 +51,7 @@ mod traverse;
 
 pub use client::{CancelOutcome, Client};
 pub use endpoint::{DEFAULT_PORT, Endpoint};
+pub use frames::{Column, Expr, Frame, Grouped, JoinKind, Named, On, SortKey, Written, col, lit, null, raw};
 pub use functor::Functor;
 pub use handles::Handle;
 pub use ingest::{IngestMode, IngestRows};

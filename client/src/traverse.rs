@@ -117,7 +117,10 @@ impl<T> Sequence for Vec<Option<T>> {
     }
 }
 
-fn under_way<F: Future>(steps: impl IntoIterator<Item = F>, limit: usize) -> impl Stream<Item = F::Output> {
+pub(crate) fn under_way<F: Future>(
+    steps: impl IntoIterator<Item = F>,
+    limit: usize,
+) -> impl Stream<Item = F::Output> {
     stream::iter(steps).buffered(limit.max(1))
 }
 
