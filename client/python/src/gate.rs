@@ -27,6 +27,10 @@ pub fn enter() -> Option<Inside> {
     (!SHUT.load(Ordering::SeqCst)).then_some(inside)
 }
 
+pub fn is_shut() -> bool {
+    SHUT.load(Ordering::SeqCst)
+}
+
 impl Drop for Inside {
     fn drop(&mut self) {
         INSIDE.fetch_sub(1, Ordering::SeqCst);

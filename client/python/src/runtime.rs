@@ -18,8 +18,11 @@ const THREADS: usize = 2;
 /// The runtime of this process, started at its first call.
 ///
 /// # Errors
-/// `Internal` if the system gives no threads.
+/// `Internal` if the system gives no threads, and when the interpreter is about to end: nobody would be told of a call.
 pub fn get() -> Result<Arc<Runtime>, Error> {
+    if gate::is_shut() {
+        return Err(Error::internal("the interpreter is at its end"));
+    }
     let mut current = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     let here = std::process::id();
     if let Some((process, runtime)) = &*current
