@@ -74,4 +74,4 @@ def test_a_process_ends_well_with_calls_that_nobody_waits_for(servers: list[str]
         status, told, complained = _end(program, servers[0])
         assert (status, complained) == (0, "")
         # Once by the forked process, and once by its parent.
-        assert told.count("later: INTERNAL: the interpreter is at its end") == 2
+        assert told.count("later: the interpreter is at its end") == 2
