@@ -8,6 +8,7 @@ import os
 import queue
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from polarway._leases import CLOSING, Leases, opened
@@ -15,8 +16,10 @@ from polarway._leases import CLOSING, Leases, opened
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from polarway._calls import Cancels
     from polarway._leases import Created, Lease, Opened, Outcome
-    from polarway._polarway import Call, Done, NativeClient
+    from polarway._polarway import Done, NativeClient
+    from polarway._traffic import Traffic
     from polarway.error import Fault
 
 
@@ -34,8 +37,9 @@ class Keeper:
     handles are the parent's.
     """
 
-    def __init__(self, native: NativeClient) -> None:
+    def __init__(self, native: NativeClient, traffic: Traffic) -> None:
         self._native = native
+        self._traffic = traffic
         self._process = os.getpid()
         self._events: queue.SimpleQueue[Outcome | _Signal] = queue.SimpleQueue()
         self._leases = Leases(native, self._events.put)
@@ -43,7 +47,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def opening(self, sql: str, ttl: float, done: Done[Opened], parents: Iterable[Lease] = ()) -> Call:
+    def opening(self, sql: str, ttl: float, done: Done[Opened], parents: Iterable[Lease] = ()) -> Cancels:
         """Makes a handle of a query, that is renewed as long as something holds its lease."""
 
         def told(created: Created | None, fault: Fault | None) -> None:
@@ -52,7 +56,7 @@ class Keeper:
                 self._keep(found)
             done(found, fault)
 
-        return self._native.create_handle(sql, ttl, told)
+        return self._traffic.call(partial(self._native.create_handle, sql, ttl))(told)
 
     def close(self, lease: Lease) -> None:
         """Renews it no more, and frees it on the server; in bounded time, since it runs out by itself."""

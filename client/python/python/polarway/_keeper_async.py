@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from polarway._leases import Lease, Opened, Outcome
     from polarway._polarway import NativeClient
+    from polarway._traffic import Traffic
     from polarway.error import Error
 
 
@@ -65,8 +66,9 @@ class AsyncKeeper:
     then.
     """
 
-    def __init__(self, native: NativeClient) -> None:
+    def __init__(self, native: NativeClient, traffic: Traffic) -> None:
         self._native = native
+        self._traffic = traffic
         self._events = _Events()
         self._leases = Leases(native, self._events.post)
         self._task: asyncio.Task[None] | None = None
@@ -74,8 +76,8 @@ class AsyncKeeper:
 
     async def open(self, sql: str, ttl: float, parents: Iterable[Lease] = ()) -> Result[Opened, Error]:
         """A handle of a query, that is renewed as long as something holds its lease."""
-        created = (await awaited(partial(self._native.create_handle, sql, ttl))).map(partial(opened, parents))
-        return created.inspect(self._keep)
+        creating = self._traffic.call(partial(self._native.create_handle, sql, ttl))
+        return (await awaited(creating)).map(partial(opened, parents)).inspect(self._keep)
 
     async def close(self, lease: Lease) -> None:
         """Renews it no more, and frees it on the server; in bounded time, since it runs out by itself."""

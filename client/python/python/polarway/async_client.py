@@ -7,10 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from polarway import reading, statements
-from polarway._calls import awaited
+from polarway._calls import Timed, awaited
+from polarway._idle import idle
 from polarway._keeper_async import AsyncKeeper
 from polarway._leases import leases, readable
-from polarway._session import Session, disconnected, raised
+from polarway._repeatable import changes_nothing
+from polarway._session import Session, raised
+from polarway._source import Source
+from polarway._traffic import AWAY, CLOSING
 from polarway.async_handles import AsyncHandle, HandleResult, RaisedHandle
 from polarway.error import Error
 from polarway.option import Nothing, Option, Some
@@ -20,13 +24,14 @@ from polarway.table import Table
 from polarway.traversal_async import traverse_async
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from typing_extensions import Never, Self
 
+    from polarway._calls import Start
     from polarway._leases import Lease
-    from polarway._polarway import NativeClient
+    from polarway._polarway import NativeTable
     from polarway.async_handles import AsyncFrame
     from polarway.parameters import Parameters
     from polarway.reading import Path
@@ -60,17 +65,31 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
         """Connects to the first server that answers; on a connected client it does nothing."""
         if self._native is not None:
             return Ok(None)
-        connected = await awaited(self._connecting())
-        return connected.map(self._keep)
+        traffic, connecting = self._connecting()
+        return (await awaited(connecting)).map(partial(self._keep, traffic))
 
-    async def close(self) -> None:
-        """Closes all handles, in 2 s at most, and lets the connections go.
+    async def close(self, *, wait: bool = True, timeout: float = CLOSING) -> None:
+        """Ends all calls, closes handles and streams, and lets the connections go.
 
-        What other tasks still await goes on to its end.
+        New calls are refused at once. With `wait` those of other tasks, and iterations over streams, have `timeout`
+        seconds to end by themselves; what is left, and without `wait` all, is cancelled on the cluster, and gives an
+        error of kind `CANCELLED`. Handles are then closed in 2 s at most. A cancellation meanwhile is passed on once
+        that is done.
         """
+        if self._native is None:
+            return
         keeper, self._keeper, self._native = self._keeper, None, None
-        if keeper is not None:
-            await keeper.stop()
+        if self._traffic.is_forked():
+            return
+        traffic = self._traffic
+        traffic.shut()
+        try:
+            if wait:
+                await idle(traffic, timeout)
+        finally:
+            traffic.stop()
+            if keeper is not None:
+                await keeper.stop()
 
     async def __aenter__(self) -> Self:
         raised(await self.connect())
@@ -79,7 +98,7 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.close(wait=error is None)
 
     async def query(self, sql: str, parameters: Parameters | None = None) -> Result[Table, Error]:
         """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag.
@@ -91,7 +110,8 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        collected = await awaited(partial(native.collect, sql, values))
+        collecting = self._traffic.call(partial(native.collect, sql, values), partial(changes_nothing, sql))
+        collected = await awaited(collecting)
         return collected.map(lambda table: Table(table, time.perf_counter() - began))
 
     async def stream(self, sql: str, parameters: Parameters | None = None) -> Result[AsyncRows, Error]:
@@ -100,8 +120,10 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        opened = await awaited(partial(native.stream, sql, values))
-        return opened.map(AsyncRows)
+        traffic, opening = self._traffic, partial(native.stream, sql, values)
+        repeatable = partial(changes_nothing, sql)
+        opened = await awaited(traffic.call(opening, repeatable))
+        return opened.map(lambda native: AsyncRows(Source(traffic, native, opening, repeatable)))
 
     async def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
         """How a query would run, as text; with `analyze` it is run and measured."""
@@ -117,7 +139,7 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
 
     async def ping(self) -> Result[float, Error]:
         """Seconds that the cluster takes for the smallest query."""
-        return (await self.query(statements.PING)).map(lambda table: table.took)
+        return await self._ping(self._traffic.call)
 
     async def lease(self, query: AsyncFrame, ttl: float = reading.TTL) -> Result[AsyncHandle, Error]:
         """A handle of a query over handles; the same as `query.handle()`."""
@@ -136,7 +158,7 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
         async def read(path: Path) -> Result[Result[AsyncHandle, Error], Never]:
             return Ok((await self._lease(reading.any_file(path), ttl)).map_err(partial(reading.named, path)))
 
-        return (await traverse_async(reading.many(paths), read, limit=limit)).unwrap()
+        return (await traverse_async(reading.many(paths), read, limit=self._at_once(limit))).unwrap()
 
     async def batch_collect(self, handles: Iterable[AsyncFrame], *, limit: int = 8) -> list[Result[Table, Error]]:
         """All rows of many handles or queries, in order; at most `limit` run at once."""
@@ -144,25 +166,42 @@ class AsyncPolarwayClient(Session, reading.Reads[HandleResult]):
         async def collect(handle: AsyncFrame) -> Result[Result[Table, Error], Never]:
             return Ok(await handle.collect())
 
-        return (await traverse_async(handles, collect, limit=limit)).unwrap()
+        return (await traverse_async(handles, collect, limit=self._at_once(limit))).unwrap()
 
     async def _lease(self, sql: Result[str, Error], ttl: float) -> Result[AsyncHandle, Error]:
         return sql if isinstance(sql, Err) else await self._open(sql.unwrap(), ttl, ())
 
     async def _open(self, sql: str, ttl: float, parents: Iterable[Lease]) -> Result[AsyncHandle, Error]:
-        keeper = self._keeper
-        if keeper is None:
-            return disconnected()
-        return (await keeper.open(sql, ttl, parents)).map(partial(AsyncHandle, self))
+        keeper = self._keeping()
+        if isinstance(keeper, Err):
+            return keeper
+        return (await keeper.unwrap().open(sql, ttl, parents)).map(partial(AsyncHandle, self))
+
+    def _keeping(self) -> Result[AsyncKeeper, Error]:
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        return Err(AWAY) if self._keeper is None else Ok(self._keeper)
 
     async def _free(self, lease: Lease) -> None:
         # Without one they have been closed all at once.
-        if self._keeper is not None:
+        if self._keeper is not None and not self._traffic.is_forked():
             await self._keeper.close(lease)
 
-    def _keep(self, native: NativeClient) -> None:
-        super()._keep(native)
-        self._keeper = AsyncKeeper(native)
+    async def _beat(self) -> Result[float, Error]:
+        """A ping that waits for no other call of this client and is not made again: how the cluster is now."""
+        return await self._ping(self._traffic.once)
+
+    async def _ping(self, through: Callable[[Start[NativeTable]], Start[NativeTable]]) -> Result[float, Error]:
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        timed = Timed(partial(connected.unwrap().collect, statements.PING, []))
+        return (await awaited(through(timed))).map(lambda _: timed.took)
+
+    def _kept(self) -> None:
+        if self._native is not None:
+            self._keeper = AsyncKeeper(self._native, self._traffic)
 
 
 class AsyncRaisingClient(reading.Reads[RaisedHandle]):

@@ -7,10 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from polarway import reading, statements
-from polarway._calls import waited, waited_each
+from polarway._calls import Timed, waited, waited_each
+from polarway._idle import idle_sync
 from polarway._keeper import Keeper
 from polarway._leases import leases, readable
-from polarway._session import Session, disconnected, raised
+from polarway._repeatable import changes_nothing
+from polarway._session import Session, raised
+from polarway._source import Source
+from polarway._traffic import AWAY, CLOSING
 from polarway.error import Error
 from polarway.handles import Handle
 from polarway.option import Nothing, Option, Some
@@ -24,8 +28,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from polarway._calls import Cancels
     from polarway._leases import Lease, Opened
-    from polarway._polarway import Call, Done, NativeClient, NativeTable
+    from polarway._polarway import Done, NativeTable
     from polarway.error import Fault
     from polarway.handles import Frame
     from polarway.parameters import Parameters
@@ -60,17 +65,31 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         """Connects to the first server that answers; on a connected client it does nothing."""
         if self._native is not None:
             return Ok(None)
-        connected = waited(self._connecting())
-        return connected.map(self._keep)
+        traffic, connecting = self._connecting()
+        return waited(connecting).map(partial(self._keep, traffic))
 
-    def close(self) -> None:
-        """Closes all handles, in 2 s at most, and lets the connections go.
+    def close(self, *, wait: bool = True, timeout: float = CLOSING) -> None:
+        """Ends all calls, closes handles and streams, and lets the connections go.
 
-        Calls that other threads are in go on to their end.
+        New calls are refused at once. With `wait` those of other threads, and iterations over streams, have `timeout`
+        seconds to end by themselves; what is left, and without `wait` all, is cancelled on the cluster, and gives an
+        error of kind `CANCELLED`. Handles are then closed in 2 s at most. Ctrl-C meanwhile is passed on once that is
+        done.
         """
+        if self._native is None:
+            return
         keeper, self._keeper, self._native = self._keeper, None, None
-        if keeper is not None:
-            keeper.stop()
+        if self._traffic.is_forked():
+            return
+        traffic = self._traffic
+        traffic.shut()
+        try:
+            if wait:
+                idle_sync(traffic, timeout)
+        finally:
+            traffic.stop()
+            if keeper is not None:
+                keeper.stop()
 
     def __enter__(self) -> Self:
         raised(self.connect())
@@ -79,7 +98,7 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(wait=error is None)
 
     def query(self, sql: str, parameters: Parameters | None = None) -> Result[Table, Error]:
         """Runs one statement of any sort and gives all its rows; statements without rows give one with their tag.
@@ -91,7 +110,8 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        collected = waited(partial(native.collect, sql, values))
+        collecting = self._traffic.call(partial(native.collect, sql, values), partial(changes_nothing, sql))
+        collected = waited(collecting)
         return collected.map(lambda table: Table(table, time.perf_counter() - began))
 
     def stream(self, sql: str, parameters: Parameters | None = None) -> Result[Rows, Error]:
@@ -100,8 +120,10 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        opened = waited(partial(native.stream, sql, values))
-        return opened.map(Rows)
+        traffic, opening = self._traffic, partial(native.stream, sql, values)
+        repeatable = partial(changes_nothing, sql)
+        opened = waited(traffic.call(opening, repeatable))
+        return opened.map(lambda native: Rows(Source(traffic, native, opening, repeatable)))
 
     def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
         """How a query would run, as text; with `analyze` it is run and measured."""
@@ -117,7 +139,11 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
 
     def ping(self) -> Result[float, Error]:
         """Seconds that the cluster takes for the smallest query."""
-        return self.query(statements.PING).map(lambda table: table.took)
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        timed = Timed(partial(connected.unwrap().collect, statements.PING, []))
+        return waited(self._traffic.call(timed)).map(lambda _: timed.took)
 
     def lease(self, query: Frame, ttl: float = reading.TTL) -> Result[Handle, Error]:
         """A handle of a query over handles; the same as `query.handle()`."""
@@ -132,26 +158,24 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
         At most `limit` are made at once, and paths are taken when there is room for one more. The message of each
         error names the path.
         """
-        keeper = self._keeper
-        if keeper is None:
-            return [disconnected().map_err(partial(reading.named, path)) for path in reading.many(paths)]
 
-        def start(path: Path, done: Done[Opened]) -> Call | None:
-            sql = reading.any_file(path)
-            if isinstance(sql, Err):
-                done(None, sql.unwrap_err().fault())
+        def start(path: Path, done: Done[Opened]) -> Cancels | None:
+            sql, keeper = reading.any_file(path), self._keeping()
+            failed = keeper if isinstance(keeper, Err) else sql
+            if isinstance(failed, Err):
+                done(None, failed.unwrap_err().fault())
                 return None
-            return keeper.opening(sql.unwrap(), ttl, done)
+            return keeper.unwrap().opening(sql.unwrap(), ttl, done)
 
         return [
             opened.map(partial(Handle, self)).map_err(partial(reading.named, path))
-            for path, opened in waited_each(reading.many(paths), start, limit=limit)
+            for path, opened in waited_each(reading.many(paths), start, limit=self._at_once(limit))
         ]
 
     def batch_collect(self, handles: Iterable[Frame], *, limit: int = 8) -> list[Result[Table, Error]]:
         """All rows of many handles or queries, in order; at most `limit` run at once."""
 
-        def start(handle: Frame, done: Done[Table]) -> Call | None:
+        def start(handle: Frame, done: Done[Table]) -> Cancels | None:
             began = time.perf_counter()
             ready = readable(handle.plan).and_then(lambda _: self._connected())
             if isinstance(ready, Err):
@@ -161,28 +185,34 @@ class PolarwayClient(Session, reading.Reads["Result[Handle, Error]"]):
             def told(table: NativeTable | None, fault: Fault | None) -> None:
                 done(None if table is None else Table(table, time.perf_counter() - began), fault)
 
-            return ready.unwrap().collect(handle.to_sql(), [], told)
+            return self._traffic.call(partial(ready.unwrap().collect, handle.to_sql(), []))(told)
 
-        return [collected for _, collected in waited_each(handles, start, limit=limit)]
+        return [collected for _, collected in waited_each(handles, start, limit=self._at_once(limit))]
 
     def _lease(self, sql: Result[str, Error], ttl: float) -> Result[Handle, Error]:
         return sql if isinstance(sql, Err) else self._open(sql.unwrap(), ttl, ())
 
     def _open(self, sql: str, ttl: float, parents: Iterable[Lease]) -> Result[Handle, Error]:
-        keeper = self._keeper
-        if keeper is None:
-            return disconnected()
-        opened = waited(partial(keeper.opening, sql, ttl, parents=parents))
+        keeper = self._keeping()
+        if isinstance(keeper, Err):
+            return keeper
+        opened = waited(partial(keeper.unwrap().opening, sql, ttl, parents=parents))
         return opened.map(partial(Handle, self))
+
+    def _keeping(self) -> Result[Keeper, Error]:
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        return Err(AWAY) if self._keeper is None else Ok(self._keeper)
 
     def _free(self, lease: Lease) -> None:
         # Without one they have been closed all at once.
-        if self._keeper is not None:
+        if self._keeper is not None and not self._traffic.is_forked():
             self._keeper.close(lease)
 
-    def _keep(self, native: NativeClient) -> None:
-        super()._keep(native)
-        self._keeper = Keeper(native)
+    def _kept(self) -> None:
+        if self._native is not None:
+            self._keeper = Keeper(self._native, self._traffic)
 
 
 class RaisingClient(reading.Reads["Handle"]):
