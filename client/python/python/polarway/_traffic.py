@@ -61,7 +61,7 @@ class Traffic:
         self._bare = Way(self._timer)
         # Reentrant: garbage collection may end an iteration while this thread is inside.
         self._lock = threading.RLock()
-        # To what waits for nothing of its own: the thread or task that iterates.
+        # What runs, and the thread or task that it belongs to if that iterates: who closes waits for none of his own.
         self._running: dict[object, object] = {}
         self._streams: weakref.WeakSet[Ends] = weakref.WeakSet()
         self._watchers: list[tuple[object, Callable[[], None]]] = []

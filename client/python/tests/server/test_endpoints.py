@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 async def test_calls_survive_the_loss_of_either_server(servers: list[str]) -> None:
-    """Queries, streams and handles go on while one server after the other dies."""
+    """Queries, streams, handles and settings go on while one server after the other dies."""
     async with (
         Proxy(servers[0]) as first,
         Proxy(servers[-1]) as last,
         AsyncPolarwayClient([first.address, last.address]) as client,
     ):
         handle = (await client.handle("SELECT value FROM generate_series(1, 1000)")).unwrap()
+        await client.raising.query("SET polarway.timeout = '123s'")
         over = asyncio.Event()
         answers = 0
 
@@ -55,6 +56,7 @@ async def test_calls_survive_the_loss_of_either_server(servers: list[str]) -> No
             await gone.cut()
             await more_answers()
             assert (await handle.count()).unwrap() == 1000
+            assert "123s" in (await client.raising.query("SHOW polarway.timeout")).texts()[0][1]
             async with (await client.stream("SELECT value FROM generate_series(1, 1000)")).unwrap() as rows:
                 assert sum([len(batch.unwrap()) async for batch in rows]) == 1000
             await gone.mend()
