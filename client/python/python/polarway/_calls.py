@@ -56,14 +56,20 @@ class Timed(Generic[T]):
     """Something to start, of which the latest took so many seconds."""
 
     def __init__(self, start: Start[T]) -> None:
-        self.took = 0.0
         self._start = start
+        self._took: list[float] = []
+
+    @property
+    def took(self) -> float:
+        """Seconds."""
+        return self._took[-1]
 
     def __call__(self, done: Done[T]) -> Cancels:
-        began = time.perf_counter()
+        began, took = time.perf_counter(), self._took
 
+        # Without a reference to what it starts: see `Operation`.
         def told(value: T | None, fault: Fault | None) -> None:
-            self.took = time.perf_counter() - began
+            took.append(time.perf_counter() - began)
             done(value, fault)
 
         return self._start(told)

@@ -68,8 +68,9 @@ class Operation(Generic[T]):
         ended: Callable[[Operation[T]], None],
     ) -> None:
         self._way = way
-        self._start = start
-        self._done = done
+        # Until it is over: the native module may keep what it was given to call, and with it this, for a while.
+        self._start: Start[T] | None = start
+        self._done: Done[T] | None = done
         self._repeatable = repeatable
         self._ended = ended
         self._lock = threading.RLock()
@@ -118,23 +119,23 @@ class Operation(Generic[T]):
 
     def cancel(self) -> None:
         """Ends it, and what it runs on the cluster, without a word."""
-        if self._close():
+        if self._close() is not None:
             self._judge(None, cancelled=True)
             self._leave()
 
     def stop(self, error: Error) -> None:
         """Ends it, and what it runs on the cluster, with this error."""
-        if self._close():
-            self._tell(None, error.fault(), cancelled=True)
+        self._end(None, error.fault(), cancelled=True)
 
     def _attempt(self) -> None:
         with self._lock:
-            if self._over:
+            start = self._start
+            if start is None:
                 return
             self._turn += 1
             turn = self._turn
         try:
-            call = self._start(partial(self._told, turn))
+            call = start(partial(self._told, turn))
         except Exception as error:
             if self._caller == threading.get_ident():
                 self.cancel()
@@ -154,8 +155,8 @@ class Operation(Generic[T]):
             pause = self._attempts.after(Error.of(fault), self._repeatable)
         if pause is not None:
             self._hold(turn, self._way.timer.after(pause, self._attempt))
-        elif self._close():
-            self._tell(value, fault)
+        else:
+            self._end(value, fault)
 
     def _hold(self, turn: int, current: Cancels) -> None:
         """Remembers what a cancellation has to cancel, if it is not over yet."""
@@ -166,27 +167,28 @@ class Operation(Generic[T]):
         if stale:
             current.cancel()
 
-    def _close(self) -> bool:
-        """Whether this is its end."""
+    def _close(self) -> Done[T] | None:
+        """If this is its end, whom to tell."""
         with self._lock:
-            if self._over:
-                return False
-            self._over = True
+            done, self._done, self._start = self._done, None, None
             current, self._current = self._current, None
+            self._over = True
         if current is not None:
             current.cancel()
-        return True
+        return done
 
     def _refused(self, error: Error) -> None:
-        if self._close():
-            self._tell(None, error.fault())
+        self._end(None, error.fault())
 
-    def _tell(self, value: T | None, fault: Fault | None, *, cancelled: bool = False) -> None:
+    def _end(self, value: T | None, fault: Fault | None, *, cancelled: bool = False) -> None:
+        done = self._close()
+        if done is None:
+            return
         try:
             self._judge(fault, cancelled=cancelled)
         finally:
             try:
-                self._done(value, fault)
+                done(value, fault)
             finally:
                 self._leave()
 

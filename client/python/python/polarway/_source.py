@@ -101,23 +101,22 @@ class _First:
         self._read = read
         self._opening = opening
         self._opened = opened
-        self._failed = False
+        self._began = False
 
     def __call__(self, done: Done[NativeBatch | None]) -> Cancels:
-        def told(rows: NativeBatch | None, fault: Fault | None) -> None:
-            self._failed = fault is not None
-            done(rows, fault)
-
-        if not self._failed:
-            return self._read(told)
-        steps = Steps()
+        # It is called once more only after a failure.
+        if not self._began:
+            self._began = True
+            return self._read(done)
+        # Without a reference to what is started: see `Operation`.
+        steps, read, reopened = Steps(), self._read, self._opened
 
         def opened(native: NativeStream | None, fault: Fault | None) -> None:
             if native is None:
                 done(None, fault)
             else:
-                self._opened(native)
-                steps.hold(self._read(told))
+                reopened(native)
+                steps.hold(read(done))
 
         steps.hold(self._opening(opened))
         return steps

@@ -22,6 +22,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._is_cut = False
         self.address = ""
 
     async def __aenter__(self) -> Self:
@@ -35,6 +36,7 @@ class Proxy:
 
     async def cut(self) -> None:
         """As with a server that has died: connections break, and nobody takes new ones."""
+        self._is_cut = True
         if self._server is not None:
             self._server.close()
         for task in self._tasks:
@@ -43,6 +45,7 @@ class Proxy:
 
     async def mend(self) -> None:
         """New connections are taken, at the same address."""
+        self._is_cut = False
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
         host, self._port = self._server.sockets[0].getsockname()
         self.address = f"{host}:{self._port}"
@@ -59,6 +62,11 @@ class Proxy:
         try:
             inner, outer = await asyncio.open_connection(*self._to)
         except OSError:
+            writer.close()
+            return
+        if self._is_cut:
+            # Taken just before it was cut.
+            outer.close()
             writer.close()
             return
         for source, target in ((reader, outer), (inner, writer)):
