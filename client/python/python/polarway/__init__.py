@@ -20,6 +20,7 @@ from polarway.heartbeat import Heartbeat, heartbeat
 from polarway.option import Nothing, Option, Some, is_none, is_some
 from polarway.option_traversal import collect_option, partition_option, sequence_option, traverse_option
 from polarway.result import Err, Ok, Result, is_err, is_ok
+from polarway.retry import Retry
 from polarway.streams import AsyncRows, Progress, Rows
 from polarway.table import Batch, Table
 from polarway.traversal import collect, partition, sequence, traverse
@@ -133,6 +134,7 @@ __all__ = [
     "Rejected",
     "Result",
     "Resume",
+    "Retry",
     "Rows",
     "SinkCounts",
     "Some",

@@ -7,11 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from polarway import reading, statements, uploading, writing
-from polarway._calls import awaited
+from polarway._calls import Timed, awaited
+from polarway._idle import idle
 from polarway._keeper_async import AsyncKeeper
 from polarway._leases import leases, readable
 from polarway._meter import collected_async, meter
-from polarway._session import Session, disconnected, raised
+from polarway._repeatable import changes_nothing
+from polarway._session import Session, raised
+from polarway._source import Source
+from polarway._traffic import AWAY, CLOSING
 from polarway.async_handles import AsyncHandle, HandleResult, RaisedHandle
 from polarway.error import Error
 from polarway.option import Nothing, Option, Some
@@ -23,13 +27,14 @@ from polarway.uploads import sending_async
 from polarway.uploads._upload import TableUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
     from types import TracebackType
 
     from typing_extensions import Never, Self
 
+    from polarway._calls import Start
     from polarway._leases import Lease
-    from polarway._polarway import NativeClient
+    from polarway._polarway import NativeTable
     from polarway.async_handles import AsyncFrame
     from polarway.parameters import Parameters
     from polarway.reading import Path
@@ -77,17 +82,31 @@ class AsyncPolarwayClient(
         """Connects to the first server that answers; on a connected client it does nothing."""
         if self._native is not None:
             return Ok(None)
-        connected = await awaited(self._connecting())
-        return connected.map(self._keep)
+        traffic, connecting = self._connecting()
+        return (await awaited(connecting)).map(partial(self._keep, traffic))
 
-    async def close(self) -> None:
-        """Closes all handles, in 2 s at most, and lets the connections go.
+    async def close(self, *, wait: bool = True, timeout: float = CLOSING) -> None:
+        """Ends all calls, closes handles and streams, and lets the connections go.
 
-        What other tasks still await goes on to its end.
+        New calls are refused at once. With `wait` those of other tasks, and iterations over streams, have `timeout`
+        seconds to end by themselves; what is left, and without `wait` all, is cancelled on the cluster, and gives an
+        error of kind `CANCELLED`. Handles are then closed in 2 s at most. A cancellation meanwhile is passed on once
+        that is done.
         """
+        if self._native is None:
+            return
         keeper, self._keeper, self._native = self._keeper, None, None
-        if keeper is not None:
-            await keeper.stop()
+        if self._traffic.is_forked():
+            return
+        traffic = self._traffic
+        traffic.shut()
+        try:
+            if wait:
+                await idle(traffic, timeout)
+        finally:
+            traffic.stop()
+            if keeper is not None:
+                await keeper.stop()
 
     async def __aenter__(self) -> Self:
         raised(await self.connect())
@@ -96,7 +115,7 @@ class AsyncPolarwayClient(
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.close(wait=error is None)
 
     async def query(
         self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None
@@ -114,11 +133,12 @@ class AsyncPolarwayClient(
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
+        traffic, repeatable = self._traffic, partial(changes_nothing, sql)
         shown = meter(self._progress if progress is None else progress)
         if shown is None:
-            rows = await awaited(partial(native.collect, sql, values))
+            rows = await awaited(traffic.call(partial(native.collect, sql, values), repeatable))
         else:
-            rows = await collected_async(native, sql, values, shown)
+            rows = await collected_async(traffic, partial(native.stream, sql, values), repeatable, shown)
         return rows.map(lambda table: Table(table, time.perf_counter() - began))
 
     async def stream(self, sql: str, parameters: Parameters | None = None) -> Result[AsyncRows, Error]:
@@ -127,8 +147,10 @@ class AsyncPolarwayClient(
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        opened = await awaited(partial(native.stream, sql, values))
-        return opened.map(AsyncRows)
+        traffic, opening = self._traffic, partial(native.stream, sql, values)
+        repeatable = partial(changes_nothing, sql)
+        opened = await awaited(traffic.call(opening, repeatable))
+        return opened.map(lambda native: AsyncRows(Source(traffic, native, opening, repeatable)))
 
     async def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
         """How a query would run, as text; with `analyze` it is run and measured."""
@@ -144,7 +166,7 @@ class AsyncPolarwayClient(
 
     async def ping(self) -> Result[float, Error]:
         """Seconds that the cluster takes for the smallest query."""
-        return (await self.query(statements.PING)).map(lambda table: table.took)
+        return await self._ping(self._traffic.call)
 
     async def lease(self, query: AsyncFrame, ttl: float = reading.TTL) -> Result[AsyncHandle, Error]:
         """A handle of a query over handles; the same as `query.handle()`."""
@@ -163,7 +185,7 @@ class AsyncPolarwayClient(
         async def read(path: Path) -> Result[Result[AsyncHandle, Error], Never]:
             return Ok((await self._lease(reading.any_file(path), ttl)).map_err(partial(reading.named, path)))
 
-        return (await traverse_async(reading.many(paths), read, limit=limit)).unwrap()
+        return (await traverse_async(reading.many(paths), read, limit=self._at_once(limit))).unwrap()
 
     async def batch_collect(self, handles: Iterable[AsyncFrame], *, limit: int = 8) -> list[Result[Table, Error]]:
         """All rows of many handles or queries, in order; at most `limit` run at once."""
@@ -171,16 +193,22 @@ class AsyncPolarwayClient(
         async def collect(handle: AsyncFrame) -> Result[Result[Table, Error], Never]:
             return Ok(await handle.collect())
 
-        return (await traverse_async(handles, collect, limit=limit)).unwrap()
+        return (await traverse_async(handles, collect, limit=self._at_once(limit))).unwrap()
 
     async def _lease(self, sql: Result[str, Error], ttl: float) -> Result[AsyncHandle, Error]:
         return sql if isinstance(sql, Err) else await self._open(sql.unwrap(), ttl, ())
 
     async def _open(self, sql: str, ttl: float, parents: Iterable[Lease]) -> Result[AsyncHandle, Error]:
-        keeper = self._keeper
-        if keeper is None:
-            return disconnected()
-        return (await keeper.open(sql, ttl, parents)).map(partial(AsyncHandle, self))
+        keeper = self._keeping()
+        if isinstance(keeper, Err):
+            return keeper
+        return (await keeper.unwrap().open(sql, ttl, parents)).map(partial(AsyncHandle, self))
+
+    def _keeping(self) -> Result[AsyncKeeper, Error]:
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        return Err(AWAY) if self._keeper is None else Ok(self._keeper)
 
     async def _upload(self, upload: Result[Upload, Error]) -> Result[AsyncHandle, Error]:
         if isinstance(upload, Err):
@@ -193,9 +221,10 @@ class AsyncPolarwayClient(
             count, rejections = sent.unwrap()
             leased = (await self._lease(Ok(rows.target.query()), rows.ttl)).map_err(partial(rows.target.stored, count))
             return leased.map(lambda handle: handle.without(rejections))
-        if self._keeper is None:
-            return disconnected()
-        opened = await sending_async.to_handle(self._keeper, rows)
+        keeper = self._keeping()
+        if isinstance(keeper, Err):
+            return keeper
+        opened = await sending_async.to_handle(keeper.unwrap(), rows)
         return opened.map(lambda found: AsyncHandle(self, found[0]).without(found[1]))
 
     async def _ingest(self, upload: Result[TableUpload, Error]) -> Result[int, Error]:
@@ -203,19 +232,32 @@ class AsyncPolarwayClient(
 
     async def _sent(self, rows: TableUpload) -> Result[tuple[int, Rejections], Error]:
         native = self._connected()
-        return native if isinstance(native, Err) else await sending_async.to_table(native.unwrap(), self.query, rows)
+        if isinstance(native, Err):
+            return native
+        return await sending_async.to_table(native.unwrap(), self._traffic, self.query, rows)
 
     async def _copy(self, statement: Result[str, Error]) -> Result[Written, Error]:
         return statement if isinstance(statement, Err) else (await self.query(statement.unwrap())).map(writing.written)
 
     async def _free(self, lease: Lease) -> None:
         # Without one they have been closed all at once.
-        if self._keeper is not None:
+        if self._keeper is not None and not self._traffic.is_forked():
             await self._keeper.close(lease)
 
-    def _keep(self, native: NativeClient) -> None:
-        super()._keep(native)
-        self._keeper = AsyncKeeper(native)
+    async def _beat(self) -> Result[float, Error]:
+        """A ping that waits for no other call of this client and is not made again: how the cluster is now."""
+        return await self._ping(self._traffic.once)
+
+    async def _ping(self, through: Callable[[Start[NativeTable]], Start[NativeTable]]) -> Result[float, Error]:
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        timed = Timed(partial(connected.unwrap().collect, statements.PING, []))
+        return (await awaited(through(timed))).map(lambda _: timed.took)
+
+    def _kept(self) -> None:
+        if self._native is not None:
+            self._keeper = AsyncKeeper(self._native, self._traffic)
 
 
 class AsyncRaisingClient(

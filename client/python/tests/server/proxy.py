@@ -21,22 +21,34 @@ class Proxy:
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._port = 0
+        self._is_cut = False
         self.address = ""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        host, port = self._server.sockets[0].getsockname()
-        self.address = f"{host}:{port}"
+        await self.mend()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._server.close()
+        await self.cut()
+
+    async def cut(self) -> None:
+        """As with a server that has died: connections break, and nobody takes new ones."""
+        self._is_cut = True
+        if self._server is not None:
+            self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def mend(self) -> None:
+        """New connections are taken, at the same address."""
+        self._is_cut = False
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+        host, self._port = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{self._port}"
 
     def stop(self) -> None:
         """Nothing comes through any more, as with a server that is stopped: connections stay, and nobody answers."""
@@ -50,6 +62,11 @@ class Proxy:
         try:
             inner, outer = await asyncio.open_connection(*self._to)
         except OSError:
+            writer.close()
+            return
+        if self._is_cut:
+            # Taken just before it was cut.
+            outer.close()
             writer.close()
             return
         for source, target in ((reader, outer), (inner, writer)):
