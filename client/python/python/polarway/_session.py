@@ -50,6 +50,10 @@ class Session:
             return connected
         return encoded(parameters).map(lambda values: (connected.unwrap(), values))
 
+    def _asking(self, job_id: str) -> Result[Callable[[Done[str]], Call], Error]:
+        """The call that tells how a job is."""
+        return self._connected().map(lambda native: partial(native.job, job_id))
+
     def _connected(self) -> Result[NativeClient, Error]:
         return disconnected() if self._native is None else Ok(self._native)
 
