@@ -233,21 +233,25 @@ def test_a_timeout_that_is_none_is_told_at_once(wait: Wait, timeout: float) -> N
         wait(Native([RUNNING]), Clock(), timeout)
 
 
+# Sums of floats of such a size are that exact.
+ROUNDING = 1e-5
+
+
 @patient
-@given(st.floats(0, 1e12), st.floats(0, 1e9), st.floats(0, 1))
+@given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1))
 def test_pauses_are_short_and_end_at_the_deadline(timeout: float, now: float, luck: float) -> None:
     began, status = now, JobStatus.parse(RUNNING)
     polling = Polling(ID, timeout, now, lambda low, high: low + luck * (high - low))
     for _ in range(100):
         patience = polling.patience(now)
-        assert patience is None or 1.0 <= patience <= max(1.0, timeout)
+        assert patience is None or 1.0 <= patience <= max(1.0, timeout) + ROUNDING
         step = polling.after(Some(status), now)
         if isinstance(step, Ended):
-            assert now - began >= timeout or now >= began + timeout
+            assert now >= began + timeout - ROUNDING
             return
         assert isinstance(step, Pause)
         assert 0 < step.seconds <= 2.0
-        assert now + step.seconds <= began + timeout + 1e-6
+        assert now + step.seconds <= began + timeout + ROUNDING
         now += step.seconds
 
 
