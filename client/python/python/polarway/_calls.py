@@ -9,7 +9,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar, cast
 
+from polarway._tasks import cancel_and_join
 from polarway.error import Error
+from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
 
 if TYPE_CHECKING:
@@ -98,6 +100,17 @@ async def awaited(start: Start[T]) -> Result[T, Error]:
         raise
 
 
+async def awaited_for(start: Start[T], timeout: float | None) -> Option[Result[T, Error]]:
+    """The same, for so many seconds at most, after which it cancels the call too and gives nothing."""
+    # asyncio.wait_for of Python 3.11 loses a cancellation that comes together with the outcome.
+    waiting = asyncio.ensure_future(awaited(start))
+    try:
+        ended, _ = await asyncio.wait([waiting], timeout=timeout)
+        return Some(waiting.result()) if ended else Nothing()
+    finally:
+        await cancel_and_join([waiting])
+
+
 def waited(start: Start[T]) -> Result[T, Error]:
     """Starts a call and blocks until it is done. Interrupted, it cancels the call, and what runs on the cluster."""
     outcomes: queue.SimpleQueue[Result[T, Error]] = queue.SimpleQueue()
@@ -106,6 +119,21 @@ def waited(start: Start[T]) -> Result[T, Error]:
         call = start(_putting(outcomes))
         # Ctrl-C ends the wait with KeyboardInterrupt.
         return outcomes.get()
+    except BaseException:
+        call.cancel()
+        raise
+
+
+def waited_for(start: Start[T], timeout: float | None) -> Option[Result[T, Error]]:
+    """The same, for so many seconds at most, after which it cancels the call too and gives nothing."""
+    outcomes: queue.SimpleQueue[Result[T, Error]] = queue.SimpleQueue()
+    call: Cancels = NOTHING
+    try:
+        call = start(_putting(outcomes))
+        return Some(outcomes.get(timeout=timeout))
+    except queue.Empty:
+        call.cancel()
+        return Nothing()
     except BaseException:
         call.cancel()
         raise

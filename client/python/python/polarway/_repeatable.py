@@ -19,12 +19,12 @@ _FOREIGN = re.compile(r"[\\`]|\$\w*\$")
 
 
 def always() -> bool:
-    """Of calls that change nothing."""
+    """Of calls that change nothing, or nothing more the second time."""
     return True
 
 
 def never() -> bool:
-    """Of uploads: their rows may come from where they can be read only once."""
+    """Of uploads, whose rows may be readable only once, and of calls that would answer something else."""
     return False
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from polarway._limit import Limit
 from polarway._polarway import NativeClient
+from polarway._repeatable import never
 from polarway._retrying import Retrying
 from polarway._traffic import AWAY, FORKED, Traffic
 from polarway.options import Options
@@ -90,6 +91,14 @@ class Session:
         if isinstance(connected, Err):
             return connected
         return encoded(parameters).map(lambda values: (connected.unwrap(), values))
+
+    def _asking(self, job_id: str) -> Result[Start[str], Error]:
+        """The call that tells how a job is."""
+        return self._connected().map(lambda native: self._traffic.call(partial(native.job, job_id)))
+
+    def _cancelling(self, job_id: str) -> Result[Start[bool], Error]:
+        """The call that ends a job. Made again, it would tell of one that it has ended itself that it was over."""
+        return self._connected().map(lambda native: self._traffic.call(partial(native.cancel_job, job_id), never))
 
     def _connected(self) -> Result[NativeClient, Error]:
         if self._native is None:

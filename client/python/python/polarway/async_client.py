@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from polarway import reading, statements, uploading, writing
+from polarway import _submitted, reading, statements, uploading, writing
 from polarway._calls import Timed, awaited
 from polarway._idle import idle
 from polarway._keeper_async import AsyncKeeper
@@ -17,7 +17,9 @@ from polarway._session import Session, raised
 from polarway._source import Source
 from polarway._traffic import AWAY, CLOSING
 from polarway.async_handles import AsyncHandle, HandleResult, RaisedHandle
+from polarway.async_jobs import AsyncJob
 from polarway.error import Error
+from polarway.job_status import JobStatus
 from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
 from polarway.streams import AsyncRows
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from polarway.async_handles import AsyncFrame
     from polarway.parameters import Parameters
     from polarway.reading import Path
+    from polarway.streams import Progress
     from polarway.uploads._rejections import Rejections
     from polarway.uploads._upload import Upload
     from polarway.writing import Written
@@ -151,6 +154,45 @@ class AsyncPolarwayClient(
         repeatable = partial(changes_nothing, sql)
         opened = await awaited(traffic.call(opening, repeatable))
         return opened.map(lambda native: AsyncRows(Source(traffic, native, opening, repeatable)))
+
+    async def submit(
+        self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP
+    ) -> Result[AsyncJob, Error]:
+        """Lets the cluster carry out one statement without parameters, whatever becomes of this process.
+
+        It goes on when this client is closed, and when the scheduler that took it dies.
+
+        Args:
+            sql: The statement: a query, or one that changes something.
+            key: Names the submission: another one with the same key gives the same job, so that who does not know
+                whether it was submitted submits it again. One is made up unless given.
+            keep: Seconds for which the outcome, with the rows of a query, is kept after the end; enough for whoever
+                waits to ask again, which is every 2 s.
+        """
+        native = self._connected()
+        if isinstance(native, Err):
+            return native
+        # The key is the same in all attempts, so that they are one submission.
+        submitting = partial(native.unwrap().submit, sql, _submitted.key() if key is None else key, keep)
+        return (await awaited(self._traffic.call(submitting))).map(partial(AsyncJob, self))
+
+    async def job(self, job_id: str) -> Result[AsyncJob, Error]:
+        """A job that was submitted before, by whatever process; `NOT_FOUND` if its outcome is not kept any more."""
+        return (await self.status(job_id)).map(partial(AsyncJob.of, self))
+
+    async def status(self, job_id: str) -> Result[JobStatus, Error]:
+        """How a job is; the same as `job.status()`."""
+        asking = self._asking(job_id)
+        return asking if isinstance(asking, Err) else (await awaited(asking.unwrap())).and_then(JobStatus.parse)
+
+    async def progress(self, job_id: str) -> Result[Option[Progress], Error]:
+        """How far a job is; the same as `job.progress()`."""
+        return (await self.status(job_id)).map(lambda status: status.progress)
+
+    async def cancel(self, job_id: str) -> Result[bool, Error]:
+        """Ends a job, with what it runs on the cluster; false if it had ended before. The same as `job.cancel()`."""
+        cancelling = self._cancelling(job_id)
+        return cancelling if isinstance(cancelling, Err) else await awaited(cancelling.unwrap())
 
     async def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
         """How a query would run, as text; with `analyze` it is run and measured."""
@@ -279,6 +321,26 @@ class AsyncRaisingClient(
     async def stream(self, sql: str, parameters: Parameters | None = None) -> AsyncRows:
         """As `AsyncPolarwayClient.stream`."""
         return raised(await self._client.stream(sql, parameters))
+
+    async def submit(self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP) -> AsyncJob:
+        """As `AsyncPolarwayClient.submit`."""
+        return raised(await self._client.submit(sql, key=key, keep=keep))
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """As `AsyncPolarwayClient.job`."""
+        return raised(await self._client.job(job_id))
+
+    async def status(self, job_id: str) -> JobStatus:
+        """As `AsyncPolarwayClient.status`."""
+        return raised(await self._client.status(job_id))
+
+    async def progress(self, job_id: str) -> Option[Progress]:
+        """As `AsyncPolarwayClient.progress`."""
+        return raised(await self._client.progress(job_id))
+
+    async def cancel(self, job_id: str) -> bool:
+        """As `AsyncPolarwayClient.cancel`."""
+        return raised(await self._client.cancel(job_id))
 
     async def explain(self, sql: str, *, analyze: bool = False) -> str:
         """As `AsyncPolarwayClient.explain`."""

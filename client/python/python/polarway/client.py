@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from polarway import reading, statements, uploading, writing
+from polarway import _submitted, reading, statements, uploading, writing
 from polarway._calls import Timed, waited, waited_each
 from polarway._idle import idle_sync
 from polarway._keeper import Keeper
@@ -18,6 +18,8 @@ from polarway._source import Source
 from polarway._traffic import AWAY, CLOSING
 from polarway.error import Error
 from polarway.handles import Handle
+from polarway.job_status import JobStatus
+from polarway.jobs import Job
 from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
 from polarway.streams import Rows
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from polarway.handles import Frame
     from polarway.parameters import Parameters
     from polarway.reading import Path
+    from polarway.streams import Progress
     from polarway.uploads._rejections import Rejections
     from polarway.uploads._upload import Upload
     from polarway.writing import Written
@@ -145,6 +148,41 @@ class PolarwayClient(
         repeatable = partial(changes_nothing, sql)
         opened = waited(traffic.call(opening, repeatable))
         return opened.map(lambda native: Rows(Source(traffic, native, opening, repeatable)))
+
+    def submit(self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP) -> Result[Job, Error]:
+        """Lets the cluster carry out one statement without parameters, whatever becomes of this process.
+
+        It goes on when this client is closed, and when the scheduler that took it dies.
+
+        Args:
+            sql: The statement: a query, or one that changes something.
+            key: Names the submission: another one with the same key gives the same job, so that who does not know
+                whether it was submitted submits it again. One is made up unless given.
+            keep: Seconds for which the outcome, with the rows of a query, is kept after the end; enough for whoever
+                waits to ask again, which is every 2 s.
+        """
+        native = self._connected()
+        if isinstance(native, Err):
+            return native
+        # The key is the same in all attempts, so that they are one submission.
+        submitting = partial(native.unwrap().submit, sql, _submitted.key() if key is None else key, keep)
+        return waited(self._traffic.call(submitting)).map(partial(Job, self))
+
+    def job(self, job_id: str) -> Result[Job, Error]:
+        """A job that was submitted before, by whatever process; `NOT_FOUND` if its outcome is not kept any more."""
+        return self.status(job_id).map(partial(Job.of, self))
+
+    def status(self, job_id: str) -> Result[JobStatus, Error]:
+        """How a job is; the same as `job.status()`."""
+        return self._asking(job_id).and_then(waited).and_then(JobStatus.parse)
+
+    def progress(self, job_id: str) -> Result[Option[Progress], Error]:
+        """How far a job is; the same as `job.progress()`."""
+        return self.status(job_id).map(lambda status: status.progress)
+
+    def cancel(self, job_id: str) -> Result[bool, Error]:
+        """Ends a job, with what it runs on the cluster; false if it had ended before. The same as `job.cancel()`."""
+        return self._cancelling(job_id).and_then(waited)
 
     def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
         """How a query would run, as text; with `analyze` it is run and measured."""
@@ -277,6 +315,26 @@ class RaisingClient(reading.Reads["Handle"], uploading.Uploads["Handle", int], w
     def stream(self, sql: str, parameters: Parameters | None = None) -> Rows:
         """As `PolarwayClient.stream`."""
         return raised(self._client.stream(sql, parameters))
+
+    def submit(self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP) -> Job:
+        """As `PolarwayClient.submit`."""
+        return raised(self._client.submit(sql, key=key, keep=keep))
+
+    def job(self, job_id: str) -> Job:
+        """As `PolarwayClient.job`."""
+        return raised(self._client.job(job_id))
+
+    def status(self, job_id: str) -> JobStatus:
+        """As `PolarwayClient.status`."""
+        return raised(self._client.status(job_id))
+
+    def progress(self, job_id: str) -> Option[Progress]:
+        """As `PolarwayClient.progress`."""
+        return raised(self._client.progress(job_id))
+
+    def cancel(self, job_id: str) -> bool:
+        """As `PolarwayClient.cancel`."""
+        return raised(self._client.cancel(job_id))
 
     def explain(self, sql: str, *, analyze: bool = False) -> str:
         """As `PolarwayClient.explain`."""

@@ -15,7 +15,7 @@ from polarway.result import Err, Ok, Result
 from polarway.table import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -48,7 +48,11 @@ class Progress:
     @classmethod
     def parse(cls, text: str) -> Progress:
         """Reads the server's account of a query."""
-        told: dict[str, Any] = json.loads(text)
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Progress:
+        """The same, of what the JSON holds."""
         stages: list[dict[str, int]] = told["stages"]
         return cls(
             state=told["state"],

@@ -63,7 +63,7 @@ async def test_closing_waits_for_uploads(servers: list[str], name: str) -> None:
 
 
 @pytest.mark.parametrize("table", [True, False])
-async def test_closing_without_waiting_ends_uploads(servers: list[str], name: str, table: bool) -> None:  # noqa: FBT001
+async def test_closing_without_waiting_ends_uploads(servers: list[str], name: str, table: bool) -> None:
     """Of which nothing is left, and no further rows are taken."""
     client, rows = AsyncPolarwayClient(servers), Rows()
     (await client.connect()).unwrap()
