@@ -38,10 +38,18 @@ class Proxy:
         """As with a server that has died: connections break, and nobody takes new ones."""
         self._is_cut = True
         if self._server is not None:
+            # Connections that were taken just now become tasks after some turns of the loop, and asyncio loses them
+            # if their server is closed before that.
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            for _ in range(10):
+                await asyncio.sleep(0)
             self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+            await asyncio.sleep(0)
 
     async def mend(self) -> None:
         """New connections are taken, at the same address."""
@@ -59,28 +67,33 @@ class Proxy:
         self._open.set()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            inner, outer = await asyncio.open_connection(*self._to)
-        except OSError:
-            writer.close()
-            return
-        if self._is_cut:
-            # Taken just before it was cut.
-            outer.close()
-            writer.close()
-            return
-        for source, target in ((reader, outer), (inner, writer)):
-            task = asyncio.create_task(self._copy(source, target))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        task = asyncio.create_task(self._both_ways(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _both_ways(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while data := await reader.read(65536):
-                await self._open.wait()
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
+            if self._is_cut:
+                return
+            inner, outer = await asyncio.open_connection(*self._to)
+            try:
+                copies = [asyncio.create_task(self._copy(*way)) for way in ((reader, outer), (inner, writer))]
+                try:
+                    # One end that is gone is the end of both.
+                    await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for copy in copies:
+                        copy.cancel()
+                    await asyncio.gather(*copies, return_exceptions=True)
+            finally:
+                outer.close()
+        except OSError:
             pass
         finally:
             writer.close()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._open.wait()
+            writer.write(data)
+            await writer.drain()
