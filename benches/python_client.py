@@ -17,7 +17,7 @@ tests/python/adbc-requirements.txt. Another is an error, and so are ways of one 
 Each measurement has a process of its own, which is connected and has asked once before the clock starts, and tells its
 largest resident memory. A first round, of which nothing is kept, warms the system's caches. Prints a line a way: the
 median, the smallest and the largest, how many times the first way of its line the median is (above 1: the first is
-faster), and the largest memory. --out gets all samples and the facts of the machine.
+faster), the median of what the client's process computed on all cores, and its largest memory. --out gets all samples and the facts of the machine.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ def figures(ways):
     for way in ways:
         each = [sample["seconds"] / sample["calls"] for sample in way["samples"]]
         way["median_seconds"], way["min_seconds"], way["max_seconds"] = statistics.median(each), min(each), max(each)
+        way["cpu_seconds"] = statistics.median(sample["cpu_seconds"] / sample["calls"] for sample in way["samples"])
         way["ratio"] = way["median_seconds"] / ways[0]["median_seconds"]
         way["peak_bytes"] = max(sample["peak_bytes"] for sample in way["samples"])
         for name in way["samples"][0]["more"]:
@@ -129,7 +130,7 @@ def time_text(seconds):
 def show(way):
     spread = f"({time_text(way['min_seconds'])} to {time_text(way['max_seconds'])})"
     told = f"{way['line']:38} {way['way']:20} {time_text(way['median_seconds']):>9} {spread:24}"
-    told += f" {way['ratio']:6.2f}x {way['peak_bytes'] / 2**20:8,.0f} MiB"
+    told += f" {way['ratio']:6.2f}x, CPU {time_text(way['cpu_seconds']):>7}, {way['peak_bytes'] / 2**20:,.0f} MiB"
     if way["samples"][0]["calls"] > 1:
         told += f"  {1 / way['median_seconds']:,.0f} queries/s"
     if "longest_block_ms" in way:

@@ -3,7 +3,7 @@
     python_ways.py JSON          # {"way": "fetch_arrow_ours", "server": "HOST:PORT", …}
 
 A way connects and warms up before the clock starts, and its answer is looked at after the clock and the memory have
-been read. Prints one JSON object: `seconds` of the clock, `calls` in them, `answer`, which all ways of a line have to
+been read. Prints one JSON object: `seconds` of the clock, `cpu_seconds` that this process computed, `calls` in them, `answer`, which all ways of a line have to
 agree on, `peak_bytes` of this process's memory, `base_bytes` before the clock, and `more` figures that a way has.
 """
 
@@ -26,19 +26,29 @@ TICK = 0.001
 
 @dataclass
 class Measured:
-    """What the clock said, and a function that looks at what came out."""
+    """What the clocks said, and a function that looks at what came out."""
 
-    seconds: float
+    clocks: tuple[float, float]
     answer: object
     calls: int = 1
     more: dict = field(default_factory=dict)
 
 
+class Clocks:
+    """Seconds since it was made, and those that this process computed meanwhile on all cores."""
+
+    def __init__(self):
+        self._began = time.perf_counter(), time.process_time()
+
+    def read(self):
+        return time.perf_counter() - self._began[0], time.process_time() - self._began[1]
+
+
 def timed(run, answer):
-    """Runs it once by the clock."""
-    began = time.perf_counter()
+    """Runs it once by the clocks."""
+    clocks = Clocks()
     found = run()
-    return Measured(time.perf_counter() - began, lambda: answer(found))
+    return Measured(clocks.read(), lambda: answer(found))
 
 
 # Fetching
@@ -99,13 +109,13 @@ def files_ours(aggregate):
         paths = files(job)
         async with AsyncPolarwayClient(job["server"]) as client:
             await client.raising.query(f"SELECT * FROM '{paths[0]}' LIMIT 1")
-            began = time.perf_counter()
+            clocks = Clocks()
             handles = await client.raising.batch_read(paths)
             asked = [grouped(handle) for handle in handles] if aggregate else handles
             frames = [table.to_polars() for table in await client.raising.batch_collect(asked)]
             if aggregate:
                 frames = [merged(frames)]
-            took = time.perf_counter() - began
+            took = clocks.read()
             return Measured(took, lambda: counted(frames, aggregate))
 
     return lambda job: asyncio.run(measure(job))
@@ -228,9 +238,9 @@ async def many_tasks(job):
         (await client.query(job["sql"])).unwrap()
         ticker = Ticker()
         ticking = asyncio.create_task(ticker.run())
-        began = time.perf_counter()
+        clocks = Clocks()
         await asyncio.gather(*(task() for _ in range(job["at_once"])))
-        took = time.perf_counter() - began
+        took = clocks.read()
         ticking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await ticking
@@ -271,10 +281,10 @@ def many_adbc(job):
         one.start()
     with contextlib.suppress(threading.BrokenBarrierError):
         ready.wait()
-    began = time.perf_counter()
+    clocks = Clocks()
     for one in threads:
         one.join()
-    took = time.perf_counter() - began
+    took = clocks.read()
     if failures:
         raise failures[0]
     return Measured(took, lambda: sorted(answers), calls=job["calls"])
@@ -288,14 +298,14 @@ def importing(job):
     import subprocess
 
     program = (
-        "import time\nbegan = time.perf_counter()\n"
-        f"import {job['module']}\nprint(time.perf_counter() - began)\n"
+        "import time\nbegan, computed = time.perf_counter(), time.process_time()\n"
+        f"import {job['module']}\nprint(time.perf_counter() - began, time.process_time() - computed)\n"
         "try:\n    print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])\n"
         "except OSError:\n    print()\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    seconds, *peak = ended.stdout.split()
-    return Measured(float(seconds), lambda: None, more={"peak_bytes": int(peak[0]) * 1024} if peak else {})
+    seconds, computed, *peak = ended.stdout.split()
+    return Measured((float(seconds), float(computed)), lambda: None, more={"peak_bytes": int(peak[0]) * 1024} if peak else {})
 
 
 def push(job):
@@ -303,7 +313,7 @@ def push(job):
     import python_push
 
     rates = asyncio.run(python_push.measured(job["server"], job["ws"], job["rows"], job["repeats"]))
-    return Measured(0.0, lambda: rates)
+    return Measured((0.0, 0.0), lambda: rates)
 
 
 # Data
@@ -315,7 +325,7 @@ def make(job):
 
     directory = pathlib.Path(job["data"])
     directory.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
+    clocks = Clocks()
     write(directory / "fetch.parquet", 0, job["rows"])
     write(directory / "small.parquet", 0, 1000)
     numbers = sorted(job["files"])
@@ -331,7 +341,7 @@ def make(job):
             else:
                 target.unlink(missing_ok=True)
                 target.hardlink_to(first)
-    return Measured(time.perf_counter() - began, lambda: None)
+    return Measured(clocks.read(), lambda: None)
 
 
 def write(path, start, rows):
@@ -400,7 +410,8 @@ def main():
     print(
         json.dumps(
             {
-                "seconds": measured.seconds,
+                "seconds": measured.clocks[0],
+                "cpu_seconds": measured.clocks[1],
                 "calls": measured.calls,
                 "peak_bytes": measured.more.pop("peak_bytes", peak),
                 "base_bytes": base,
