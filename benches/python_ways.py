@@ -108,7 +108,7 @@ def files_ours(aggregate):
     async def measure(job):
         paths = files(job)
         async with AsyncPolarwayClient(job["server"]) as client:
-            await client.raising.query(f"SELECT * FROM '{paths[0]}' LIMIT 1")
+            (await client.raising.query(f"SELECT * FROM '{paths[0]}' LIMIT 1")).to_polars()
             clocks = Clocks()
             handles = await client.raising.batch_read(paths)
             asked = [grouped(handle) for handle in handles] if aggregate else handles
@@ -127,7 +127,7 @@ def files_one_query(aggregate):
 
     def measure(job):
         with PolarwayClient(job["server"]) as client:
-            client.raising.query(f"SELECT * FROM '{files(job)[0]}' LIMIT 1")
+            client.raising.query(f"SELECT * FROM '{files(job)[0]}' LIMIT 1").to_polars()
 
             def run():
                 handle = client.raising.read_parquet(f"{job['files']}/*.parquet")
