@@ -4,8 +4,9 @@
     benches/python_client.py --server HOST:PORT --data DIRECTORY [--out RESULTS.json] [--rows 10000000] [--repeats 5]
 
 The server is a `polarway up --allow DIRECTORY …` on this machine; Parquet files are made in the directory. It takes
-the package `polarway` as it is installed or on PYTHONPATH, pyarrow, pandas, polars, and adbc-driver-flightsql in the version of
-tests/python/adbc-requirements.txt. Another is an error, and so are ways of one line that differ in their answer.
+the package `polarway` as it is installed or on PYTHONPATH, pyarrow, pandas, polars, and adbc-driver-flightsql in the
+version of tests/python/adbc-requirements.txt. Another version is an error, and so are ways of one line that differ in
+their answer.
 
     fetch      --rows rows of four columns to Arrow, Polars and pandas: ours, ADBC for Flight SQL
     files      10, 50, 100 Parquet files, all rows or groups: batch_read and batch_collect, one query over a pattern,
@@ -14,10 +15,11 @@ tests/python/adbc-requirements.txt. Another is an error, and so are ways of one 
     import     the time of `import polarway`, beside that of others
     push       rows of a live table, with --ws: the ways of python_push.py
 
-Each measurement has a process of its own, which is connected and has asked once before the clock starts, and tells its
-largest resident memory. A first round, of which nothing is kept, warms the system's caches. Prints a line a way: the
-median, the smallest and the largest, how many times the first way of its line the median is (above 1: the first is
-faster), the median of what the client's process computed on all cores, and its largest memory. --out gets all samples and the facts of the machine.
+Each measurement has a process of its own, which is connected and has asked once before the clock starts. A first
+round, of which nothing is kept, warms the system's caches. Prints a line a way: the median, the smallest and the
+largest time, how many times the first way of its line the median is (above 1: the first is faster), the median of
+what the client's process computed on all cores, and its largest resident memory. --out gets all samples and the facts
+of the machine.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     python_ways.py JSON          # {"way": "fetch_arrow_ours", "server": "HOST:PORT", …}
 
 A way connects and warms up before the clock starts, and its answer is looked at after the clock and the memory have
-been read. Prints one JSON object: `seconds` of the clock, `cpu_seconds` that this process computed, `calls` in them, `answer`, which all ways of a line have to
-agree on, `peak_bytes` of this process's memory, `base_bytes` before the clock, and `more` figures that a way has.
+been read. Prints one JSON object: `seconds` of the clock, `cpu_seconds` that this process computed, `calls` in them,
+`answer`, which all ways of a line have to agree on, `peak_bytes` of this process's memory, `base_bytes` of it before
+the way began, and `more` figures that a way has.
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ def fetch_ours(form):
 
     def measure(job):
         with PolarwayClient(job["server"]) as client:
-            give = {"arrow": lambda t: t.to_arrow(), "polars": lambda t: t.to_polars(), "pandas": lambda t: t.to_pandas()}
+            give = {
+                "arrow": lambda t: t.to_arrow(),
+                "polars": lambda t: t.to_polars(),
+                "pandas": lambda t: t.to_pandas(),
+            }
             give[form](client.raising.query(f"{job['sql']} LIMIT 1"))
             return timed(lambda: give[form](client.raising.query(job["sql"])), fetched)
 
@@ -305,7 +310,8 @@ def importing(job):
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     seconds, computed, *peak = ended.stdout.split()
-    return Measured((float(seconds), float(computed)), lambda: None, more={"peak_bytes": int(peak[0]) * 1024} if peak else {})
+    more = {"peak_bytes": int(peak[0]) * 1024} if peak else {}
+    return Measured((float(seconds), float(computed)), lambda: None, more=more)
 
 
 def push(job):

@@ -99,19 +99,19 @@ async def read(client: AsyncPolarwayClient, paths: Sequence[str], args: argparse
     """Opens all files, at most `--at-once` at a time, and then groups the rows of those that could be opened."""
     opened: list[tuple[str, AsyncHandle]] = []
     outcomes = Outcomes()
-    for path, handle in zip(paths, await client.batch_read(paths, limit=args.at_once), strict=True):
-        match handle.variant:
-            case Ok(value):
-                opened.append((path, value))
+    for path, leased in zip(paths, await client.batch_read(paths, limit=args.at_once), strict=True):
+        match leased.variant:
+            case Ok(handle):
+                opened.append((path, handle))
             case Err(error):
                 outcomes.errors.append((path, error))
     queries = (groups(handle, args.by, args.value) for _, handle in opened)
     tables = await client.batch_collect(queries, limit=args.at_once)
     # A file whose rows are damaged, or that lacks a column, can be opened all the same.
-    for (path, _), table in zip(opened, tables, strict=True):
-        match table.variant:
-            case Ok(value):
-                outcomes.tables.append(value)
+    for (path, _), collected in zip(opened, tables, strict=True):
+        match collected.variant:
+            case Ok(table):
+                outcomes.tables.append(table)
             case Err(error):
                 outcomes.errors.append((path, error))
     return outcomes
