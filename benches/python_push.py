@@ -62,30 +62,36 @@ async def row_pushes(ws, stream, data):
         (await sink.flush()).unwrap()
 
 
-async def main(args):
-    data = rows(args.rows)
+async def measured(server, ws, count, repeats):
+    """Rows a second of each way, the one that the others are compared with first."""
+    data = rows(count)
     ways = {
         "by hand, one row a message": by_hand,
         "sink, push of all rows": list_push,
         "sink, push row by row": row_pushes,
     }
-    measured = {way: [] for way in ways}
-    async with AsyncPolarwayClient(args.server) as client:
-        for repeat in range(args.repeats):
+    rates = {way: [] for way in ways}
+    async with AsyncPolarwayClient(server) as client:
+        for _ in range(repeats):
             for number, (way, run) in enumerate(ways.items()):
                 stream = f"python_push_{number}"
                 await client.raising.query(f"DROP STREAM IF EXISTS {stream}")
                 await client.raising.query(f"CREATE STREAM {stream} ({COLUMNS})")
                 began = time.perf_counter()
-                await run(args.ws, stream, data)
-                measured[way].append(len(data) / (time.perf_counter() - began))
+                await run(ws, stream, data)
+                rates[way].append(len(data) / (time.perf_counter() - began))
                 (found,) = await client.raising.query(f"SELECT count(*) AS n, count(DISTINCT id) AS ids FROM {stream}")
                 assert found == {"n": len(data), "ids": len(data)}, found
                 await client.raising.query(f"DROP STREAM {stream}")
-    base = statistics.median(measured["by hand, one row a message"])
-    for way, rates in measured.items():
-        median = statistics.median(rates)
-        print(f"{way:28} {median:10,.0f} rows/s ({min(rates):,.0f} to {max(rates):,.0f}), {median / base:.1f}x")
+    return rates
+
+
+def main(args):
+    rates = asyncio.run(measured(args.server, args.ws, args.rows, args.repeats))
+    base = statistics.median(rates["by hand, one row a message"])
+    for way, each in rates.items():
+        median = statistics.median(each)
+        print(f"{way:28} {median:10,.0f} rows/s ({min(each):,.0f} to {max(each):,.0f}), {median / base:.1f}x")
 
 
 if __name__ == "__main__":
@@ -94,4 +100,4 @@ if __name__ == "__main__":
     parser.add_argument("--ws", required=True, help="where rows are taken, HOST:PORT")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
-    asyncio.run(main(parser.parse_args()))
+    main(parser.parse_args())

@@ -1,4 +1,4 @@
-"""What handles and queries show of themselves in a notebook."""
+"""What handles, queries and jobs show of themselves in a notebook."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.formatters import HTMLFormatter
 
-from polarway import AsyncHandle, AsyncPolarwayClient, Handle, PolarwayClient, col
+from polarway import AsyncHandle, AsyncJob, AsyncPolarwayClient, Handle, Job, JobStatus, PolarwayClient, col
 from polarway._leases import Lease, Opened
 from strategies import patient
+from submitted import ID, account
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 ODD = {"<b>": "Utf8", "a\"&'b": "List(Int64)", "</table><script>": 'Timestamp(Microsecond, Some("<i>"))'}
 
@@ -111,3 +112,34 @@ def test_of_many_columns_the_first_are_shown() -> None:
 def test_whatever_columns_are_called_is_text(columns: dict[str, str]) -> None:
     shown = Shown(_html(_handle(columns)))
     assert shown.tags == {"p", "table", "thead", "tbody", "tr", "th", "td", "code"}
+
+
+def _job(told: str) -> Job:
+    return Job.of(PolarwayClient(), JobStatus.parse(told).unwrap())
+
+
+def _async_job(told: str) -> AsyncJob:
+    return AsyncJob.of(AsyncPolarwayClient(), JobStatus.parse(told).unwrap())
+
+
+@pytest.mark.parametrize(
+    ("of", "calls"),
+    [(_job, {"job.status()", "job.result()"}), (_async_job, {"await job.status()", "await job.result()"})],
+    ids=["blocking", "asyncio"],
+)
+def test_a_job_shows_its_statement_and_how_it_was(of: Callable[[str], Job | AsyncJob], calls: set[str]) -> None:
+    sql = "SELECT '</pre><script>' AS \"<b>\" -- it's & so"
+    progress = {"state": "running", "attempt": 2, "stages": [{"tasks": 1200, "done": 3}]}
+    running = Shown(_html(of(account("running", sql=sql, attempt=2, progress=progress))))
+    assert running.words[0].endswith(f"Job {ID}")
+    assert {sql, "running, attempt 2, 3 of 1,200 tasks done when last asked", *calls} <= {*running.words}
+    error = {"kind": "EXECUTION", "message": "no <i>", "hint": "<script>"}
+    failed = Shown(_html(of(account("failed", sql=sql, error=error))))
+    assert "failed when last asked: EXECUTION: no <i>\nHint: <script>" in failed.words
+    assert running.tags == failed.tags == {"p", "pre", "code"}
+
+
+def test_a_job_of_which_nothing_was_told_shows_its_id() -> None:
+    shown = Shown(_html(Job(PolarwayClient(), "<b>")))
+    assert shown.words[0] == "Job <b>"
+    assert shown.tags == {"p", "code"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from polarway.async_client import AsyncPolarwayClient, AsyncRaisingClient
 from polarway.async_handles import AsyncHandle, AsyncQuery
+from polarway.async_jobs import AsyncJob
 from polarway.attempt import Attempt
 from polarway.breaker import CircuitBreaker
 from polarway.capture import as_result
@@ -17,9 +18,12 @@ from polarway.error import Error
 from polarway.expressions import Expr, col, lit
 from polarway.handles import Handle, Query
 from polarway.heartbeat import Heartbeat, heartbeat
+from polarway.job_status import JobState, JobStatus, JobTable
+from polarway.jobs import Job
 from polarway.option import Nothing, Option, Some, is_none, is_some
 from polarway.option_traversal import collect_option, partition_option, sequence_option, traverse_option
 from polarway.result import Err, Ok, Result, is_err, is_ok
+from polarway.retry import Retry
 from polarway.streams import AsyncRows, Progress, Rows
 from polarway.table import Batch, Table
 from polarway.traversal import collect, partition, sequence, traverse
@@ -91,6 +95,7 @@ _LAZY = {
 __all__ = [
     "Acknowledged",
     "AsyncHandle",
+    "AsyncJob",
     "AsyncPolarwayClient",
     "AsyncQuery",
     "AsyncRaisingClient",
@@ -113,6 +118,10 @@ __all__ = [
     "Grouped",
     "Handle",
     "Heartbeat",
+    "Job",
+    "JobState",
+    "JobStatus",
+    "JobTable",
     "KafkaBatch",
     "KafkaConsumer",
     "KafkaMessage",
@@ -133,6 +142,7 @@ __all__ = [
     "Rejected",
     "Result",
     "Resume",
+    "Retry",
     "Rows",
     "SinkCounts",
     "Some",

@@ -1,4 +1,4 @@
-"""How long to wait before something is tried again."""
+"""How long to wait before something is tried again, time after time."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from polarway.backoff import Backoff
+
 
 class Delays:
-    """Steps that double up to a limit; each delay lies in the upper half of its step, so that many do not come at once.
+    """The delays of a backoff, one after the other, with luck drawn for each.
 
-    >>> delays = Delays(0.1, 0.3, uniform=lambda low, high: high)
+    >>> from polarway.backoff import Backoff
+    >>> delays = Delays(Backoff(0.1, cap=0.3), draw=lambda: 1.0)
     >>> [delays.next() for _ in range(4)]
     [0.1, 0.2, 0.3, 0.3]
     """
 
-    def __init__(
-        self, shortest: float, longest: float, uniform: Callable[[float, float], float] = random.uniform
-    ) -> None:
-        self._shortest = shortest
-        self._longest = longest
-        self._uniform = uniform
-        self._step = shortest
+    def __init__(self, backoff: Backoff, draw: Callable[[], float] = random.random) -> None:
+        self._backoff = backoff
+        self._draw = draw
+        self._failures = 0
 
     def next(self) -> float:
-        """Seconds to wait now."""
-        step = self._step
-        self._step = min(self._longest, step * 2)
-        return self._uniform(step / 2, step)
+        """Seconds to wait now, after one more failure."""
+        self._failures += 1
+        return self._backoff.delay(self._failures, self._draw())
 
     def reset(self) -> None:
         """Begins anew: it went well."""
-        self._step = self._shortest
+        self._failures = 0

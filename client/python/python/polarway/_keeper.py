@@ -8,15 +8,19 @@ import os
 import queue
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from polarway._leases import CLOSING, Leases, opened
+from polarway._repeatable import never
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from polarway._calls import Cancels
     from polarway._leases import Created, Lease, Opened, Outcome
-    from polarway._polarway import Call, Done, NativeClient
+    from polarway._polarway import Done, NativeClient
+    from polarway._traffic import Traffic
     from polarway.error import Fault
 
 
@@ -34,8 +38,9 @@ class Keeper:
     handles are the parent's.
     """
 
-    def __init__(self, native: NativeClient) -> None:
+    def __init__(self, native: NativeClient, traffic: Traffic) -> None:
         self._native = native
+        self._traffic = traffic
         self._process = os.getpid()
         self._events: queue.SimpleQueue[Outcome | _Signal] = queue.SimpleQueue()
         self._leases = Leases(native, self._events.put)
@@ -43,13 +48,13 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def opening(self, sql: str, ttl: float, done: Done[Opened], parents: Iterable[Lease] = ()) -> Call:
+    def opening(self, sql: str, ttl: float, done: Done[Opened], parents: Iterable[Lease] = ()) -> Cancels:
         """Makes a handle of a query, that is renewed as long as something holds its lease."""
-        return self._native.create_handle(sql, ttl, self._keeping(done, parents))
+        return self._traffic.call(partial(self._native.create_handle, sql, ttl))(self._keeping(done, parents))
 
-    def uploading(self, source: object, ttl: float, done: Done[Opened]) -> Call:
+    def uploading(self, source: object, ttl: float, done: Done[Opened]) -> Cancels:
         """The same of rows, which are gone with the handle."""
-        return self._native.upload(source, ttl, self._keeping(done, ()))
+        return self._traffic.call(partial(self._native.upload, source, ttl), never)(self._keeping(done, ()))
 
     def _keeping(self, done: Done[Opened], parents: Iterable[Lease]) -> Done[Created]:
         def told(created: Created | None, fault: Fault | None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from polarway._calls import awaited
 from polarway._leases import CLOSING, Leases, opened
+from polarway._repeatable import never
 from polarway._tasks import cancel_and_join
 from polarway.result import Ok, Result
 from polarway.traversal_async import traverse_async
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from polarway._leases import Lease, Opened, Outcome
     from polarway._polarway import NativeClient
+    from polarway._traffic import Traffic
     from polarway.error import Error
 
 
@@ -65,8 +67,9 @@ class AsyncKeeper:
     then.
     """
 
-    def __init__(self, native: NativeClient) -> None:
+    def __init__(self, native: NativeClient, traffic: Traffic) -> None:
         self._native = native
+        self._traffic = traffic
         self._events = _Events()
         self._leases = Leases(native, self._events.post)
         self._task: asyncio.Task[None] | None = None
@@ -74,13 +77,13 @@ class AsyncKeeper:
 
     async def open(self, sql: str, ttl: float, parents: Iterable[Lease] = ()) -> Result[Opened, Error]:
         """A handle of a query, that is renewed as long as something holds its lease."""
-        created = (await awaited(partial(self._native.create_handle, sql, ttl))).map(partial(opened, parents))
-        return created.inspect(self._keep)
+        creating = self._traffic.call(partial(self._native.create_handle, sql, ttl))
+        return (await awaited(creating)).map(partial(opened, parents)).inspect(self._keep)
 
     async def upload(self, source: object, ttl: float) -> Result[Opened, Error]:
         """The same of rows, which are gone with the handle."""
-        created = (await awaited(partial(self._native.upload, source, ttl))).map(partial(opened, ()))
-        return created.inspect(self._keep)
+        uploading = self._traffic.call(partial(self._native.upload, source, ttl), never)
+        return (await awaited(uploading)).map(partial(opened, ())).inspect(self._keep)
 
     async def close(self, lease: Lease) -> None:
         """Renews it no more, and frees it on the server; in bounded time, since it runs out by itself."""

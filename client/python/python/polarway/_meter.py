@@ -8,22 +8,23 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from polarway._calls import awaited, outcome_of
+from polarway._calls import NOTHING, awaited, outcome_of
+from polarway._collecting import Collecting
 from polarway._screens import screen
 from polarway._tasks import cancel_and_join
-from polarway.result import Err, Result
 from polarway.streams import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from polarway._polarway import Call, Done, NativeClient, NativeTable
+    from polarway._calls import Cancels, Start
+    from polarway._polarway import NativeStream, NativeTable
     from polarway._screens import Screen
+    from polarway._traffic import Traffic
     from polarway.error import Error, Fault
-    from polarway.parameters import Encoded
+    from polarway.result import Result
 
 T = TypeVar("T")
 
@@ -90,39 +91,22 @@ def meter(wanted: bool | None) -> Meter | None:
     return None if found is None else Meter(found)
 
 
-def collected(native: NativeClient, sql: str, values: Sequence[Encoded], shown: Meter) -> Result[NativeTable, Error]:
-    """Runs a statement to its end and shows how far it is."""
+def collected(
+    traffic: Traffic, opening: Start[NativeStream], repeatable: Callable[[], bool], shown: Meter
+) -> Result[NativeTable, Error]:
+    """Runs a statement to its end, which is one call, and shows how far it is."""
     with contextlib.closing(shown):
-        opened = watched(partial(native.stream, sql, values), None, shown)
-        if isinstance(opened, Err):
-            return opened
-        stream = opened.unwrap()
-        try:
-            return watched(stream.collect, stream.progress, shown)
-        except BaseException:
-            # Whoever has the exception has this frame, and with it the stream.
-            stream.close(_ignored)
-            raise
+        collecting = Collecting(opening)
+        return watched(traffic.call(collecting, repeatable), traffic.once(collecting.progress), shown)
 
 
 async def collected_async(
-    native: NativeClient, sql: str, values: Sequence[Encoded], shown: Meter
+    traffic: Traffic, opening: Start[NativeStream], repeatable: Callable[[], bool], shown: Meter
 ) -> Result[NativeTable, Error]:
     """The same, for asyncio."""
     with contextlib.closing(shown):
-        opened = await watched_async(partial(native.stream, sql, values), None, shown)
-        if isinstance(opened, Err):
-            return opened
-        stream = opened.unwrap()
-        try:
-            return await watched_async(stream.collect, stream.progress, shown)
-        except BaseException:
-            stream.close(_ignored)
-            raise
-
-
-def _ignored(_: None, __: Fault | None) -> None:
-    """Nobody waits for it."""
+        collecting = Collecting(opening)
+        return await watched_async(traffic.call(collecting, repeatable), traffic.once(collecting.progress), shown)
 
 
 @dataclass(frozen=True)
@@ -132,9 +116,7 @@ class _Told:
     text: str | None
 
 
-def watched(
-    start: Callable[[Done[T]], Call], ask: Callable[[Done[str | None]], Call] | None, shown: Meter
-) -> Result[T, Error]:
+def watched(start: Start[T], ask: Start[str | None], shown: Meter) -> Result[T, Error]:
     """Starts a call, waits for it, and meanwhile asks how far it is, one question at a time."""
     events: queue.SimpleQueue[Result[T, Error] | _Told] = queue.SimpleQueue()
 
@@ -144,15 +126,16 @@ def watched(
     def answered(text: str | None, _: Fault | None) -> None:
         events.put(_Told(text))
 
-    asking: Call | None = None
-    call = start(done)
+    asking: Cancels | None = None
+    call: Cancels = NOTHING
     try:
+        call = start(done)
         while True:
             try:
                 event = events.get(timeout=shown.pause())
             except queue.Empty:
                 shown.draw()
-                if ask is not None and asking is None:
+                if asking is None:
                     asking = ask(answered)
                 continue
             if not isinstance(event, _Told):
@@ -167,9 +150,7 @@ def watched(
             asking.cancel()
 
 
-async def watched_async(
-    start: Callable[[Done[T]], Call], ask: Callable[[Done[str | None]], Call] | None, shown: Meter
-) -> Result[T, Error]:
+async def watched_async(start: Start[T], ask: Start[str | None], shown: Meter) -> Result[T, Error]:
     """The same, for asyncio."""
     running = asyncio.ensure_future(awaited(start))
     asking: asyncio.Task[Result[str | None, Error]] | None = None
@@ -182,7 +163,7 @@ async def watched_async(
                 asking = None
             elif not ended:
                 shown.draw()
-                if ask is not None and asking is None:
+                if asking is None:
                     asking = asyncio.ensure_future(awaited(ask))
         return running.result()
     finally:

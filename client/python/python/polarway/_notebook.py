@@ -1,4 +1,4 @@
-"""What handles and queries show of themselves in a notebook: their columns, and how to get their rows."""
+"""What handles, queries and jobs show of themselves in a notebook, and how to get their rows."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def query(name: str, columns: Sequence[str] | None, sql: str, collected: str) ->
     names = "".join(f"<th>{_text(column)}</th>" for column in _first(columns))
     heads = f"<table><thead><tr>{names}</tr></thead></table>"
     return f"<p>{_text(name)}</p>{heads}{_code(sql)}{_foot(len(columns), collected)}"
+
+
+def job(name: str, sql: str | None, state: str | None, asked: str, result: str) -> str:
+    """A job: its statement and how it was, where that is known. `asked` and `result` are the calls that tell more."""
+    told = "" if state is None else f"<p>{_text(state)}</p>"
+    calls = f"<p><code>{_text(asked)}</code> asks how it is, <code>{_text(result)}</code> waits for the rows</p>"
+    return f"<p>{_text(name)}</p>{'' if sql is None else _code(sql)}{told}{calls}"
 
 
 def _first(items: Iterable[T]) -> Iterable[T]:

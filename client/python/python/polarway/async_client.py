@@ -6,14 +6,20 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from polarway import reading, statements, uploading, writing
-from polarway._calls import awaited
+from polarway import _submitted, reading, statements, uploading, writing
+from polarway._calls import Timed, awaited
+from polarway._idle import idle
 from polarway._keeper_async import AsyncKeeper
 from polarway._leases import leases, readable
 from polarway._meter import collected_async, meter
-from polarway._session import Session, disconnected, raised
+from polarway._repeatable import changes_nothing
+from polarway._session import Session, raised
+from polarway._source import Source
+from polarway._traffic import AWAY, CLOSING
 from polarway.async_handles import AsyncHandle, HandleResult, RaisedHandle
+from polarway.async_jobs import AsyncJob
 from polarway.error import Error
+from polarway.job_status import JobStatus
 from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
 from polarway.streams import AsyncRows
@@ -23,16 +29,18 @@ from polarway.uploads import sending_async
 from polarway.uploads._upload import TableUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
     from types import TracebackType
 
     from typing_extensions import Never, Self
 
+    from polarway._calls import Start
     from polarway._leases import Lease
-    from polarway._polarway import NativeClient
+    from polarway._polarway import NativeTable
     from polarway.async_handles import AsyncFrame
     from polarway.parameters import Parameters
     from polarway.reading import Path
+    from polarway.streams import Progress
     from polarway.uploads._rejections import Rejections
     from polarway.uploads._upload import Upload
     from polarway.writing import Written
@@ -77,17 +85,31 @@ class AsyncPolarwayClient(
         """Connects to the first server that answers; on a connected client it does nothing."""
         if self._native is not None:
             return Ok(None)
-        connected = await awaited(self._connecting())
-        return connected.map(self._keep)
+        traffic, connecting = self._connecting()
+        return (await awaited(connecting)).map(partial(self._keep, traffic))
 
-    async def close(self) -> None:
-        """Closes all handles, in 2 s at most, and lets the connections go.
+    async def close(self, *, wait: bool = True, timeout: float = CLOSING) -> None:
+        """Ends all calls, closes handles and streams, and lets the connections go.
 
-        What other tasks still await goes on to its end.
+        New calls are refused at once. With `wait` those of other tasks, and iterations over streams, have `timeout`
+        seconds to end by themselves; what is left, and without `wait` all, is cancelled on the cluster, and gives an
+        error of kind `CANCELLED`. Handles are then closed in 2 s at most. A cancellation meanwhile is passed on once
+        that is done.
         """
+        if self._native is None:
+            return
         keeper, self._keeper, self._native = self._keeper, None, None
-        if keeper is not None:
-            await keeper.stop()
+        if self._traffic.is_forked():
+            return
+        traffic = self._traffic
+        traffic.shut()
+        try:
+            if wait:
+                await idle(traffic, timeout)
+        finally:
+            traffic.stop()
+            if keeper is not None:
+                await keeper.stop()
 
     async def __aenter__(self) -> Self:
         raised(await self.connect())
@@ -96,7 +118,7 @@ class AsyncPolarwayClient(
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.close(wait=error is None)
 
     async def query(
         self, sql: str, parameters: Parameters | None = None, *, progress: bool | None = None
@@ -114,11 +136,12 @@ class AsyncPolarwayClient(
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
+        traffic, repeatable = self._traffic, partial(changes_nothing, sql)
         shown = meter(self._progress if progress is None else progress)
         if shown is None:
-            rows = await awaited(partial(native.collect, sql, values))
+            rows = await awaited(traffic.call(partial(native.collect, sql, values), repeatable))
         else:
-            rows = await collected_async(native, sql, values, shown)
+            rows = await collected_async(traffic, partial(native.stream, sql, values), repeatable, shown)
         return rows.map(lambda table: Table(table, time.perf_counter() - began))
 
     async def stream(self, sql: str, parameters: Parameters | None = None) -> Result[AsyncRows, Error]:
@@ -127,8 +150,49 @@ class AsyncPolarwayClient(
         if isinstance(ready, Err):
             return ready
         native, values = ready.unwrap()
-        opened = await awaited(partial(native.stream, sql, values))
-        return opened.map(AsyncRows)
+        traffic, opening = self._traffic, partial(native.stream, sql, values)
+        repeatable = partial(changes_nothing, sql)
+        opened = await awaited(traffic.call(opening, repeatable))
+        return opened.map(lambda native: AsyncRows(Source(traffic, native, opening, repeatable)))
+
+    async def submit(
+        self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP
+    ) -> Result[AsyncJob, Error]:
+        """Lets the cluster carry out one statement without parameters, whatever becomes of this process.
+
+        It goes on when this client is closed, and when the scheduler that took it dies.
+
+        Args:
+            sql: The statement: a query, or one that changes something.
+            key: Names the submission: another one with the same key gives the same job, so that who does not know
+                whether it was submitted submits it again. One is made up unless given.
+            keep: Seconds for which the outcome, with the rows of a query, is kept after the end; enough for whoever
+                waits to ask again, which is every 2 s.
+        """
+        native = self._connected()
+        if isinstance(native, Err):
+            return native
+        # The key is the same in all attempts, so that they are one submission.
+        submitting = partial(native.unwrap().submit, sql, _submitted.key() if key is None else key, keep)
+        return (await awaited(self._traffic.call(submitting))).map(partial(AsyncJob, self))
+
+    async def job(self, job_id: str) -> Result[AsyncJob, Error]:
+        """A job that was submitted before, by whatever process; `NOT_FOUND` if its outcome is not kept any more."""
+        return (await self.status(job_id)).map(partial(AsyncJob.of, self))
+
+    async def status(self, job_id: str) -> Result[JobStatus, Error]:
+        """How a job is; the same as `job.status()`."""
+        asking = self._asking(job_id)
+        return asking if isinstance(asking, Err) else (await awaited(asking.unwrap())).and_then(JobStatus.parse)
+
+    async def progress(self, job_id: str) -> Result[Option[Progress], Error]:
+        """How far a job is; the same as `job.progress()`."""
+        return (await self.status(job_id)).map(lambda status: status.progress)
+
+    async def cancel(self, job_id: str) -> Result[bool, Error]:
+        """Ends a job, with what it runs on the cluster; false if it had ended before. The same as `job.cancel()`."""
+        cancelling = self._cancelling(job_id)
+        return cancelling if isinstance(cancelling, Err) else await awaited(cancelling.unwrap())
 
     async def explain(self, sql: str, *, analyze: bool = False) -> Result[str, Error]:
         """How a query would run, as text; with `analyze` it is run and measured."""
@@ -144,7 +208,7 @@ class AsyncPolarwayClient(
 
     async def ping(self) -> Result[float, Error]:
         """Seconds that the cluster takes for the smallest query."""
-        return (await self.query(statements.PING)).map(lambda table: table.took)
+        return await self._ping(self._traffic.call)
 
     async def lease(self, query: AsyncFrame, ttl: float = reading.TTL) -> Result[AsyncHandle, Error]:
         """A handle of a query over handles; the same as `query.handle()`."""
@@ -163,7 +227,7 @@ class AsyncPolarwayClient(
         async def read(path: Path) -> Result[Result[AsyncHandle, Error], Never]:
             return Ok((await self._lease(reading.any_file(path), ttl)).map_err(partial(reading.named, path)))
 
-        return (await traverse_async(reading.many(paths), read, limit=limit)).unwrap()
+        return (await traverse_async(reading.many(paths), read, limit=self._at_once(limit))).unwrap()
 
     async def batch_collect(self, handles: Iterable[AsyncFrame], *, limit: int = 8) -> list[Result[Table, Error]]:
         """All rows of many handles or queries, in order; at most `limit` run at once."""
@@ -171,16 +235,22 @@ class AsyncPolarwayClient(
         async def collect(handle: AsyncFrame) -> Result[Result[Table, Error], Never]:
             return Ok(await handle.collect())
 
-        return (await traverse_async(handles, collect, limit=limit)).unwrap()
+        return (await traverse_async(handles, collect, limit=self._at_once(limit))).unwrap()
 
     async def _lease(self, sql: Result[str, Error], ttl: float) -> Result[AsyncHandle, Error]:
         return sql if isinstance(sql, Err) else await self._open(sql.unwrap(), ttl, ())
 
     async def _open(self, sql: str, ttl: float, parents: Iterable[Lease]) -> Result[AsyncHandle, Error]:
-        keeper = self._keeper
-        if keeper is None:
-            return disconnected()
-        return (await keeper.open(sql, ttl, parents)).map(partial(AsyncHandle, self))
+        keeper = self._keeping()
+        if isinstance(keeper, Err):
+            return keeper
+        return (await keeper.unwrap().open(sql, ttl, parents)).map(partial(AsyncHandle, self))
+
+    def _keeping(self) -> Result[AsyncKeeper, Error]:
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        return Err(AWAY) if self._keeper is None else Ok(self._keeper)
 
     async def _upload(self, upload: Result[Upload, Error]) -> Result[AsyncHandle, Error]:
         if isinstance(upload, Err):
@@ -193,9 +263,10 @@ class AsyncPolarwayClient(
             count, rejections = sent.unwrap()
             leased = (await self._lease(Ok(rows.target.query()), rows.ttl)).map_err(partial(rows.target.stored, count))
             return leased.map(lambda handle: handle.without(rejections))
-        if self._keeper is None:
-            return disconnected()
-        opened = await sending_async.to_handle(self._keeper, rows)
+        keeper = self._keeping()
+        if isinstance(keeper, Err):
+            return keeper
+        opened = await sending_async.to_handle(keeper.unwrap(), rows)
         return opened.map(lambda found: AsyncHandle(self, found[0]).without(found[1]))
 
     async def _ingest(self, upload: Result[TableUpload, Error]) -> Result[int, Error]:
@@ -203,19 +274,32 @@ class AsyncPolarwayClient(
 
     async def _sent(self, rows: TableUpload) -> Result[tuple[int, Rejections], Error]:
         native = self._connected()
-        return native if isinstance(native, Err) else await sending_async.to_table(native.unwrap(), self.query, rows)
+        if isinstance(native, Err):
+            return native
+        return await sending_async.to_table(native.unwrap(), self._traffic, self.query, rows)
 
     async def _copy(self, statement: Result[str, Error]) -> Result[Written, Error]:
         return statement if isinstance(statement, Err) else (await self.query(statement.unwrap())).map(writing.written)
 
     async def _free(self, lease: Lease) -> None:
         # Without one they have been closed all at once.
-        if self._keeper is not None:
+        if self._keeper is not None and not self._traffic.is_forked():
             await self._keeper.close(lease)
 
-    def _keep(self, native: NativeClient) -> None:
-        super()._keep(native)
-        self._keeper = AsyncKeeper(native)
+    async def _beat(self) -> Result[float, Error]:
+        """A ping that waits for no other call of this client and is not made again: how the cluster is now."""
+        return await self._ping(self._traffic.once)
+
+    async def _ping(self, through: Callable[[Start[NativeTable]], Start[NativeTable]]) -> Result[float, Error]:
+        connected = self._connected()
+        if isinstance(connected, Err):
+            return connected
+        timed = Timed(partial(connected.unwrap().collect, statements.PING, []))
+        return (await awaited(through(timed))).map(lambda _: timed.took)
+
+    def _kept(self) -> None:
+        if self._native is not None:
+            self._keeper = AsyncKeeper(self._native, self._traffic)
 
 
 class AsyncRaisingClient(
@@ -237,6 +321,26 @@ class AsyncRaisingClient(
     async def stream(self, sql: str, parameters: Parameters | None = None) -> AsyncRows:
         """As `AsyncPolarwayClient.stream`."""
         return raised(await self._client.stream(sql, parameters))
+
+    async def submit(self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP) -> AsyncJob:
+        """As `AsyncPolarwayClient.submit`."""
+        return raised(await self._client.submit(sql, key=key, keep=keep))
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """As `AsyncPolarwayClient.job`."""
+        return raised(await self._client.job(job_id))
+
+    async def status(self, job_id: str) -> JobStatus:
+        """As `AsyncPolarwayClient.status`."""
+        return raised(await self._client.status(job_id))
+
+    async def progress(self, job_id: str) -> Option[Progress]:
+        """As `AsyncPolarwayClient.progress`."""
+        return raised(await self._client.progress(job_id))
+
+    async def cancel(self, job_id: str) -> bool:
+        """As `AsyncPolarwayClient.cancel`."""
+        return raised(await self._client.cancel(job_id))
 
     async def explain(self, sql: str, *, analyze: bool = False) -> str:
         """As `AsyncPolarwayClient.explain`."""

@@ -78,6 +78,11 @@ class CircuitBreaker:
         return self._circuit.state()
 
     @property
+    def circuit(self) -> SharedCircuit:
+        """Its decisions, for a client that has it as an option and tells it of each call."""
+        return self._circuit
+
+    @property
     def failures(self) -> int:
         """Failures since the last success."""
         return self._circuit.failures()

@@ -119,7 +119,7 @@ class Heartbeat:
 
     async def _ping(self) -> Beat:
         try:
-            return await asyncio.wait_for(self._client.ping(), self._timeout)
+            return await asyncio.wait_for(self._client._beat(), self._timeout)  # pyright: ignore[reportPrivateUsage]
         except asyncio.TimeoutError:
             message = f"no answer within {self._timeout} s"
             return Err(

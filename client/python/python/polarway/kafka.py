@@ -12,6 +12,7 @@ from polarway._bell import Bell
 from polarway._delays import Delays
 from polarway._items import items
 from polarway._tasks import cancel_and_join
+from polarway.backoff import Backoff
 from polarway.error import Error
 from polarway.kafka_messages import Format, KafkaBatch, KafkaMessage, parser_of
 from polarway.kafka_options import KafkaOptions, Mechanism, Start, names_of, servers_of, tls_of
@@ -282,7 +283,7 @@ class KafkaConsumer:
         """Keeps a membership until that makes no sense any more; gives the reason."""
         from polarway.kafka_connection import Connection  # noqa: PLC0415 - the library below it is needed for this alone
 
-        delays = Delays(self._options.backoff_min, self._options.backoff_max)
+        delays = Delays(Backoff(self._options.backoff_min, cap=self._options.backoff_max, jitter="half"))
         while True:
             received = self.received
             error: Error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from polarway._bell import Bell
 from polarway._delays import Delays
 from polarway._tasks import cancel_and_join
+from polarway.backoff import Backoff
 from polarway.live_faults import Refusal
 from polarway.live_options import moved_to
 from polarway.live_window import Window, first_number
@@ -67,7 +68,7 @@ class Delivery:
         """Keeps a connection until that makes no sense any more; gives the reason."""
         from polarway.live_link import Link  # noqa: PLC0415 - the library below it is needed for this alone
 
-        delays = Delays(self._options.backoff_min, self._options.backoff_max)
+        delays = Delays(Backoff(self._options.backoff_min, cap=self._options.backoff_max, jitter="half"))
         turns = itertools.cycle(self._addresses)
         address = next(turns)
         clock = asyncio.get_running_loop().time

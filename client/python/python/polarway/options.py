@@ -1,4 +1,4 @@
-"""How to connect."""
+"""How to connect, and how much at once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Where the cluster is and how long to wait for it.
+    """Where the cluster is, how long to wait for it, and how much to ask of it at once.
 
     Attributes:
         endpoints: Addresses `HOST:PORT` of servers of one cluster; the first that answers is used until it fails.
         connect_timeout: Seconds to wait for one server to accept a connection.
         retry_for: Seconds for which a statement of whose result nothing has come is sent again after its server was
             lost, to the others and the same in turn, under the same id. 0: not at all.
+        max_concurrent: Calls that are under way at once, 1 or more; None: any number.
+        max_waiting: Calls that wait beyond these, 0 or more.
+
+    Raises:
+        ValueError: a limit is out of its range.
     """
 
     endpoints: tuple[str, ...]
     connect_timeout: float = 5.0
     retry_for: float = 30.0
+    max_concurrent: int | None = None
+    max_waiting: int = 256
+
+    def __post_init__(self) -> None:
+        if self.max_concurrent is not None and self.max_concurrent < 1:
+            raise ValueError(f"max_concurrent must be 1 or more, or None, not {self.max_concurrent}")
+        if self.max_waiting < 0:
+            raise ValueError(f"max_waiting must be 0 or more, not {self.max_waiting}")
 
     @classmethod
-    def of(cls, endpoints: str | Sequence[str], connect_timeout: float, retry_for: float) -> Options:
+    def of(
+        cls,
+        endpoints: str | Sequence[str],
+        connect_timeout: float,
+        retry_for: float,
+        max_concurrent: int | None,
+        max_waiting: int,
+    ) -> Options:
         """Takes one address, several separated by commas, or a sequence of them."""
         given = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
-        return cls(tuple(address.strip() for address in given), connect_timeout, retry_for)
+        addresses = tuple(address.strip() for address in given)
+        return cls(addresses, connect_timeout, retry_for, max_concurrent, max_waiting)

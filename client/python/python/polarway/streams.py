@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,13 @@ from polarway.result import Err, Ok, Result
 from polarway.table import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from polarway._polarway import NativeBatch, NativeStream
+    from polarway._polarway import NativeBatch
+    from polarway._source import Source
     from polarway.error import Error
 
 
@@ -45,7 +48,11 @@ class Progress:
     @classmethod
     def parse(cls, text: str) -> Progress:
         """Reads the server's account of a query."""
-        told: dict[str, Any] = json.loads(text)
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Progress:
+        """The same, of what the JSON holds."""
         stages: list[dict[str, int]] = told["stages"]
         return cls(
             state=told["state"],
@@ -68,23 +75,23 @@ def _progress(text: str | None) -> Option[Progress]:
 class _Rows:
     """What all streams have. One that nothing holds any more ends its query."""
 
-    __slots__ = ("_native",)
+    __slots__ = ("__weakref__", "_source")
 
-    def __init__(self, native: NativeStream) -> None:
-        self._native = native
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     @property
     def query_id(self) -> str:
         """The query's id, as the server's log and web pages name it."""
-        return self._native.query_id
+        return self._source.query_id
 
     @property
     def route(self) -> str:
         """How the server runs the query: `direct`, `staged` or `metadata`."""
-        return self._native.route
+        return self._source.route
 
     def __arrow_c_schema__(self) -> object:
-        return self._native.__arrow_c_schema__()
+        return self._source.schema()
 
 
 class AsyncRows(_Rows):
@@ -97,18 +104,18 @@ class AsyncRows(_Rows):
 
     async def next(self) -> Result[Batch | None, Error]:
         """The next batch, `None` at the end."""
-        return (await awaited(self._native.next)).map(_batch)
+        return (await awaited(self._source.next)).map(_batch)
 
     async def close(self) -> None:
         """Reads no further, and cancels the query unless it has ended."""
-        await awaited(self._native.close)
+        await awaited(self._source.close)
 
     async def progress(self) -> Result[Option[Progress], Error]:
         """How far the query is; nothing when its server knows it no more, about a minute after its end."""
-        return (await awaited(self._native.progress)).map(_progress)
+        return (await awaited(self._source.progress)).map(_progress)
 
     def __aiter__(self) -> AsyncIterator[Result[Batch, Error]]:
-        return items(self.next)
+        return items(self.next, self._source.reading(asyncio.current_task()))
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,25 +133,26 @@ class Rows(_Rows):
 
     def next(self) -> Result[Batch | None, Error]:
         """The next batch, `None` at the end."""
-        return waited(self._native.next).map(_batch)
+        return waited(self._source.next).map(_batch)
 
     def close(self) -> None:
         """Reads no further, and cancels the query unless it has ended."""
-        waited(self._native.close)
+        waited(self._source.close)
 
     def progress(self) -> Result[Option[Progress], Error]:
         """How far the query is; nothing when its server knows it no more, about a minute after its end."""
-        return waited(self._native.progress).map(_progress)
+        return waited(self._source.progress).map(_progress)
 
     def __iter__(self) -> Iterator[Result[Batch, Error]]:
-        while True:
-            result = self.next().variant
-            if isinstance(result, Err):
-                yield result
-                return
-            if result.ok_value is None:
-                return
-            yield Ok(result.ok_value)
+        with self._source.reading(threading.get_ident()):
+            while True:
+                result = self.next().variant
+                if isinstance(result, Err):
+                    yield result
+                    return
+                if result.ok_value is None:
+                    return
+                yield Ok(result.ok_value)
 
     def __enter__(self) -> Self:
         return self

@@ -404,7 +404,7 @@ def test_a_forked_process_leaves_the_handles_to_its_parent(servers: list[str], r
     assert ended.stdout == "0 Ok(4)\n"
 
 
-async def test_a_heartbeat_tells_whether_the_servers_answer(servers: list[str]) -> None:
+async def test_row_40_a_heartbeat_tells_whether_the_servers_answer(servers: list[str]) -> None:
     """Within interval and timeout, both ways; it goes on when they are there again."""
     async with Proxy(servers[0]) as proxy, AsyncPolarwayClient(proxy.address) as client:
         async with heartbeat(client, 0.2, timeout=0.5) as beats:

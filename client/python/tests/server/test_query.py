@@ -7,19 +7,17 @@ import datetime
 import decimal
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
-import urllib.request
 from typing import TYPE_CHECKING
 
 import polars
 import pyarrow as pa
 import pytest
+from watching import endless, runs, script, sockets, sockets_are, until
 
 from polarway import (
     AsyncPolarwayClient,
@@ -35,38 +33,10 @@ from polarway import (
 from polarway.async_client import AsyncPolarwayClient as AsGuideImports
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from polarway import Table
     from polarway.parameters import Value
 
 MANY = "SELECT value AS n, 'row ' || value AS text FROM generate_series(1, {rows})"
-# Longer than any test waits.
-ENDLESS = """
-    SELECT count(*)
-    FROM generate_series(1, 3000000) a JOIN generate_series(1, 3000000) b ON a.value % 7 < b.value % 11"""
-
-
-def _queries() -> list[dict[str, object]]:
-    """What the servers know of running and ended queries."""
-    found: list[dict[str, object]] = []
-    for server in os.environ["POLARWAY_TEST_HTTP"].split(","):
-        with urllib.request.urlopen(f"http://{server}/v1/queries", timeout=30) as answer:
-            found += json.load(answer)
-    return found
-
-
-async def _running(marker: str) -> bool:
-    """Whether a query with this in its text runs."""
-    queries = await asyncio.to_thread(_queries)
-    return any(marker in str(query["sql"]) and query["state"] == "running" for query in queries)
-
-
-async def _until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not await condition():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.05)
 
 
 async def test_row_38_parameters_are_values_and_never_sql(client: AsyncPolarwayClient) -> None:
@@ -235,18 +205,14 @@ async def test_settings_hold_for_the_session(client: AsyncPolarwayClient, server
 
 async def test_row_33_a_cancelled_await_cancels_the_query(client: AsyncPolarwayClient) -> None:
     """The cluster stops working on it."""
-    marker = f"{time.time_ns()} AS marker"
-    sql = ENDLESS.replace("count(*)", f"count(*), {marker}")
+    sql, marker = endless()
     task = asyncio.create_task(client.query(sql))
-    await _until(lambda: _running(marker), "it runs")
+    await runs(marker)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    async def gone() -> bool:
-        return not await _running(marker)
-
-    await _until(gone, "it has stopped")
+    await runs(marker, 0)
 
 
 async def test_row_33_a_closed_stream_cancels_its_query(client: AsyncPolarwayClient) -> None:
@@ -262,20 +228,12 @@ async def test_row_33_a_closed_stream_cancels_its_query(client: AsyncPolarwayCli
     async def ended() -> bool:
         return (await rows.progress()).unwrap().unwrap().state == "cancelled"
 
-    await _until(ended, "it has stopped")
+    await until(ended, "it has stopped")
     assert (await rows.next()) == Ok(None)
 
 
 async def test_row_33_a_hundred_contexts_that_raise_leave_no_socket(servers: list[str]) -> None:
     """Counted in this process."""
-
-    def sockets() -> int:
-        links = [
-            os.readlink(f"/proc/self/fd/{fd}")
-            for fd in os.listdir("/proc/self/fd")
-            if os.path.islink(f"/proc/self/fd/{fd}")
-        ]
-        return sum(link.startswith("socket:") for link in links)
 
     before = sockets()
     for _ in range(100):
@@ -284,10 +242,7 @@ async def test_row_33_a_hundred_contexts_that_raise_leave_no_socket(servers: lis
                 assert (await client.query("SELECT 1")).is_ok()
                 raise ZeroDivisionError
 
-    async def closed() -> bool:
-        return sockets() <= before
-
-    await _until(closed, "all sockets are closed")
+    await sockets_are(before)
 
 
 async def test_many_at_once_keep_the_loop_free(client: AsyncPolarwayClient) -> None:
@@ -344,40 +299,28 @@ def test_the_blocking_client_is_the_same(blocking: PolarwayClient) -> None:
         thread.join()
 
 
-def _script(servers: list[str], body: str) -> subprocess.Popen[str]:
-    program = "import os, sys, time\nfrom polarway import *\n" + textwrap.dedent(body)
-    environment = {**os.environ, "POLARWAY_TEST_SERVERS": ",".join(servers)}
-    return subprocess.Popen(
-        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 async def test_row_33_ctrl_c_ends_a_blocking_call(servers: list[str]) -> None:
     """With KeyboardInterrupt, and the query with it."""
-    marker = f"{time.time_ns()} AS marker"
-    sql = ENDLESS.replace("count(*)", f"count(*), {marker}")
-    process = _script(
+    sql, marker = endless()
+    process = script(
         servers,
         f"""
         with PolarwayClient(os.environ["POLARWAY_TEST_SERVERS"]) as client:
             client.query({sql!r})
         """,
     )
-    await _until(lambda: _running(marker), "it runs")
+    await runs(marker)
     process.send_signal(signal.SIGINT)
     _, told = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in told
 
-    async def gone() -> bool:
-        return not await _running(marker)
-
-    await _until(gone, "it has stopped")
+    await runs(marker, 0)
 
 
 def test_a_forked_process_has_threads_of_its_own(servers: list[str]) -> None:
     """The parent's clients go on, and the child makes its own."""
-    process = _script(
+    process = script(
         servers,
         """
         import json

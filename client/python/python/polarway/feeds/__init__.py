@@ -3,7 +3,7 @@
 They need the extra `polarway[feeds]`, which is imported when the first feed is made.
 """
 
-from polarway.feeds.backoff import Backoff
+from polarway.backoff import Backoff
 from polarway.feeds.counts import Counts
 from polarway.feeds.exchanges import TradeFeed, connect_exchange
 from polarway.feeds.feed import Feed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from polarway.error import Error
 
 if TYPE_CHECKING:
-    from polarway.feeds.backoff import Backoff
+    from polarway.backoff import Backoff
 
 
 @dataclass(frozen=True)

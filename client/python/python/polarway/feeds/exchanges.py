@@ -7,9 +7,9 @@ from collections import deque
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from polarway.backoff import Backoff
 from polarway.error import Error
 from polarway.feeds._exchange import Exchange, fields
-from polarway.feeds.backoff import Backoff
 from polarway.feeds.binance import BINANCE
 from polarway.feeds.coinbase import COINBASE
 from polarway.feeds.feed import Feed

@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from polarway._wrong_type import wrong_type
+from polarway.backoff import Backoff
 from polarway.error import Error
 from polarway.feeds._dialing import Dialing
 from polarway.feeds._retrying import Again, Retrying
 from polarway.feeds._silence import Silence
-from polarway.feeds.backoff import Backoff
 from polarway.feeds.counts import Counts
 from polarway.feeds.feed import Feed
 from polarway.option import Nothing, Option, Some

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from polarway._calls import waited
+from polarway._repeatable import never
 from polarway.result import Err, Ok, Result
 from polarway.uploads._columns import columns_query, columns_told
 from polarway.uploads._upload import Stop
@@ -13,9 +14,11 @@ from polarway.uploads._upload import Stop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from polarway._calls import Cancels
     from polarway._keeper import Keeper
     from polarway._leases import Opened
-    from polarway._polarway import Call, Done, NativeClient
+    from polarway._polarway import Done, NativeClient
+    from polarway._traffic import Traffic
     from polarway.error import Error
     from polarway.table import Table
     from polarway.uploads._pyarrow import Schema
@@ -31,7 +34,7 @@ def to_handle(keeper: Keeper, upload: Upload) -> Result[tuple[Opened, Rejections
 
 
 def to_table(
-    native: NativeClient, query: Callable[[str], Result[Table, Error]], upload: TableUpload
+    native: NativeClient, traffic: Traffic, query: Callable[[str], Result[Table, Error]], upload: TableUpload
 ) -> Result[tuple[int, Rejections], Error]:
     """Rows into a table: how many they are, and what was left out of them."""
     target = upload.target
@@ -40,15 +43,16 @@ def to_table(
     )
     if isinstance(columns, Err):
         return columns
-    return _sent(
-        upload,
-        columns.unwrap(),
-        lambda stream, done: native.ingest(stream, target.schema, target.table, target.mode, done),
-    )
+
+    def start(stream: object, done: Done[int]) -> Cancels:
+        ingesting = partial(native.ingest, stream, target.schema, target.table, target.mode)
+        return traffic.call(ingesting, never)(done)
+
+    return _sent(upload, columns.unwrap(), start)
 
 
 def _sent(
-    upload: Upload, columns: Schema | None, start: Callable[[object, Done[T]], Call]
+    upload: Upload, columns: Schema | None, start: Callable[[object, Done[T]], Cancels]
 ) -> Result[tuple[T, Rejections], Error]:
     stop = Stop()
     try:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from polarway._calls import awaited
+from polarway._repeatable import never
 from polarway.result import Err, Ok, Result
 from polarway.uploads._columns import columns_query, columns_told
 from polarway.uploads._upload import Stop
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from polarway._keeper_async import AsyncKeeper
     from polarway._leases import Opened
     from polarway._polarway import NativeClient
+    from polarway._traffic import Traffic
     from polarway.error import Error
     from polarway.table import Table
     from polarway.uploads._pyarrow import Schema
@@ -32,7 +34,10 @@ async def to_handle(keeper: AsyncKeeper, upload: Upload) -> Result[tuple[Opened,
 
 
 async def to_table(
-    native: NativeClient, query: Callable[[str], Awaitable[Result[Table, Error]]], upload: TableUpload
+    native: NativeClient,
+    traffic: Traffic,
+    query: Callable[[str], Awaitable[Result[Table, Error]]],
+    upload: TableUpload,
 ) -> Result[tuple[int, Rejections], Error]:
     """Rows into a table: how many they are, and what was left out of them."""
     target = upload.target
@@ -43,7 +48,8 @@ async def to_table(
         return columns
 
     def send(stream: object) -> Awaitable[Result[int, Error]]:
-        return awaited(partial(native.ingest, stream, target.schema, target.table, target.mode))
+        ingesting = partial(native.ingest, stream, target.schema, target.table, target.mode)
+        return awaited(traffic.call(ingesting, never))
 
     return await _sent(upload, columns.unwrap(), send)
 
