@@ -48,12 +48,15 @@ pub struct Change {
     pub manifest: String,
 }
 
+/// Manifests by their table and path.
+type Kept = LruCache<(String, String), Arc<TableManifest>>;
+
 /// See the module's page. Clones share what they keep.
 #[derive(Debug, Clone)]
 pub struct Tables {
     root: StoreRoot,
     meta: Arc<dyn MetaStore>,
-    kept: Arc<Mutex<LruCache<(String, String), Arc<TableManifest>>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Tables {
