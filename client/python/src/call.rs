@@ -20,21 +20,13 @@ impl Call {
     }
 }
 
-/// Runs `work` and calls `done(value, None)` or `done(None, fault)` from another thread.
-///
-/// # Errors
-/// `RuntimeError` if the system gives no threads.
-pub fn start<T>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    done: Py<PyAny>,
-) -> PyResult<Call>
-where
-    T: for<'py> IntoPyObject<'py> + Send + 'static,
-{
-    let runtime =
-        runtime::get().map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))?;
-    let task = runtime.spawn(async move {
-        let outcome = work.await;
+/// A function of Python's that is told what came of a call, or let go where that is allowed: what it holds on to, such as a
+/// connection, is not to wait for the next call.
+struct Done(Option<Py<PyAny>>);
+
+impl Done {
+    fn tell<T: for<'py> IntoPyObject<'py>>(mut self, outcome: Result<T, Error>) {
+        let Some(done) = self.0.take() else { return };
         // An interpreter that is shutting down has nobody to tell.
         let Some(_inside) = gate::enter() else {
             // To drop it would be to enter.
@@ -51,6 +43,33 @@ where
             }
             drop(done);
         });
-    });
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        let Some(done) = self.0.take() else { return };
+        match gate::enter() {
+            Some(_inside) => drop(Python::try_attach(|_| drop(done))),
+            None => std::mem::forget(done),
+        }
+    }
+}
+
+/// Runs `work` and calls `done(value, None)` or `done(None, fault)` from another thread.
+///
+/// # Errors
+/// `RuntimeError` if the system gives no threads.
+pub fn start<T>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    done: Py<PyAny>,
+) -> PyResult<Call>
+where
+    T: for<'py> IntoPyObject<'py> + Send + 'static,
+{
+    let runtime =
+        runtime::get().map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))?;
+    let done = Done(Some(done));
+    let task = runtime.spawn(async move { done.tell(work.await) });
     Ok(Call(task.abort_handle()))
 }
