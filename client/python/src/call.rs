@@ -50,7 +50,9 @@ impl Drop for Done {
     fn drop(&mut self) {
         let Some(done) = self.0.take() else { return };
         match gate::enter() {
-            Some(_inside) => drop(Python::try_attach(|_| drop(done))),
+            Some(_inside) => {
+                Python::try_attach(|_| drop(done));
+            }
             None => std::mem::forget(done),
         }
     }
