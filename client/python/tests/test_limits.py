@@ -299,12 +299,12 @@ async def test_closing_waits_for_calls_and_refuses_new_ones() -> None:
     part = asyncio.create_task(awaited(traffic.once(calls)))
     await asyncio.sleep(0.01)
     calls.made[0].succeed()
-    assert await running == Ok("rows")
+    assert await asyncio.wait_for(running, 60) == Ok("rows")
     await asyncio.sleep(0.01)
     assert not closing.done()
     calls.made[1].succeed()
     assert await part == Ok("rows")
-    await closing
+    await asyncio.wait_for(closing, 30)
     traffic.stop()
     assert (await awaited(traffic.once(calls))).unwrap_err().kind == "CANCELLED"
 
@@ -316,7 +316,8 @@ async def test_what_has_not_ended_in_time_is_cancelled_and_says_so() -> None:
     traffic.shut()
     await idle(traffic, 0.01)
     traffic.stop()
-    assert [(await task).unwrap_err().kind for task in tasks] == ["CANCELLED"] * 3
+    ended = await asyncio.wait_for(asyncio.gather(*tasks), 60)
+    assert [result.unwrap_err().kind for result in ended] == ["CANCELLED"] * 3
     assert [call.is_cancelled for call in calls.made] == [True]
 
 
@@ -329,7 +330,7 @@ async def test_a_cancellation_while_closing_is_passed_on() -> None:
     with pytest.raises(asyncio.CancelledError):
         await closing
     traffic.stop()
-    assert (await running).is_err()
+    assert (await asyncio.wait_for(running, 60)).is_err()
 
 
 def test_closing_waits_for_the_iterations_of_others_and_not_for_its_own() -> None:

@@ -17,13 +17,13 @@ import pytest
 from proxy import Proxy
 from watching import endless, runs, script, sockets, sockets_are
 
-from polarway import AsyncPolarwayClient, Error, PolarwayClient
+from polarway import AsyncPolarwayClient, PolarwayClient
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-    from polarway import Result
+    from polarway import Error, Result, Table
 
 MANY = "SELECT value AS n FROM generate_series(1, 500000000)"
 
@@ -38,6 +38,12 @@ async def test_row_33_a_wait_that_times_out_leaves_no_query(client: AsyncPolarwa
     assert (await client.ping()).is_ok()
 
 
+async def _are_cancelled(tasks: list[asyncio.Task[Result[Table, Error]]]) -> None:
+    """Whoever awaits one is told."""
+    for result in await asyncio.wait_for(asyncio.gather(*tasks), 60):
+        assert result.unwrap_err().kind == "CANCELLED"
+
+
 async def test_row_33_closing_without_waiting_leaves_no_query(servers: list[str]) -> None:
     """Nor a stream; who waited is told, and who reads on too."""
     before = sockets()
@@ -50,7 +56,7 @@ async def test_row_33_closing_without_waiting_leaves_no_query(servers: list[str]
         began = time.monotonic()
         await client.close(wait=False)
         assert time.monotonic() - began < 5
-        assert [(await task).unwrap_err().kind for task in tasks] == ["CANCELLED"] * 3
+        await _are_cancelled(tasks)
         assert (await rows.next()).unwrap_err().kind == "CANCELLED"
         assert [item.unwrap_err().kind async for item in rows] == ["CANCELLED"]
         await rows.close()
@@ -136,7 +142,7 @@ async def test_closing_ends_what_takes_too_long(servers: list[str]) -> None:
     task = asyncio.create_task(client.query(sql))
     await runs(marker)
     await client.close(timeout=0.1)
-    assert (await task).unwrap_err().kind == "CANCELLED"
+    await _are_cancelled([task])
     await runs(marker, 0)
 
 
@@ -154,7 +160,7 @@ async def test_row_33_a_close_that_is_cancelled_closes_all_the_same(servers: lis
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    assert (await task).unwrap_err().kind == "CANCELLED"
+    await _are_cancelled([task])
     await runs(marker, 0)
     await sockets_are(before)
     async with AsyncPolarwayClient(servers) as other:
@@ -181,8 +187,9 @@ async def test_row_33_a_hundred_contexts_that_raise_leave_nothing(
     sql, marker = endless()
     assert (await client.ping()).is_ok()
     before, tasks_before = sockets(), len(asyncio.all_tasks())
+    began = 0.0
     ids: list[str] = []
-    tasks: list[asyncio.Task[Result[object, Error]]] = []
+    tasks: list[asyncio.Task[Result[Table, Error]]] = []
     for number in range(100):
         with pytest.raises(ZeroDivisionError):
             async with AsyncPolarwayClient(servers) as one:
@@ -194,8 +201,11 @@ async def test_row_33_a_hundred_contexts_that_raise_leave_nothing(
                         tasks.append(asyncio.create_task(one.query(sql)))
                         await asyncio.sleep(0)
                         (await one.stream(f"SELECT n, {marker} FROM ({MANY})")).unwrap()
+                    began = time.monotonic()
                     raise ZeroDivisionError
-    assert [(await task).unwrap_err().kind for task in tasks] == ["CANCELLED"] * 10
+        # An exception is not held up by calls that run: that would be 10 s.
+        assert time.monotonic() - began < 9
+    await _are_cancelled(tasks)
     await _are_gone(client, ids)
     await sockets_are(before)
     await runs(marker, 0)
@@ -235,7 +245,8 @@ async def _interrupted(process: subprocess.Popen[str], marker: str) -> None:
         _, told = await asyncio.to_thread(process.communicate, timeout=60)
         assert time.monotonic() - began < 10
         assert "KeyboardInterrupt" in told
-        assert process.returncode != 0
+        # As of whatever else Ctrl-C ends; another one would be a crash on the way out.
+        assert process.returncode == -signal.SIGINT
         await runs(marker, 0)
     finally:
         process.kill()
