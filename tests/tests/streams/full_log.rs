@@ -31,7 +31,7 @@ async fn row_29_a_full_log_is_told_and_empties_as_rows_are_sealed() {
     let address = ports::free();
     let mut cluster = Setup::up().set("ingest.listen", address).set("ingest.log_limit", "1MiB").start().await;
     let session = cluster.session().await;
-    session.ok(&table("seal_age = '10s'")).await;
+    session.ok(&table("seal_age = '3s'")).await;
     let mut sender = Sender::connect(address, "numbered?producer=p").await;
     let (kind, code, acknowledged) = send_until_closed(&mut sender, 0).await;
     assert_eq!((kind.as_str(), code), ("log_full", 1013));
