@@ -8,10 +8,8 @@ import importlib
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from polarway._bell import Bell
 from polarway._delays import Delays
-from polarway._items import items
-from polarway._tasks import cancel_and_join
+from polarway._subscription import Subscription
 from polarway.backoff import Backoff
 from polarway.error import Error
 from polarway.kafka_messages import Format, KafkaBatch, KafkaMessage, parser_of
@@ -21,10 +19,7 @@ from polarway.result import Err, Ok, Result
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from types import TracebackType
-
-    from typing_extensions import Self
+    from collections.abc import Callable, Iterable, Sequence
 
     from polarway.kafka_connection import Connection
     from polarway.live_encoding import Row
@@ -131,7 +126,7 @@ class _Waiting(NamedTuple):
     since: float
 
 
-class KafkaConsumer:
+class KafkaConsumer(Subscription[KafkaBatch]):
     """Batches of messages, as `Ok(batch)`; after an `Err` there is no more. Made by `consume_kafka`.
 
     A connection or membership that is lost is made again, as long as it takes; only what will not get better is an
@@ -144,14 +139,12 @@ class KafkaConsumer:
     """
 
     def __init__(self, options: KafkaOptions, parse: Callable[[KafkaMessage], Row | Iterable[Row] | None]) -> None:
+        super().__init__("consumer", "polarway kafka")
         self._options = options
         self._parse = parse
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._positions = Positions()
-        self._bell = Bell()
-        self._work: asyncio.Task[Error] | None = None
-        self._failure: Error | None = None
         self._connection: Connection | None = None
         self._connections = 0
         # One commit at a time; it covers all that was confirmed while it waited for its turn.
@@ -233,54 +226,24 @@ class KafkaConsumer:
 
     async def aclose(self) -> None:
         """Leaves the group. What was not confirmed comes again, to whoever has its partition next."""
-        if self._failure is None:
-            self._failure = Error("CANCELLED", "the consumer is closed")
-        self._forget()
-        if self._work is not None:
-            await cancel_and_join([self._work])
-        self._bell.ring()
+        await self._close()
 
-    def __aiter__(self) -> AsyncIterator[Result[KafkaBatch, Error]]:
-        return items(self.next)
-
-    async def __aenter__(self) -> Self:
-        self._start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def _start(self) -> Result[None, Error]:
-        if self._work is not None or self._failure is not None:
-            return Ok(None)
+    def _missing(self) -> Error | None:
         try:
             importlib.import_module("aiokafka")
         except ImportError:
-            return Err(
-                Error(
-                    "CONFIGURATION",
-                    "consuming from Kafka needs the package aiokafka (0.12 or later), which is not installed",
-                    hint="pip install 'polarway[kafka]'",
-                )
+            return Error(
+                "CONFIGURATION",
+                "consuming from Kafka needs the package aiokafka (0.12 or later), which is not installed",
+                hint="pip install 'polarway[kafka]'",
             )
-        self._work = asyncio.create_task(self._run(), name="polarway kafka")
-        self._work.add_done_callback(self._ended)
-        return Ok(None)
+        return None
 
     def _ended(self, work: asyncio.Task[Error]) -> None:
-        if work.cancelled():
-            ended = Error("CANCELLED", "the task of the consumer was cancelled")
-        else:
-            defect = work.exception()
-            ended = work.result() if defect is None else Error("INTERNAL", f"the consumer has failed: {defect!r}")
-        self._failure = self._failure or ended
+        super()._ended(work)
         self._forget()
-        self._bell.ring()
 
     async def _run(self) -> Error:
-        """Keeps a membership until that makes no sense any more; gives the reason."""
         from polarway.kafka_connection import Connection  # noqa: PLC0415 - the library below it is needed for this alone
 
         delays = Delays(Backoff(self._options.backoff_min, cap=self._options.backoff_max, jitter="half"))

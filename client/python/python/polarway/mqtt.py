@@ -8,10 +8,8 @@ import uuid
 from collections import deque
 from typing import TYPE_CHECKING
 
-from polarway._bell import Bell
 from polarway._delays import Delays
-from polarway._items import items
-from polarway._tasks import cancel_and_join
+from polarway._subscription import Subscription
 from polarway.backoff import Backoff
 from polarway.error import Error
 from polarway.mqtt_messages import Message, MessageBatch, json_rows
@@ -20,10 +18,7 @@ from polarway.result import Err, Ok, Result
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from types import TracebackType
-
-    from typing_extensions import Self
+    from collections.abc import Callable, Iterable, Sequence
 
     from polarway.live_encoding import Row
     from polarway.mqtt_connection import Connection
@@ -103,7 +98,7 @@ def subscribe_mqtt(  # noqa: PLR0913 - each is a choice of its own
     return MqttSubscription(Broker.of(broker, tls), options, parse)
 
 
-class MqttSubscription:
+class MqttSubscription(Subscription[MessageBatch]):
     """Batches of messages, as `Ok(batch)`; after an `Err` there is no more. Made by `subscribe_mqtt`.
 
     A connection that is lost is made again, as long as it takes; only what will not get better is an `Err`.
@@ -117,13 +112,11 @@ class MqttSubscription:
     def __init__(
         self, broker: Broker, options: MqttOptions, parse: Callable[[Message], Row | Iterable[Row] | None]
     ) -> None:
+        super().__init__("subscription", "polarway mqtt")
         self._broker = broker
         self._options = options
         self._parse = parse
         self._queue: deque[tuple[Connection, int, Message]] = deque()
-        self._bell = Bell()
-        self._work: asyncio.Task[Error] | None = None
-        self._failure: Error | None = None
         self._connection: Connection | None = None
         self._connections = 0
         self.received: int = 0
@@ -173,53 +166,23 @@ class MqttSubscription:
 
     async def aclose(self) -> None:
         """Ends the connection. What was not confirmed is delivered again, to whoever has the session next."""
-        if self._failure is None:
-            self._failure = Error("CANCELLED", "the subscription is closed")
-        self._queue.clear()
-        if self._work is not None:
-            await cancel_and_join([self._work])
-        self._bell.ring()
+        await self._close()
 
-    def __aiter__(self) -> AsyncIterator[Result[MessageBatch, Error]]:
-        return items(self.next)
-
-    async def __aenter__(self) -> Self:
-        self._start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def _start(self) -> Result[None, Error]:
-        if self._work is not None or self._failure is not None:
-            return Ok(None)
+    def _missing(self) -> Error | None:
         try:
             importlib.import_module("paho.mqtt.client").CallbackAPIVersion  # noqa: B018 - version 2 has it
         except (ImportError, AttributeError):
-            return Err(
-                Error(
-                    "CONFIGURATION",
-                    "subscribing at an MQTT broker needs the package paho-mqtt (2 or later), which is not installed",
-                    hint="pip install 'polarway[mqtt]'",
-                )
+            return Error(
+                "CONFIGURATION",
+                "subscribing at an MQTT broker needs the package paho-mqtt (2 or later), which is not installed",
+                hint="pip install 'polarway[mqtt]'",
             )
-        self._work = asyncio.create_task(self._run(), name="polarway mqtt")
-        self._work.add_done_callback(self._ended)
-        return Ok(None)
+        return None
 
-    def _ended(self, work: asyncio.Task[Error]) -> None:
-        if work.cancelled():
-            ended = Error("CANCELLED", "the task of the subscription was cancelled")
-        else:
-            defect = work.exception()
-            ended = work.result() if defect is None else Error("INTERNAL", f"the subscription has failed: {defect!r}")
-        self._failure = self._failure or ended
-        self._bell.ring()
+    def _forget(self) -> None:
+        self._queue.clear()
 
     async def _run(self) -> Error:
-        """Keeps a connection until that makes no sense any more; gives the reason."""
         from polarway.mqtt_connection import Connection  # noqa: PLC0415 - the library below it is needed for this alone
 
         delays = Delays(Backoff(self._options.backoff_min, cap=self._options.backoff_max, jitter="half"))
