@@ -7,6 +7,7 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::displayable;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use polarway_common::{Attempt, ByteSize, Error, ErrorKind};
 use polarway_engine::measure::Measured;
 use polarway_storage::shuffle::Requests;
@@ -28,37 +29,44 @@ pub fn schema(_explain: &Explain) -> SchemaRef {
     ]))
 }
 
-pub async fn run(service: &QueryService, request: &Request, explain: &Explain) -> Result<RecordBatch, Error> {
-    if explain.options.format.is_some() {
-        return Err(Error::new(ErrorKind::Unsupported, "EXPLAIN FORMAT is not offered")
-            .with_hint("EXPLAIN and EXPLAIN ANALYZE show indented plans and the route"));
-    }
-    let slots = service.slots().await;
-    let verbose = explain.options.verbose;
-    // A plan of its own: measuring must not touch one that others run, and nobody asks for this one again.
-    let planner = Arc::clone(&service.planner);
-    let (statement, request_of_plan) = (explain.statement.as_ref().clone(), request.clone());
-    let planning = async move {
-        let Request { settings, now, .. } = request_of_plan;
-        planner.plan(statement, &settings, now, slots, None).await
-    };
-    let compiled = service.planned("planning the query", planning).await?;
-    let route = format!("{}: {}", compiled.decision.target.name(), compiled.decision.reason);
-    let analyze = explain.options.analyze;
-    let target = if analyze { compiled.decision.target } else { Target::Metadata };
-    let running = service.queries.begin(&request.query_id, &request.sql, target.name());
-    let work = Box::pin(async {
-        if analyze {
-            return admitted(service, &running, &compiled, verbose).await;
+/// Large, so that whoever awaits it need not carry it.
+pub fn run<'a>(
+    service: &'a QueryService,
+    request: &'a Request,
+    explain: &'a Explain,
+) -> BoxFuture<'a, Result<RecordBatch, Error>> {
+    Box::pin(async move {
+        if explain.options.format.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, "EXPLAIN FORMAT is not offered")
+                .with_hint("EXPLAIN and EXPLAIN ANALYZE show indented plans and the route"));
         }
-        running.admitted();
-        plans(service, &compiled, verbose).await
-    });
-    let outcome = or_cancelled(&running.query.cancel, work).await;
-    running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
-    let mut rows = outcome?;
-    rows.push(("route".into(), route));
-    to_batch(explain, &rows)
+        let slots = service.slots().await;
+        let verbose = explain.options.verbose;
+        // A plan of its own: measuring must not touch one that others run, and nobody asks for this one again.
+        let planner = Arc::clone(&service.planner);
+        let (statement, request_of_plan) = (explain.statement.as_ref().clone(), request.clone());
+        let planning = async move {
+            let Request { settings, now, .. } = request_of_plan;
+            planner.plan(statement, &settings, now, slots, None).await
+        };
+        let compiled = service.planned("planning the query", planning).await?;
+        let route = format!("{}: {}", compiled.decision.target.name(), compiled.decision.reason);
+        let analyze = explain.options.analyze;
+        let target = if analyze { compiled.decision.target } else { Target::Metadata };
+        let running = service.queries.begin(&request.query_id, &request.sql, target.name());
+        let work = Box::pin(async {
+            if analyze {
+                return admitted(service, &running, &compiled, verbose).await;
+            }
+            running.admitted();
+            plans(service, &compiled, verbose).await
+        });
+        let outcome = or_cancelled(&running.query.cancel, work).await;
+        running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
+        let mut rows = outcome?;
+        rows.push(("route".into(), route));
+        to_batch(explain, &rows)
+    })
 }
 
 async fn plans(service: &QueryService, compiled: &Arc<Compiled>, verbose: bool) -> Result<Rows, Error> {

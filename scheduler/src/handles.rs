@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// How long a handle may last without being renewed.
 const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A longer text is no handle: the store takes small values only.
 const LONGEST_TEXT: usize = 256 << 10;
@@ -53,13 +53,10 @@ impl Handles {
                 format!("a handle's query has at most {LONGEST_TEXT} bytes; this one has {}", sql.len());
             return Err(Error::new(ErrorKind::Unsupported, told));
         }
-        let lease = self.0.grant(ttl.clamp(SHORTEST, LONGEST)).await?;
         let id = format!("h_{}", uuid::Uuid::new_v4().simple());
-        let ttl_ms = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
-        let stored = serde_json::to_vec(&Stored { sql, lease: lease.id.get(), ttl_ms, table: None })
-            .map_err(|error| Error::internal(format!("a handle cannot be written: {error}")))?;
-        self.0.txn(Txn::new().put_leased(key(&id), stored, lease.id)).await?;
-        Ok((id, lease.ttl))
+        let (write, ttl) = self.lease(&id, sql, None, ttl).await?;
+        self.0.txn(Txn { preconditions: vec![], writes: vec![write] }).await?;
+        Ok((id, ttl))
     }
 
     /// What stands behind a handle.
@@ -85,13 +82,23 @@ impl Handles {
         if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Error::new(ErrorKind::InvalidSetting, format!("`{id}` is no name of a handle")));
         }
+        let (write, _) = self.lease(id, String::new(), Some(table.clone()), ttl).await?;
+        Ok((Precondition { key: key(id), expect: Expect::Absent }, write))
+    }
+
+    /// The entry of a handle under a new lease, and how long that lasts.
+    async fn lease(
+        &self,
+        id: &str,
+        sql: String,
+        table: Option<ManagedDefinition>,
+        ttl: Duration,
+    ) -> Result<(Write, Duration), Error> {
         let lease = self.0.grant(ttl.clamp(SHORTEST, LONGEST)).await?;
         let ttl_ms = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
-        let stored = Stored { sql: String::new(), lease: lease.id.get(), ttl_ms, table: Some(table.clone()) };
-        let value = serde_json::to_vec(&stored)
+        let value = serde_json::to_vec(&Stored { sql, lease: lease.id.get(), ttl_ms, table })
             .map_err(|error| Error::internal(format!("a handle cannot be written: {error}")))?;
-        let absent = Precondition { key: key(id), expect: Expect::Absent };
-        Ok((absent, Write::PutLeased { key: key(id), value: value.into(), lease: lease.id }))
+        Ok((Write::PutLeased { key: key(id), value: value.into(), lease: lease.id }, lease.ttl))
     }
 
     /// Lets the lease begin anew; gives how long it lasts.

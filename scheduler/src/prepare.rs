@@ -1,5 +1,6 @@
 //! From a request to something that can run: parsing, the plan cache, and planning on the computing threads.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 
 use polarway_common::{Error, ErrorKind};
@@ -18,21 +19,23 @@ impl QueryService {
     }
 
     /// Plans a query, if no plan is kept for it; only what has to be planned waits for a place.
-    pub async fn prepare(&self, request: &Request) -> Result<Prepared, Error> {
-        self.refuse_while_draining()?;
-        if let Some(compiled) = self.kept(request).await {
-            return Ok(Prepared::Query(compiled));
-        }
-        let seen = self.planner.catalog().snapshot();
-        let prepared = self.prepare_anew(request).await;
-        // Another scheduler may have made the table a moment ago, before the news of it was here.
-        if let Err(error) = &prepared
-            && error.kind == ErrorKind::TableNotFound
-            && matches!(self.planner.catalog().catch_up(&seen).await, Ok(true))
-        {
-            return self.prepare_anew(request).await;
-        }
-        prepared
+    pub fn prepare<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Prepared, Error>> {
+        Box::pin(async move {
+            self.refuse_while_draining()?;
+            if let Some(compiled) = self.kept(request).await {
+                return Ok(Prepared::Query(compiled));
+            }
+            let seen = self.planner.catalog().snapshot();
+            let prepared = self.prepare_anew(request).await;
+            // Another scheduler may have made the table a moment ago, before the news of it was here.
+            if let Err(error) = &prepared
+                && error.kind == ErrorKind::TableNotFound
+                && matches!(self.planner.catalog().catch_up(&seen).await, Ok(true))
+            {
+                return self.prepare_anew(request).await;
+            }
+            prepared
+        })
     }
 
     async fn prepare_anew(&self, request: &Request) -> Result<Prepared, Error> {

@@ -129,11 +129,13 @@ impl QueryService {
     ///
     /// # Errors
     /// Those of parsing and planning it; `Overloaded`.
-    pub async fn describe(&self, request: &Request) -> Result<Description, Error> {
-        self.refuse_while_draining()?;
-        let (planner, request) = (Arc::clone(&self.planner), request.clone());
-        let work = async move { planner.describe(&request.sql, &request.settings, request.now).await };
-        self.planned("planning the query", Box::pin(work)).await
+    pub fn describe<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Description, Error>> {
+        Box::pin(async move {
+            self.refuse_while_draining()?;
+            let (planner, request) = (Arc::clone(&self.planner), request.clone());
+            let work = async move { planner.describe(&request.sql, &request.settings, request.now).await };
+            self.planned("planning the query", Box::pin(work)).await
+        })
     }
 
     /// Leases a query that can be planned.
@@ -259,10 +261,7 @@ impl QueryService {
         };
         match prepared {
             Prepared::Query(compiled) => self.run_query(request, &compiled).await,
-            Prepared::Explain(explain) => {
-                // Large, and part of every query's future if it were not boxed.
-                Ok(one_batch(Box::pin(explain::run(self, request, &explain)).await?))
-            }
+            Prepared::Explain(explain) => Ok(one_batch(explain::run(self, request, &explain).await?)),
             Prepared::Command(command) => {
                 let outcome = self.command(request, &command).await?;
                 Ok(one_batch(outcome.batch()?))
@@ -323,30 +322,33 @@ impl QueryService {
         })
     }
 
-    pub(crate) async fn run_query(
-        &self,
-        request: &Request,
-        compiled: &Arc<Compiled>,
-    ) -> Result<DataStream, Error> {
-        let running = self.queries.begin(&request.query_id, &request.sql, compiled.decision.target.name());
-        let limit = compiled.settings.timeout;
-        let started = async {
-            let admitted = self.admit(&running, compiled.takes_place).await?;
-            let starting = self.of_any_moment(request, compiled, &running, |compiled| {
-                let running = &running;
-                async move { self.start(request, &compiled, running).await }.boxed()
-            });
-            let stream = bounded(&running.query, limit, starting).await?;
-            Ok::<_, Error>((stream, admitted))
-        }
-        .await;
-        match started {
-            Ok((stream, admitted)) => Ok(supervised(&self.supervisor, stream, limit, running, admitted)),
-            Err(error) => {
-                running.finish(&Err(error.clone()));
-                Err(error)
+    pub(crate) fn run_query<'a>(
+        &'a self,
+        request: &'a Request,
+        compiled: &'a Arc<Compiled>,
+    ) -> BoxFuture<'a, Result<DataStream, Error>> {
+        Box::pin(async move {
+            let running =
+                self.queries.begin(&request.query_id, &request.sql, compiled.decision.target.name());
+            let limit = compiled.settings.timeout;
+            let started = async {
+                let admitted = self.admit(&running, compiled.takes_place).await?;
+                let starting = self.of_any_moment(request, compiled, &running, |compiled| {
+                    let running = &running;
+                    async move { self.start(request, &compiled, running).await }.boxed()
+                });
+                let stream = bounded(&running.query, limit, starting).await?;
+                Ok::<_, Error>((stream, admitted))
             }
-        }
+            .await;
+            match started {
+                Ok((stream, admitted)) => Ok(supervised(&self.supervisor, stream, limit, running, admitted)),
+                Err(error) => {
+                    running.finish(&Err(error.clone()));
+                    Err(error)
+                }
+            }
+        })
     }
 
     /// Waits for the query's turn, if it needs one; from then on its time counts.

@@ -178,7 +178,7 @@ impl QueryService {
                     },
                 }),
                 Statement::Explain(explain) => {
-                    let batch = Box::pin(explain::run(self, &request, &explain)).await?;
+                    let batch = explain::run(self, &request, &explain).await?;
                     let lines = arrow::util::pretty::pretty_format_batches(&[batch]);
                     let lines = lines.map_err(|error| Error::internal(error.to_string()))?;
                     Ok(JobOutcome::Told { status: lines.to_string() })

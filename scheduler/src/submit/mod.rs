@@ -23,13 +23,13 @@ use polarway_storage::catalog::{Once, OnceOutcome, commit_once};
 use tokio::sync::Semaphore;
 
 use self::record::{Found, JobRecord};
+use crate::handles::LONGEST;
 use crate::service::{QueryService, Request};
 
 pub use drive::take_over;
 
-/// Outcomes are kept at least and at most so long.
+/// Outcomes are kept at least so long, and at most as long as the handles that their rows are under.
 const SHORTEST: Duration = Duration::from_secs(10);
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Jobs that one scheduler has at a time, of which those that wait for their turn take little.
 const MOST: usize = 1000;
 /// A longer text is no job: the store takes small values only.
