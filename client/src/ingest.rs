@@ -184,21 +184,15 @@ async fn put(
     let (broken, failed) = oneshot::channel();
     let mut broken = Some(broken);
     // The end of the stream tells the server that these are all rows. After an error it must not come: the call is dropped.
-    let batches = rows.batches.map(Some).chain(stream::iter([None])).filter_map(move |batch| {
-        let failure = match batch {
-            Some(Ok(batch)) => return std::future::ready(Some(Ok(batch))).right_future(),
-            Some(Err(error)) => Some(error),
-            None => None,
+    let batches = rows.batches.then(move |batch| {
+        let error = match batch {
+            Ok(batch) => return std::future::ready(Ok(batch)).left_future(),
+            Err(error) => error,
         };
-        let broken = broken.take();
-        async move {
-            let error = failure?;
-            if let Some(broken) = broken {
-                let _ = broken.send(error);
-            }
-            std::future::pending().await
+        if let Some(broken) = broken.take() {
+            let _ = broken.send(error);
         }
-        .left_future()
+        std::future::pending().right_future()
     });
     let messages = FlightDataEncoderBuilder::new()
         .with_schema(rows.schema)

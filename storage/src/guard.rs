@@ -128,9 +128,10 @@ fn refused(path: &Path, error: Error) -> object_store::Error {
     object_store::Error::PermissionDenied { path: path.to_string(), source: Box::new(error) }
 }
 
-/// No statement writes to a table's files, so nothing that goes wrong elsewhere can either.
+/// What statements write goes through [`WriteAccess`](crate::writes::WriteAccess), so that nothing that goes wrong in reading
+/// can change a file.
 fn read_only() -> object_store::Error {
-    let error = Error::new(ErrorKind::Unsupported, "this server reads object stores and writes to none");
+    let error = Error::new(ErrorKind::Unsupported, "a store that is read is not written to");
     object_store::Error::NotSupported { source: Box::new(error) }
 }
 

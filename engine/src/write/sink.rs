@@ -75,8 +75,7 @@ impl Drop for Abandoned {
 
 fn recorder(spec: &WriteSpec, access: &WriteAccess) -> std::result::Result<Recorder, Error> {
     let store = access.store(&spec.place)?;
-    let path = spec.place.path()?;
-    let base = if spec.single_file { parent(&path) } else { path };
+    let base = spec.directory().path()?;
     let waiting = match (spec.visibility, &store.multipart) {
         (Visibility::Written, _) => Waiting::InPlace,
         (Visibility::Published, Some(_)) => Waiting::AsUploads,
@@ -87,11 +86,6 @@ fn recorder(spec: &WriteSpec, access: &WriteAccess) -> std::result::Result<Recor
         }
     };
     Ok(Recorder::new(store, waiting))
-}
-
-fn parent(path: &Path) -> Path {
-    let parts: Vec<_> = path.parts().collect();
-    parts.iter().take(parts.len().saturating_sub(1)).cloned().collect()
 }
 
 async fn write_to(
@@ -120,7 +114,7 @@ async fn write_to(
         env,
     ));
     let sink_config = sink_config(spec, &schema)?;
-    let mut files = match spec.format {
+    let files = match spec.format {
         FileFormat::Parquet => {
             let sink = ParquetSink::new(sink_config, options.parquet);
             FileSink::write_all(&sink, rows, &context).await?;
@@ -149,7 +143,6 @@ async fn write_to(
     if spec.place.local().is_some() && spec.visibility == Visibility::Written {
         keep(&files).await?;
     }
-    files.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(files)
 }
 

@@ -94,6 +94,11 @@ impl WriteSpec {
         }
     }
 
+    /// The directory of its files.
+    pub fn directory(&self) -> Place {
+        if self.single_file { self.place.parent() } else { self.place.clone() }
+    }
+
     /// # Errors
     /// `Internal` for a text that is no schema.
     pub fn schema(&self) -> Result<SchemaRef, Error> {

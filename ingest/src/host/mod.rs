@@ -212,9 +212,7 @@ impl Host {
 
     /// Where the sealed rows of a stream are.
     pub(crate) fn sealed_store(&self, id: &str) -> ObjectDirectory {
-        let StoreRoot { store, path, local, .. } = &self.options.sealed;
-        let local = local.as_ref().map(|root| root.join(id));
-        ObjectDirectory::new(Arc::clone(store), path.clone().join(id), local)
+        self.options.sealed.directory(id)
     }
 
     /// This process as a claimant.

@@ -4,24 +4,19 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{Result, Statistics, project_schema};
-use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
-use datafusion::datasource::source::DataSourceExec;
-use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use object_store::ObjectMeta;
 use polarway_common::{Error, ErrorKind};
 use polarway_storage::catalog::ManagedDefinition;
-use polarway_storage::tables::{Current, DataFile, Tables};
+use polarway_storage::tables::{Current, Tables};
 use tokio::sync::OnceCell;
 
+use super::parquet_files::{Files, file};
 use super::tables::with_views;
 
 /// What a statement sees of a table: all its scans see the same.
@@ -68,17 +63,6 @@ impl ManagedTable {
         })
     }
 
-    fn file(&self, file: &DataFile) -> PartitionedFile {
-        PartitionedFile::new_from_meta(ObjectMeta {
-            location: self.tables.file(&self.id, &file.path),
-            // Files are never changed.
-            last_modified: DateTime::UNIX_EPOCH,
-            size: file.bytes,
-            e_tag: None,
-            version: None,
-        })
-    }
-
     fn whole(&self) -> Statistics {
         let rows = usize::try_from(self.current.manifest.rows()).map_or(Precision::Absent, Precision::Exact);
         Statistics { num_rows: rows, ..Statistics::new_unknown(&self.schema) }
@@ -110,19 +94,14 @@ impl TableProvider for ManagedTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files: Vec<_> = self.current.manifest.files.iter().map(|file| self.file(file)).collect();
+        let files = self.current.manifest.files.iter();
+        let files: Vec<_> =
+            files.map(|found| file(self.tables.file(&self.id, &found.path), found.bytes)).collect();
         if files.is_empty() {
             // A scan of no file has no partition, which joins do not take.
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions().max(1));
-        let table = TableSchema::builder(Arc::clone(&self.schema)).build();
-        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(ParquetSource::new(table)))
-            .with_file_groups(groups)
-            .with_statistics(self.whole())
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+        let all = Files { store: &self.store, schema: &self.schema, statistics: self.whole() };
+        Ok(all.scan(state, files, projection, limit)?)
     }
 }

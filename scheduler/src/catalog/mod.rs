@@ -3,6 +3,7 @@
 mod arrow_files;
 mod formats;
 mod managed;
+mod parquet_files;
 mod providers;
 mod streams;
 mod system;

@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -19,12 +16,13 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use object_store::ObjectMeta;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::{LiveSource, SealedFile, StreamHost, StreamView, live_scan};
 use polarway_engine::settings::QuerySettings;
 use polarway_storage::catalog::StreamDefinition;
 use tokio::sync::OnceCell;
+
+use super::parquet_files::{self, Files};
 
 /// What a statement sees of a stream: all its scans see the same.
 pub type Moment = Arc<OnceCell<StreamView>>;
@@ -86,13 +84,7 @@ impl StreamTable {
 
     /// A file with what is known of its rows, so that a scan that wants other times does not open it.
     fn file(&self, file: &SealedFile) -> PartitionedFile {
-        let found = PartitionedFile::new_from_meta(ObjectMeta {
-            location: file.path.clone(),
-            last_modified: DateTime::UNIX_EPOCH,
-            size: file.bytes,
-            e_tag: None,
-            version: None,
-        });
+        let found = parquet_files::file(file.path.clone(), file.bytes);
         let range = self.event_time.zip(file.events).and_then(|(column, (first, last))| {
             let kind = self.schema.field(column).data_type();
             Some((column, time(kind, first)?, time(kind, last)?))
@@ -132,26 +124,6 @@ impl StreamTable {
             files.iter().map(|file| Arc::clone(file.statistics.as_ref().unwrap_or(&unknown))).collect();
         let kept = predicate.prune(&PrunableStatistics::new(known, Arc::clone(&self.schema)))?;
         Ok(files.into_iter().zip(kept).filter_map(|(file, kept)| kept.then_some(file)).collect())
-    }
-
-    fn sealed(
-        &self,
-        view: &StreamView,
-        files: Vec<PartitionedFile>,
-        partitions: usize,
-        projection: Option<Vec<usize>>,
-        limit: Option<usize>,
-    ) -> Result<Arc<DataSourceExec>> {
-        let rows = view.files.iter().map(|file| file.rows).sum();
-        let groups: Vec<FileGroup> = FileGroup::new(files).split_files(partitions.max(1));
-        let table = TableSchema::builder(Arc::clone(&self.schema)).build();
-        let config = FileScanConfigBuilder::new(view.store.clone(), Arc::new(ParquetSource::new(table)))
-            .with_file_groups(groups)
-            .with_statistics(self.statistics(rows))
-            .with_projection_indices(projection)?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
     }
 }
 
@@ -194,13 +166,9 @@ impl TableProvider for StreamTable {
         let files = view.files.iter().map(|file| self.file(file)).collect();
         let files = self.pruned(state, filters, files)?;
         if !files.is_empty() {
-            scans.push(self.sealed(
-                view,
-                files,
-                state.config().target_partitions(),
-                projection.cloned(),
-                limit,
-            )?);
+            let rows = view.files.iter().map(|file| file.rows).sum();
+            let all = Files { store: &view.store, schema: &self.schema, statistics: self.statistics(rows) };
+            scans.push(all.scan(state, files, projection, limit)?);
         }
         if !view.slices.is_empty() {
             let table = TableSchema::builder(Arc::clone(&self.schema)).build();

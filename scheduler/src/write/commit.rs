@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use polarway_common::{Error, ErrorKind};
 use polarway_metastore::{Expect, Key, Precondition};
-use polarway_storage::catalog::{Definition, Once, OnceOutcome, commit_once};
+use polarway_storage::catalog::{Definition, Once, OnceOutcome, changed_meanwhile, commit_once};
 use polarway_storage::tables::Tables;
-use polarway_storage::writes::{Left, StagedFile, WriteState, now_millis};
+use polarway_storage::writes::{Left, StagedFile, WriteState, now_millis, taken_over};
 
 use super::run::{Begun, LEFT_FOR};
 use super::target::{How, TableTarget, exists_already};
@@ -94,12 +94,7 @@ impl Writing {
         once: Option<&Once>,
     ) -> Result<Tried, Error> {
         let (id, table) = (&begun.spec.id, &target.definition.id);
-        let written = Written {
-            count: files.iter().map(|file| file.rows).sum(),
-            files: files.iter().filter(|file| file.rows > 0).count() as u64,
-            bytes: files.iter().filter(|file| file.rows > 0).map(|file| file.bytes).sum(),
-            write: None,
-        };
+        let written = Written::of(files.iter().filter(|file| file.rows > 0));
         let before = match &target.how {
             How::Create { .. } | How::Lease { .. } => None,
             How::Append | How::Overwrite => {
@@ -217,14 +212,4 @@ fn dropped(target: &TableTarget) -> Error {
         ErrorKind::TableNotFound,
         format!("`{}` was dropped while rows were written for it", target.name),
     )
-}
-
-fn changed_meanwhile(name: &str) -> Error {
-    Error::new(ErrorKind::StoreUnavailable, format!("`{name}` was changed by somebody else meanwhile"))
-        .with_hint("run the statement again")
-}
-
-pub(super) fn taken_over(id: &str) -> Error {
-    Error::new(ErrorKind::StoreUnavailable, format!("the write {id} was taken over by another process"))
-        .with_hint("run the statement again")
 }

@@ -26,8 +26,8 @@ use crate::service::{QueryService, Request};
 pub struct Ingest {
     pub schema: String,
     pub table: String,
-    /// None: it is an error.
-    if_missing: Option<()>,
+    /// Whether the table is made if there is none.
+    may_create: bool,
     if_exists: IfExists,
     /// For how long a handle of the rows lasts, which is all there is of them.
     leased: Option<Duration>,
@@ -62,10 +62,7 @@ impl Ingest {
             return Err(Error::new(ErrorKind::Plan, "rows come without the name of their table"));
         }
         let options = command.table_definition_options.unwrap_or_default();
-        let if_missing = match options.if_not_exist() {
-            TableNotExistOption::Create => Some(()),
-            TableNotExistOption::Unspecified | TableNotExistOption::Fail => None,
-        };
+        let may_create = options.if_not_exist() == TableNotExistOption::Create;
         let if_exists = match options.if_exists() {
             TableExistsOption::Unspecified | TableExistsOption::Fail => IfExists::Fail,
             TableExistsOption::Append => IfExists::Append,
@@ -75,7 +72,7 @@ impl Ingest {
             command.schema.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| SCHEMA.to_owned());
         let asks = command.options.contains_key(OUTCOME_OPTION);
         let leased = ttl.filter(|_| command.temporary);
-        Ok(Self { schema, table: command.table.clone(), if_missing, if_exists, leased, asks })
+        Ok(Self { schema, table: command.table.clone(), may_create, if_exists, leased, asks })
     }
 }
 
@@ -140,7 +137,7 @@ impl QueryService {
         ingest: &Ingest,
         rows: SendableRecordBatchStream,
     ) -> Result<(TableTarget, SendableRecordBatchStream), Error> {
-        let Ingest { schema, table, if_missing, if_exists, leased, .. } = ingest;
+        let Ingest { schema, table, may_create, if_exists, leased, .. } = ingest;
         if let Some(ttl) = leased {
             self.planner.own_tables().ok_or_else(no_tables)?;
             let columns = nullable(&plain_schema(&rows.schema()));
@@ -173,7 +170,7 @@ impl QueryService {
                 Err(Error::new(ErrorKind::Unsupported, told)
                     .with_hint("INSERT INTO adds to tables over files"))
             }
-            (None, _) if if_missing.is_none() => {
+            (None, _) if !may_create => {
                 let told = format!("`{schema}.{table}` does not exist");
                 let error = Error::new(ErrorKind::TableNotFound, told);
                 Err(self.planner.suggest(error))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use polarway_common::Error;
+use polarway_storage::writes::StagedFile;
 use serde::{Deserialize, Serialize};
 
 /// What was written.
@@ -18,6 +19,18 @@ pub struct Written {
     /// The write, whose files may still have to be published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<String>,
+}
+
+impl Written {
+    /// What stands in these files.
+    pub fn of<'a>(files: impl IntoIterator<Item = &'a StagedFile>) -> Self {
+        files.into_iter().fold(Self::default(), |all, file| Self {
+            count: all.count + file.rows,
+            files: all.files + 1,
+            bytes: all.bytes + file.bytes,
+            write: None,
+        })
+    }
 }
 
 /// What a statement did.

@@ -11,11 +11,10 @@ use polarway_common::{Error, ErrorKind};
 use polarway_metastore::membership::Role;
 use polarway_storage::catalog::{Once, OnceOutcome, commit_once};
 use polarway_storage::writes::{
-    Left, OpenWrite, Place, StagedFile, WriteState, publish, remove_staging, staging_directory,
+    Left, OpenWrite, Place, StagedFile, WriteState, publish, remove_staging, staging_directory, taken_over,
 };
 use url::Url;
 
-use super::commit::taken_over;
 use super::run::Begun;
 use super::{Outcome, Writing, Written};
 
@@ -72,12 +71,7 @@ impl Writing {
     /// Decides that a write takes place.
     async fn note(&self, begun: &Begun, files: &[StagedFile], once: Option<&Once>) -> Result<Noted, Error> {
         let id = begun.spec.id.as_str();
-        let written = Written {
-            count: files.iter().map(|file| file.rows).sum(),
-            files: files.len() as u64,
-            bytes: files.iter().map(|file| file.bytes).sum(),
-            write: Some(id.to_owned()),
-        };
+        let written = Written { write: Some(id.to_owned()), ..Written::of(files) };
         let Left::InPlace { place } = begun.left() else {
             return Err(Error::internal("files of a table are not published"));
         };

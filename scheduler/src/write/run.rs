@@ -1,16 +1,15 @@
 //! From a statement that writes to its outcome.
 
-use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::sql::parser::Statement;
+use futures::future::BoxFuture;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::write::{Visibility, WriteSpec};
 use polarway_storage::writes::{Left, StagedFile, WriteState};
 
-use super::target::with_column;
-use super::target::{FilesTarget, TableTarget, Target, target_of};
+use super::target::{FilesTarget, TableTarget, Target, target_of, with_column};
 use super::{Outcome, Writing, Written};
 use crate::catalog::no_tables;
 use crate::service::{QueryService, Request};
@@ -45,15 +44,15 @@ impl Begun {
 impl Writing {
     /// Begins a write to files that are published when it has ended.
     pub async fn begin_files(&self, target: &FilesTarget) -> Result<Begun, Error> {
-        let state = WriteState::WritingFiles { place: base(target) };
-        let id = self.writes.begin(state).await?;
+        let directory = if target.single_file { target.place.parent() } else { target.place.clone() };
+        let id = self.writes.begin(WriteState::WritingFiles { place: directory.clone() }).await?;
         let mut spec = WriteSpec::parquet(&id, target.place.clone(), Visibility::Published, &target.schema);
         spec.single_file = target.single_file;
         spec.format = target.format;
         spec.options = target.options.clone();
         spec.extension.clone_from(&target.extension);
         spec.partition_by.clone_from(&target.partition_by);
-        let left = Left::InPlace { place: base(target) };
+        let left = Left::InPlace { place: directory };
         Ok(Begun { writing: self.clone(), spec: Arc::new(spec), left })
     }
 
@@ -66,15 +65,6 @@ impl Writing {
         let spec = WriteSpec::parquet(&id, place, Visibility::Written, &target.columns()?);
         Ok(Begun { writing: self.clone(), spec: Arc::new(spec), left: Left::InTable { table } })
     }
-}
-
-/// The directory that files are put into.
-fn base(target: &FilesTarget) -> polarway_storage::writes::Place {
-    let mut place = target.place.clone();
-    if target.single_file {
-        place.path = place.path.rsplit_once('/').map_or(String::new(), |(directory, _)| directory.to_owned());
-    }
-    place
 }
 
 impl QueryService {
@@ -93,19 +83,12 @@ impl QueryService {
             if let Some(written) = self.written_before(request).await? {
                 return Ok(written);
             }
-            let (planner, of_target) = (Arc::clone(&self.planner), request.clone());
-            let (asked, ddl) = (statement.clone(), text.to_owned());
-            let planning = Box::pin(async move { target_of(&planner, &of_target, asked, &ddl).await });
             let seen = self.planner.catalog().snapshot();
-            let target = match self.planned("planning the statement", planning).await {
+            let target = match self.target(request, statement, text).await {
                 // Another scheduler may have made the table a moment ago, before the news of it was here.
                 Err(error) if matches!(self.planner.catalog().catch_up(&seen).await, Ok(true)) => {
                     tracing::debug!(%error, "a statement is planned anew with what others have changed");
-                    let (planner, of_target) = (Arc::clone(&self.planner), request.clone());
-                    let (asked, ddl) = (statement.clone(), text.to_owned());
-                    let planning =
-                        Box::pin(async move { target_of(&planner, &of_target, asked, &ddl).await });
-                    self.planned("planning the statement", planning).await?
+                    self.target(request, statement, text).await?
                 }
                 target => target?,
             };
@@ -119,6 +102,13 @@ impl QueryService {
                 Target::Table(target) => self.write_table(request, statement, &target).await,
             }
         })
+    }
+
+    async fn target(&self, request: &Request, statement: &Statement, text: &str) -> Result<Target, Error> {
+        let (planner, request) = (Arc::clone(&self.planner), request.clone());
+        let (statement, text) = (statement.clone(), text.to_owned());
+        let planning = Box::pin(async move { target_of(&planner, &request, statement, &text).await });
+        self.planned("planning the statement", planning).await
     }
 
     /// Writes the rows of a statement for a table, once.

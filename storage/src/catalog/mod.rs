@@ -10,5 +10,5 @@ pub use definition::{
     Definition, ManagedDefinition, TableDefinition, ViewDefinition, decode_schema, encode_schema,
 };
 pub use once::{Once, OnceOutcome, commit_once};
-pub use store::{CatalogStore, Entry, Snapshot};
+pub use store::{CatalogStore, Entry, Snapshot, changed_meanwhile};
 pub use stream::{Ack, StreamDefinition, StreamOptions, UnknownFields};

@@ -214,6 +214,10 @@ impl CatalogStore {
             .map_err(|error| Error::internal(format!("a definition cannot be written: {error}")))?;
         let mut preconditions = vec![Precondition { key: schema_key.clone(), expect: Expect::Exists }];
         let mut writes = vec![Write::Put { key: key.clone(), value: value.into() }];
+        if or_replace {
+            // Another process may have made what is replaced; its files go with it.
+            self.refresh().await?;
+        }
         let replaced = if or_replace { self.managed(schema, name) } else { None };
         match &replaced {
             // Its files go with it, so that it must be the one we know.
@@ -405,7 +409,8 @@ fn no_schema(schema: &str) -> Error {
         .with_hint(format!("CREATE SCHEMA {schema}"))
 }
 
-fn changed_meanwhile(name: &str) -> Error {
+/// What a statement is told that was to change what somebody else has changed.
+pub fn changed_meanwhile(name: &str) -> Error {
     Error::new(ErrorKind::StoreUnavailable, format!("`{name}` was changed by somebody else meanwhile"))
         .with_hint("run the statement again")
 }

@@ -49,6 +49,13 @@ impl Place {
         })
     }
 
+    /// The directory that it is in.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        let path = self.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        Self { store: self.store.clone(), path: path.to_owned() }
+    }
+
     /// The same on this machine, if it is there.
     pub fn local(&self) -> Option<PathBuf> {
         self.store.starts_with("file:").then(|| PathBuf::from("/").join(&self.path))

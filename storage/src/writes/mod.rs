@@ -7,6 +7,6 @@ mod stage;
 
 pub use access::{Place, WritableStore, WriteAccess};
 pub(crate) use record::dropped;
-pub use record::{Left, OpenWrite, WriteRecord, WriteState, Writes, now_millis};
+pub use record::{Left, OpenWrite, WriteRecord, WriteState, Writes, now_millis, taken_over};
 pub(crate) use stage::STAGING;
 pub use stage::{StagedFile, Staging, publish, remove_staging, staging_directory};

@@ -248,7 +248,8 @@ fn key(id: &str) -> String {
     Key::Write { id: id.to_owned() }.encode()
 }
 
-fn taken_over(id: &str) -> Error {
+/// What a process is told that had the write `id` before.
+pub fn taken_over(id: &str) -> Error {
     Error::new(ErrorKind::StoreUnavailable, format!("the write {id} was taken over by another process"))
         .with_hint("run the statement again")
 }
