@@ -12,6 +12,7 @@ mod http;
 mod limits;
 mod members;
 mod metrics;
+mod opaque;
 mod peers;
 mod plan;
 mod prepare;

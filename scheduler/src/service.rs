@@ -142,64 +142,73 @@ impl QueryService {
     ///
     /// # Errors
     /// Those of [`QueryService::describe`]; `Unsupported` for other statements; those of the metadata store.
-    pub async fn create_handle(&self, request: &Request, ttl: Duration) -> Result<HandleCreated, Error> {
-        let Description { parameters, result } = self.describe(request).await?;
-        let Some(schema) = result else {
-            return Err(Error::new(ErrorKind::Unsupported, "only a query can have a handle"));
-        };
-        if let Some(first) = parameters.fields().first() {
-            let told = format!("the parameter ${} has no value: a handle's query takes none", first.name());
-            return Err(Error::new(ErrorKind::Plan, told));
-        }
-        let column = |field: &Arc<Field>| HandleColumn {
-            name: field.name().clone(),
-            data_type: field.data_type().to_string(),
-        };
-        let (id, ttl) = self.handles.create(request.sql.clone(), ttl).await?;
-        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        Ok(HandleCreated { id, ttl_ms, columns: schema.fields().iter().map(column).collect() })
+    pub fn create_handle<'a>(
+        &'a self,
+        request: &'a Request,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<HandleCreated, Error>> {
+        Box::pin(async move {
+            let Description { parameters, result } = self.describe(request).await?;
+            let Some(schema) = result else {
+                return Err(Error::new(ErrorKind::Unsupported, "only a query can have a handle"));
+            };
+            if let Some(first) = parameters.fields().first() {
+                let told =
+                    format!("the parameter ${} has no value: a handle's query takes none", first.name());
+                return Err(Error::new(ErrorKind::Plan, told));
+            }
+            let column = |field: &Arc<Field>| HandleColumn {
+                name: field.name().clone(),
+                data_type: field.data_type().to_string(),
+            };
+            let (id, ttl) = self.handles.create(request.sql.clone(), ttl).await?;
+            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+            Ok(HandleCreated { id, ttl_ms, columns: schema.fields().iter().map(column).collect() })
+        })
     }
 
     /// Plans a statement and tells where its result can be fetched.
-    pub async fn info(&self, request: Request) -> Result<Info, Error> {
-        let prepared = self.prepare(&request).await?;
-        let schema = match &prepared {
-            Prepared::Query(compiled) => Arc::clone(&compiled.schema),
-            Prepared::Explain(explain) => explain::schema(explain),
-            Prepared::Command(command) => command.outcome_schema(),
-        };
-        let (route, compiled, outcome) = match prepared {
-            Prepared::Query(compiled) => (compiled.decision.target, Some(compiled), String::new()),
-            Prepared::Explain(_) => (Target::Metadata, None, String::new()),
-            // Now and not when the result is fetched: drivers send the next statement without waiting for that.
-            Prepared::Command(command) => {
-                (Target::Metadata, None, self.command(&request, &command).await?.to_text()?)
+    pub fn info(&self, request: Request) -> BoxFuture<'_, Result<Info, Error>> {
+        Box::pin(async move {
+            let prepared = self.prepare(&request).await?;
+            let schema = match &prepared {
+                Prepared::Query(compiled) => Arc::clone(&compiled.schema),
+                Prepared::Explain(explain) => explain::schema(explain),
+                Prepared::Command(command) => command.outcome_schema(),
+            };
+            let (route, compiled, outcome) = match prepared {
+                Prepared::Query(compiled) => (compiled.decision.target, Some(compiled), String::new()),
+                Prepared::Explain(_) => (Target::Metadata, None, String::new()),
+                // Now and not when the result is fetched: drivers send the next statement without waiting for that.
+                Prepared::Command(command) => {
+                    (Target::Metadata, None, self.command(&request, &command).await?.to_text()?)
+                }
+            };
+            if let Some(compiled) = &compiled
+                && compiled.decision.target == Target::Staged
+                && compiled.settings.results.unwrap_or(self.results) == ResultDelivery::Direct
+            {
+                return self.executor_endpoints(&request, compiled).await;
             }
-        };
-        if let Some(compiled) = &compiled
-            && compiled.decision.target == Target::Staged
-            && compiled.settings.results.unwrap_or(self.results) == ResultDelivery::Direct
-        {
-            return self.executor_endpoints(&request, compiled).await;
-        }
-        let ticket = self.signer.sign_query(&QueryTicket {
-            query_id: request.query_id.clone(),
-            sql: request.sql.clone(),
-            settings: settings::to_wire(&request.settings),
-            now_micros: request.now.timestamp_micros(),
-            expires_at: expiry(SystemTime::now(), self.ticket_ttl),
-            session: request.session.clone(),
-            outcome,
-        });
-        if let Some(compiled) = compiled {
-            self.planner.cache.hold(&request.query_id, compiled);
-        }
-        Ok(Info {
-            query_id: request.query_id,
-            schema,
-            route: route.name(),
-            endpoints: vec![Endpoint { ticket, location: None }],
-            ordered: true,
+            let ticket = self.signer.sign_query(&QueryTicket {
+                query_id: request.query_id.clone(),
+                sql: request.sql.clone(),
+                settings: settings::to_wire(&request.settings),
+                now_micros: request.now.timestamp_micros(),
+                expires_at: expiry(SystemTime::now(), self.ticket_ttl),
+                session: request.session.clone(),
+                outcome,
+            });
+            if let Some(compiled) = compiled {
+                self.planner.cache.hold(&request.query_id, compiled);
+            }
+            Ok(Info {
+                query_id: request.query_id,
+                schema,
+                route: route.name(),
+                endpoints: vec![Endpoint { ticket, location: None }],
+                ordered: true,
+            })
         })
     }
 
@@ -235,38 +244,42 @@ impl QueryService {
     }
 
     /// Runs what a ticket names.
-    pub async fn run_ticket(&self, ticket: &[u8]) -> Result<DataStream, Error> {
-        let ticket = self.signer.verify_query(ticket, SystemTime::now())?;
-        if !ticket.outcome.is_empty() {
-            return Ok(one_batch(Outcome::from_text(&ticket.outcome).batch()?));
-        }
-        let request = Request {
-            query_id: ticket.query_id,
-            sql: ticket.sql,
-            session: ticket.session,
-            settings: settings::from_wire(&ticket.settings),
-            now: DateTime::from_timestamp_micros(ticket.now_micros)
-                .ok_or_else(|| Error::new(ErrorKind::InvalidTicket, "the ticket's time is not valid"))?,
-            once: None,
-        };
-        self.run(&request).await
+    pub fn run_ticket<'a>(&'a self, ticket: &'a [u8]) -> BoxFuture<'a, Result<DataStream, Error>> {
+        Box::pin(async move {
+            let ticket = self.signer.verify_query(ticket, SystemTime::now())?;
+            if !ticket.outcome.is_empty() {
+                return Ok(one_batch(Outcome::from_text(&ticket.outcome).batch()?));
+            }
+            let request = Request {
+                query_id: ticket.query_id,
+                sql: ticket.sql,
+                session: ticket.session,
+                settings: settings::from_wire(&ticket.settings),
+                now: DateTime::from_timestamp_micros(ticket.now_micros)
+                    .ok_or_else(|| Error::new(ErrorKind::InvalidTicket, "the ticket's time is not valid"))?,
+                once: None,
+            };
+            self.run(&request).await
+        })
     }
 
     /// Runs a statement from the beginning.
-    pub async fn run(&self, request: &Request) -> Result<DataStream, Error> {
-        self.refuse_while_draining()?;
-        let prepared = match self.planner.held(&request.query_id).await {
-            Some(compiled) => Prepared::Query(compiled),
-            None => self.prepare(request).await?,
-        };
-        match prepared {
-            Prepared::Query(compiled) => self.run_query(request, &compiled).await,
-            Prepared::Explain(explain) => Ok(one_batch(explain::run(self, request, &explain).await?)),
-            Prepared::Command(command) => {
-                let outcome = self.command(request, &command).await?;
-                Ok(one_batch(outcome.batch()?))
+    pub fn run<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<DataStream, Error>> {
+        Box::pin(async move {
+            self.refuse_while_draining()?;
+            let prepared = match self.planner.held(&request.query_id).await {
+                Some(compiled) => Prepared::Query(compiled),
+                None => self.prepare(request).await?,
+            };
+            match prepared {
+                Prepared::Query(compiled) => self.run_query(request, &compiled).await,
+                Prepared::Explain(explain) => Ok(one_batch(explain::run(self, request, &explain).await?)),
+                Prepared::Command(command) => {
+                    let outcome = self.command(request, &command).await?;
+                    Ok(one_batch(outcome.batch()?))
+                }
             }
-        }
+        })
     }
 
     /// Runs a statement that changes something.
@@ -436,30 +449,34 @@ impl QueryService {
     }
 
     /// How far a query has come; `None` when it is not known (any more).
-    pub async fn progress(&self, query_id: &str) -> Option<QueryProgress> {
-        let query = self.queries.get(query_id)?;
-        let attempt = query.attempt();
-        let report = match query.route {
-            "staged" => {
-                let job = Attempt { run: query.run().to_string(), number: attempt };
-                self.staged.ballista.report(&job.to_string()).await.unwrap_or_default()
-            }
-            _ => Default::default(),
-        };
-        Some(QueryProgress {
-            query_id: query_id.to_owned(),
-            state: query.state(),
-            route: query.route.to_owned(),
-            attempt,
-            stages: report.stages,
-            executors: report.executors,
+    pub fn progress<'a>(&'a self, query_id: &'a str) -> BoxFuture<'a, Option<QueryProgress>> {
+        Box::pin(async move {
+            let query = self.queries.get(query_id)?;
+            let attempt = query.attempt();
+            let report = match query.route {
+                "staged" => {
+                    let job = Attempt { run: query.run().to_string(), number: attempt };
+                    self.staged.ballista.report(&job.to_string()).await.unwrap_or_default()
+                }
+                _ => Default::default(),
+            };
+            Some(QueryProgress {
+                query_id: query_id.to_owned(),
+                state: query.state(),
+                route: query.route.to_owned(),
+                attempt,
+                stages: report.stages,
+                executors: report.executors,
+            })
         })
     }
 
     /// Puts rows into a stream.
-    pub async fn put(&self, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error> {
-        let host = self.planner.streams().ok_or_else(no_streams)?;
-        host.put(options, frames).await
+    pub fn put(&self, options: PutOptions, frames: PutFrames) -> BoxFuture<'_, Result<PutAnswers, Error>> {
+        Box::pin(async move {
+            let host = self.planner.streams().ok_or_else(no_streams)?;
+            host.put(options, frames).await
+        })
     }
 
     /// Waits until no query runs, at most `limit`. New ones are refused from now on.

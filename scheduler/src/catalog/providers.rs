@@ -13,6 +13,7 @@ use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::datasource::ViewTable;
 use datafusion::datasource::listing::{ListingTable, ListingTableUrl};
 use datafusion::execution::SessionState;
+use futures::future::BoxFuture;
 use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
@@ -28,6 +29,7 @@ use super::streams::{Moment, StreamTable};
 use super::system::{SYSTEM, SystemSchema};
 use super::tables::{ColumnTypes, TableBuilder, expect_present};
 use crate::handles::{Handles, Leased};
+use crate::opaque::Opaque;
 
 /// Views inside views inside views; more is taken for a cycle.
 const MAX_VIEW_DEPTH: usize = 32;
@@ -64,7 +66,7 @@ pub struct Sources {
 /// The catalog for the planning of one statement.
 #[derive(Clone)]
 pub struct PlanScope {
-    shared: Arc<Shared>,
+    shared: Opaque<Shared>,
     view_depth: usize,
 }
 
@@ -114,7 +116,7 @@ impl PlanScope {
             versions,
             moves,
         };
-        Self { shared: Arc::new(shared), view_depth: 0 }
+        Self { shared: Opaque::new(Arc::new(shared)), view_depth: 0 }
     }
 
     /// The locations of all tables that were looked up so far.
@@ -142,46 +144,59 @@ impl PlanScope {
         tables.provider(template, definition, *types).await
     }
 
-    async fn lookup(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>, Error> {
-        let Some(entry) = self.shared.snapshot.entry(schema, name) else {
-            if schema == SCHEMA && looks_like_path(name) {
-                let definition = self.shared.tables.define_path(&self.shared.template, name).await?;
-                let table = self.provider(&definition).await?;
-                return self.depend(table).await.map(Some);
+    fn lookup<'a>(
+        &'a self,
+        schema: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>, Error>> {
+        Box::pin(async move {
+            let Some(entry) = self.shared.snapshot.entry(schema, name) else {
+                if schema == SCHEMA && looks_like_path(name) {
+                    let definition = self.shared.tables.define_path(&self.shared.template, name).await?;
+                    let table = self.provider(&definition).await?;
+                    return self.depend(table).await.map(Some);
+                }
+                return Ok(None);
+            };
+            match &entry.definition {
+                Definition::Table(definition) => {
+                    let key = (schema.to_owned(), name.to_owned(), entry.revision, self.shared.types);
+                    let cached = self.shared.cache.0.lock().get(&key).cloned();
+                    let table = match cached {
+                        Some(table) => table,
+                        None => {
+                            let table = self.provider(definition).await?;
+                            self.shared.cache.0.lock().put(key, Arc::clone(&table));
+                            table
+                        }
+                    };
+                    self.depend(table).await.map(Some)
+                }
+                Definition::View(view) => self.view(name, view).await.map(Some),
+                Definition::Managed(table) => self.managed(name, table).await.map(Some),
+                Definition::Stream(stream) => {
+                    let host = self.shared.sources.streams.as_ref().ok_or_else(no_streams)?;
+                    self.shared.moves.store(true, Ordering::Relaxed);
+                    let moment = Arc::clone(self.shared.moments.lock().entry(stream.id.clone()).or_default());
+                    Ok(Some(Arc::new(StreamTable::new(stream, Arc::clone(host), moment)?)))
+                }
             }
-            return Ok(None);
-        };
-        match &entry.definition {
-            Definition::Table(definition) => {
-                let key = (schema.to_owned(), name.to_owned(), entry.revision, self.shared.types);
-                let cached = self.shared.cache.0.lock().get(&key).cloned();
-                let table = match cached {
-                    Some(table) => table,
-                    None => {
-                        let table = self.provider(definition).await?;
-                        self.shared.cache.0.lock().put(key, Arc::clone(&table));
-                        table
-                    }
-                };
-                self.depend(table).await.map(Some)
-            }
-            Definition::View(view) => self.view(name, view).await.map(Some),
-            Definition::Managed(table) => self.managed(name, table).await.map(Some),
-            Definition::Stream(stream) => {
-                let host = self.shared.sources.streams.as_ref().ok_or_else(no_streams)?;
-                self.shared.moves.store(true, Ordering::Relaxed);
-                let moment = Arc::clone(self.shared.moments.lock().entry(stream.id.clone()).or_default());
-                Ok(Some(Arc::new(StreamTable::new(stream, Arc::clone(host), moment)?)))
-            }
-        }
+        })
     }
 
-    async fn managed(&self, name: &str, table: &ManagedDefinition) -> Result<Arc<dyn TableProvider>, Error> {
-        let tables = self.shared.sources.tables.as_ref().ok_or_else(no_tables)?;
-        self.shared.moves.store(true, Ordering::Relaxed);
-        let version = Arc::clone(self.shared.versions.lock().entry(table.id.clone()).or_default());
-        let views = self.shared.types.views();
-        Ok(Arc::new(ManagedTable::open(name, table, tables, &version, views).await?))
+    fn managed<'a>(
+        &'a self,
+        name: &'a str,
+        table: &'a ManagedDefinition,
+    ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>, Error>> {
+        Box::pin(async move {
+            let tables = self.shared.sources.tables.as_ref().ok_or_else(no_tables)?;
+            self.shared.moves.store(true, Ordering::Relaxed);
+            let version = Arc::clone(self.shared.versions.lock().entry(table.id.clone()).or_default());
+            let views = self.shared.types.views();
+            let table = ManagedTable::open(name, table, tables, &version, views).await?;
+            Ok(Arc::new(table) as Arc<dyn TableProvider>)
+        })
     }
 
     async fn depend(&self, table: Arc<ListingTable>) -> Result<Arc<dyn TableProvider>, Error> {
@@ -192,21 +207,27 @@ impl PlanScope {
         Ok(table)
     }
 
-    async fn view(&self, name: &str, view: &ViewDefinition) -> Result<Arc<dyn TableProvider>, Error> {
-        if self.view_depth >= MAX_VIEW_DEPTH {
-            return Err(Error::new(
-                ErrorKind::Plan,
-                format!("view `{name}` leads to itself, or views nest deeper than {MAX_VIEW_DEPTH}"),
-            ));
-        }
-        let inner = Self { shared: Arc::clone(&self.shared), view_depth: self.view_depth + 1 };
-        let plan = Box::pin(inner.state().create_logical_plan(&view.query)).await.map_err(|error| {
-            let mut error = polarway_engine::errors::classify(&error);
-            error.message = format!("in view `{name}`: {}", error.message);
-            error.place = None;
-            error
-        })?;
-        Ok(Arc::new(ViewTable::new(plan, Some(view.ddl.clone()))))
+    fn view<'a>(
+        &'a self,
+        name: &'a str,
+        view: &'a ViewDefinition,
+    ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>, Error>> {
+        Box::pin(async move {
+            if self.view_depth >= MAX_VIEW_DEPTH {
+                return Err(Error::new(
+                    ErrorKind::Plan,
+                    format!("view `{name}` leads to itself, or views nest deeper than {MAX_VIEW_DEPTH}"),
+                ));
+            }
+            let inner = Self { shared: self.shared.clone(), view_depth: self.view_depth + 1 };
+            let plan = Box::pin(inner.state().create_logical_plan(&view.query)).await.map_err(|error| {
+                let mut error = polarway_engine::errors::classify(&error);
+                error.message = format!("in view `{name}`: {}", error.message);
+                error.place = None;
+                error
+            })?;
+            Ok(Arc::new(ViewTable::new(plan, Some(view.ddl.clone()))) as Arc<dyn TableProvider>)
+        })
     }
 }
 

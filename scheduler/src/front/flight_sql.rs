@@ -28,6 +28,7 @@ use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use polarway_common::{Error, ErrorKind};
@@ -47,6 +48,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{metadata, prepared};
 use crate::connection::ConnectionInfo;
 use crate::direct::DataStream;
+use crate::opaque::Opaque;
 use crate::plan::Statement;
 use crate::service::{self, Info, QueryService, one_batch};
 use crate::session::{by_cookie, from_cookies};
@@ -64,12 +66,12 @@ const CANCEL_RESULT_NOT_CANCELLABLE: i32 = 3;
 /// See the module's page.
 #[derive(Clone)]
 pub struct FrontDoor {
-    service: Arc<QueryService>,
+    service: Opaque<QueryService>,
 }
 
 impl FrontDoor {
     pub fn new(service: Arc<QueryService>) -> Self {
-        Self { service }
+        Self { service: Opaque::new(service) }
     }
 
     /// The query that a cancel request means: by the signed ticket in it, or by the id that came with it.
@@ -98,7 +100,7 @@ impl FrontDoor {
         Ok(request)
     }
 
-    pub(super) fn service(&self) -> &QueryService {
+    pub(super) fn service(&self) -> &Opaque<QueryService> {
         &self.service
     }
 
@@ -108,23 +110,25 @@ impl FrontDoor {
             call.metadata().get(IDEMPOTENCY_KEY).map(|name| name.to_str().unwrap_or_default().to_owned());
         let key = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let request = self.service.request(sql, &session_of(call));
-        let submitted = SubmitJob { sql: sql.to_owned(), key, keep_ms: POLLED_FOR };
-        Box::pin(self.service.submit(&request, submitted)).await.map_err(status)
+        let submitted = SubmitJob { sql: sql.to_owned(), parameters: None, key, keep_ms: POLLED_FOR };
+        self.service.submit(&request, submitted).await.map_err(status)
     }
 
     /// Runs a statement whose rows nobody wants; gives how many it has touched, or -1 where that is not known.
-    async fn update(&self, query: &service::Request) -> Result<i64, Status> {
-        match self.service.parse(query).map_err(status)? {
-            Statement::Command(command) => {
-                let outcome = self.service.command(query, &command).await.map_err(status)?;
-                Ok(i64::try_from(outcome.rows()).unwrap_or(i64::MAX))
+    fn update<'a>(&'a self, query: &'a service::Request) -> BoxFuture<'a, Result<i64, Status>> {
+        Box::pin(async move {
+            match self.service.parse(query).map_err(status)? {
+                Statement::Command(command) => {
+                    let outcome = self.service.command(query, &command).await.map_err(status)?;
+                    Ok(i64::try_from(outcome.rows()).unwrap_or(i64::MAX))
+                }
+                Statement::Query(_) | Statement::Explain(_) => {
+                    let stream = self.service.run(query).await.map_err(status)?;
+                    stream.try_for_each(|_| async { Ok(()) }).await?;
+                    Ok(-1)
+                }
             }
-            Statement::Query(_) | Statement::Explain(_) => {
-                let stream = self.service.run(query).await.map_err(status)?;
-                stream.try_for_each(|_| async { Ok(()) }).await?;
-                Ok(-1)
-            }
-        }
+        })
     }
 
     fn cancel(&self, info: Option<&FlightInfo>) -> bool {
@@ -273,7 +277,7 @@ impl FlightSqlService for FrontDoor {
         request: Request<FlightDescriptor>,
     ) -> GetInfo {
         let query = self.request(&query.query, &request)?;
-        let info = Box::pin(self.service.info(query)).await.map_err(status)?;
+        let info = self.service.info(query).await.map_err(status)?;
         Ok(Response::new(to_flight_info(info, request.into_inner())?))
     }
 
@@ -298,7 +302,7 @@ impl FlightSqlService for FrontDoor {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let query = self.request(&action.query, &request)?;
-        let description = Box::pin(self.service.describe(&query)).await.map_err(status)?;
+        let description = self.service.describe(&query).await.map_err(status)?;
         prepared::created(&self.service.signer, action.query, &description)
     }
 
@@ -373,7 +377,7 @@ impl FlightSqlService for FrontDoor {
         let text = format!("INSERT INTO {}.{} (rows that a client sends)", ingest.schema, ingest.table);
         let query = self.request(&text, &request)?;
         let rows = ingest_rows(request.into_inner()).await?;
-        let written = Box::pin(self.service.ingest(&query, &ingest, rows)).await.map_err(status)?;
+        let written = self.service.ingest(&query, &ingest, rows).await.map_err(status)?;
         Ok(i64::try_from(written.count).unwrap_or(i64::MAX))
     }
 
@@ -576,7 +580,7 @@ impl FlightSqlService for FrontDoor {
                     .map_err(|error| Status::invalid_argument(format!("not a handle: {error}")))?;
                 let query = self.service.request(&sql, &session);
                 let ttl = Duration::from_millis(ttl_ms);
-                json_result(&Box::pin(self.service.create_handle(&query, ttl)).await.map_err(status)?)
+                json_result(&self.service.create_handle(&query, ttl).await.map_err(status)?)
             }
             RENEW_HANDLE_ACTION => {
                 let ttl =
@@ -591,7 +595,7 @@ impl FlightSqlService for FrontDoor {
                 let submitted: SubmitJob = serde_json::from_slice(&body)
                     .map_err(|error| Status::invalid_argument(format!("not a job: {error}")))?;
                 let request = self.service.request(&submitted.sql, &session);
-                let id = Box::pin(self.service.submit(&request, submitted)).await.map_err(status)?;
+                let id = self.service.submit(&request, submitted).await.map_err(status)?;
                 Ok(action_result(id.into()))
             }
             JOB_ACTION => {

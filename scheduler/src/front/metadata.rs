@@ -11,6 +11,7 @@ use arrow_flight::sql::{
 };
 use chrono::Utc;
 use datafusion::catalog::CatalogProvider;
+use futures::future::BoxFuture;
 use polarway_common::Error;
 use polarway_engine::errors::classify;
 use polarway_engine::output::plain_schema;
@@ -42,13 +43,15 @@ pub fn schemas(service: &QueryService, query: CommandGetDbSchemas) -> Result<Rec
     builder.build().map_err(flight)
 }
 
-pub async fn tables(service: &QueryService, query: CommandGetTables) -> Result<RecordBatch, Error> {
-    let planner = Arc::clone(&service.planner);
-    if !query.include_schema {
-        return list_tables(&planner, query).await;
-    }
-    // Columns are those of a plan: views are planned, tables may be read.
-    service.planned("listing the tables", async move { list_tables(&planner, query).await }).await
+pub fn tables(service: &QueryService, query: CommandGetTables) -> BoxFuture<'_, Result<RecordBatch, Error>> {
+    Box::pin(async move {
+        let planner = Arc::clone(&service.planner);
+        if !query.include_schema {
+            return list_tables(&planner, query).await;
+        }
+        // Columns are those of a plan: views are planned, tables may be read.
+        service.planned("listing the tables", async move { list_tables(&planner, query).await }).await
+    })
 }
 
 async fn list_tables(planner: &Planner, query: CommandGetTables) -> Result<RecordBatch, Error> {

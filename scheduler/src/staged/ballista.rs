@@ -22,6 +22,7 @@ use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use futures::future::BoxFuture;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::extension::ExtensionCodec;
 use polarway_engine::settings::Ground;
@@ -196,16 +197,18 @@ impl Ballista {
     }
 
     /// An executor said that it stops: it is removed with the next round of expiry.
-    pub async fn gone(&self, executor_id: &str) {
-        let Some(last) = self.cluster.get_executor_heartbeat(executor_id) else { return };
-        let farewell = ExecutorHeartbeat {
-            timestamp: 0,
-            status: Some(ExecutorStatus { status: Some(ExecutorState::Terminating(String::new())) }),
-            ..last
-        };
-        if let Err(error) = self.cluster.save_executor_heartbeat(farewell).await {
-            tracing::warn!(executor = executor_id, %error, "could not note that an executor left");
-        }
+    pub fn gone<'a>(&'a self, executor_id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(last) = self.cluster.get_executor_heartbeat(executor_id) else { return };
+            let farewell = ExecutorHeartbeat {
+                timestamp: 0,
+                status: Some(ExecutorStatus { status: Some(ExecutorState::Terminating(String::new())) }),
+                ..last
+            };
+            if let Err(error) = self.cluster.save_executor_heartbeat(farewell).await {
+                tracing::warn!(executor = executor_id, %error, "could not note that an executor left");
+            }
+        })
     }
 
     /// An executor is no member any more: its jobs learn of it now.

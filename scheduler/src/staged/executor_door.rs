@@ -1,6 +1,8 @@
 //! The part of Ballista's scheduler service that executors need. Submissions by Ballista's own clients are refused:
 //! they would come around admission, path policy and the driver that sees an attempt through.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::protobuf::{
@@ -11,18 +13,20 @@ use ballista_core::serde::protobuf::{
     RegisterExecutorResult, RemoveSessionParams, RemoveSessionResult, UpdateTaskStatusParams,
     UpdateTaskStatusResult,
 };
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use polarway_proto::progress::SCHEDULER_HEADER;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::ballista::{Ballista, Server};
+use crate::opaque::Opaque;
 
 /// See the module's page.
 #[derive(Clone)]
 pub struct ExecutorDoor {
-    ballista: Ballista,
-    server: Server,
+    ballista: Opaque<Ballista>,
+    server: Opaque<Server>,
     /// Tells this process from one that had its address before.
     incarnation: MetadataValue<Ascii>,
 }
@@ -30,11 +34,33 @@ pub struct ExecutorDoor {
 impl ExecutorDoor {
     pub fn new(ballista: Ballista) -> Self {
         let incarnation = MetadataValue::from(uuid::Uuid::now_v7().as_u64_pair().1);
-        Self { server: ballista.server().clone(), ballista, incarnation }
+        let server = Opaque::new(Arc::new(ballista.server().clone()));
+        Self { ballista: Opaque::new(Arc::new(ballista)), server, incarnation }
     }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// Ballista's side of the calls. They are not made in the trait's methods, since there rustc would look into the server.
+impl ExecutorDoor {
+    fn register(
+        &self,
+        request: Request<RegisterExecutorParams>,
+    ) -> BoxFuture<'_, Answer<RegisterExecutorResult>> {
+        SchedulerGrpc::register_executor(self.server.as_ref(), request)
+    }
+
+    fn heart_beat(&self, request: Request<HeartBeatParams>) -> BoxFuture<'_, Answer<HeartBeatResult>> {
+        SchedulerGrpc::heart_beat_from_executor(self.server.as_ref(), request)
+    }
+
+    fn report(
+        &self,
+        request: Request<UpdateTaskStatusParams>,
+    ) -> BoxFuture<'_, Answer<UpdateTaskStatusResult>> {
+        SchedulerGrpc::update_task_status(self.server.as_ref(), request)
+    }
+}
 
 fn refused<T>() -> Answer<T> {
     Err(Status::unimplemented("this service is for executors; submit statements by Flight SQL"))
@@ -48,11 +74,11 @@ impl SchedulerGrpc for ExecutorDoor {
         &self,
         request: Request<RegisterExecutorParams>,
     ) -> Answer<RegisterExecutorResult> {
-        self.server.register_executor(request).await
+        self.register(request).await
     }
 
     async fn heart_beat_from_executor(&self, request: Request<HeartBeatParams>) -> Answer<HeartBeatResult> {
-        let mut answer = self.server.heart_beat_from_executor(request).await?;
+        let mut answer = self.heart_beat(request).await?;
         answer.metadata_mut().insert(SCHEDULER_HEADER, self.incarnation.clone());
         Ok(answer)
     }
@@ -61,7 +87,7 @@ impl SchedulerGrpc for ExecutorDoor {
         &self,
         request: Request<UpdateTaskStatusParams>,
     ) -> Answer<UpdateTaskStatusResult> {
-        SchedulerGrpc::update_task_status(&self.server, request).await
+        self.report(request).await
     }
 
     async fn executor_stopped(

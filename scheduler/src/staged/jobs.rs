@@ -45,13 +45,14 @@ impl EndedJobs {
 
 /// See the module's page.
 pub struct Jobs {
-    inner: InMemoryJobState,
+    /// Behind a trait object for the reason that `opaque.rs` tells.
+    inner: Arc<dyn JobState>,
     ended: EndedJobs,
 }
 
 impl Jobs {
     pub fn new(inner: InMemoryJobState, ended: EndedJobs) -> Self {
-        Self { inner, ended }
+        Self { inner: Arc::new(inner), ended }
     }
 }
 
