@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::ipc::writer::StreamWriter;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::job::{CANCEL_JOB_ACTION, JOB_ACTION, JobInfo, JobOutcome, SUBMIT_JOB_ACTION, SubmitJob};
@@ -34,8 +39,34 @@ impl Client {
     /// # Errors
     /// Those of parsing it; [`ErrorKind::InvalidSetting`] when another statement has the key; when no server answers.
     pub async fn submit(&self, sql: &str, key: Option<&str>, keep: Duration) -> Result<String, Error> {
+        self.send_job(sql, None, key, keep).await
+    }
+
+    /// [`Client::submit`] with values in place of the statement's placeholders, as [`Client::execute_with`] takes them. With
+    /// other values it is another statement, which needs another key.
+    ///
+    /// # Errors
+    /// As [`Client::submit`]; [`ErrorKind::Plan`] when there are not as many values as placeholders ask for,
+    /// [`ErrorKind::Unsupported`] for other than one row, maps and unions.
+    pub async fn submit_with(
+        &self,
+        sql: &str,
+        parameters: &RecordBatch,
+        key: Option<&str>,
+        keep: Duration,
+    ) -> Result<String, Error> {
+        self.send_job(sql, Some(text_of(parameters)?), key, keep).await
+    }
+
+    async fn send_job(
+        &self,
+        sql: &str,
+        parameters: Option<String>,
+        key: Option<&str>,
+        keep: Duration,
+    ) -> Result<String, Error> {
         let key = key.map_or_else(random_uuid, str::to_owned);
-        let request = SubmitJob { sql: sql.to_owned(), key, keep_ms: millis(keep) };
+        let request = SubmitJob { sql: sql.to_owned(), parameters, key, keep_ms: millis(keep) };
         let id = self.ask(SUBMIT_JOB_ACTION, write(&request)?).await?;
         String::from_utf8(id.into()).map_err(|_| Error::internal("a job's name cannot be read"))
     }
@@ -88,4 +119,16 @@ impl Client {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// Values as [`SubmitJob::parameters`] takes them.
+fn text_of(parameters: &RecordBatch) -> Result<String, Error> {
+    let written = || -> Result<Vec<u8>, ArrowError> {
+        let mut writer = StreamWriter::try_new(vec![], &parameters.schema())?;
+        writer.write(parameters)?;
+        writer.into_inner()
+    };
+    written().map(|bytes| STANDARD.encode(bytes)).map_err(|error| {
+        Error::new(ErrorKind::TypeMismatch, format!("the parameters of a job cannot be written: {error}"))
+    })
 }

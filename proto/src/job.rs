@@ -19,6 +19,9 @@ pub const CANCEL_JOB_ACTION: &str = "polarway.CancelJob";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubmitJob {
     pub sql: String,
+    /// Values for the statement's placeholders, if it has some: one row as an Arrow IPC stream, in base64 (RFC 4648, padded).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<String>,
     /// What is submitted again under the same key is the same job.
     pub key: String,
     /// How long the outcome is kept after the end, in milliseconds.
@@ -29,6 +32,7 @@ pub struct SubmitJob {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobInfo {
     pub id: String,
+    /// With the values that it was submitted with in place of its placeholders.
     pub sql: String,
     pub state: QueryState,
     /// How many schedulers have had it.

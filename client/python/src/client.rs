@@ -95,9 +95,23 @@ impl NativeClient {
     }
 
     /// Submits a statement whose outcome is kept for so many seconds after its end; gives the job's id.
-    fn submit(&self, sql: String, key: String, keep: f64, done: Py<PyAny>) -> PyResult<Call> {
+    fn submit(
+        &self,
+        sql: String,
+        parameters: Vec<Parameter>,
+        key: String,
+        keep: f64,
+        done: Py<PyAny>,
+    ) -> PyResult<Call> {
         let client = self.0.clone();
-        start(async move { client.submit(&sql, Some(&key), seconds("keep", keep)?).await }, done)
+        let submitting = async move {
+            let keep = seconds("keep", keep)?;
+            match parameters.as_slice() {
+                [] => client.submit(&sql, Some(&key), keep).await,
+                values => client.submit_with(&sql, &row(values)?, Some(&key), keep).await,
+            }
+        };
+        start(submitting, done)
     }
 
     /// What is known of a job, as JSON.

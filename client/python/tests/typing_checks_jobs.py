@@ -42,7 +42,7 @@ async def of_asyncio(client: AsyncPolarwayClient) -> None:
     assert_type(await job.result(timeout=5.0), Result[Table, Error])
     assert_type(await job.stream(), Result[AsyncRows, Error])
     assert_type(await job.cancel(), Result[bool, Error])
-    await client.submit("SELECT 1", "key")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.submit("SELECT 1", ["a"], "key")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await job.wait("5 s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

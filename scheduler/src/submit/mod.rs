@@ -7,6 +7,7 @@
 //! carried out once however many attempts there are.
 
 mod drive;
+mod parameters;
 mod record;
 
 use futures::future::BoxFuture;
@@ -71,8 +72,8 @@ impl QueryService {
     /// Takes a statement; gives the job's id.
     ///
     /// # Errors
-    /// Those of parsing it; `InvalidSetting` for a key that is none or another statement's; `Overloaded`; `Unsupported` for a
-    /// text that is too long; those of the metadata store.
+    /// Those of parsing it and of binding its parameters; `InvalidSetting` for a key that is none or another statement's;
+    /// `Overloaded`; `Unsupported` for a text that is too long; those of the metadata store.
     pub fn submit<'a>(
         self: &'a Arc<Self>,
         request: &'a Request,
@@ -80,7 +81,8 @@ impl QueryService {
     ) -> BoxFuture<'a, Result<String, Error>> {
         Box::pin(async move {
             self.refuse_while_draining()?;
-            let SubmitJob { sql, key, keep_ms } = submitted;
+            let SubmitJob { sql, parameters, key, keep_ms } = submitted;
+            let sql = parameters::bound(sql, parameters.as_deref(), &request.settings)?;
             if sql.len() > LONGEST_TEXT {
                 let told = format!(
                     "a statement that is submitted has at most {LONGEST_TEXT} bytes; this one has {}",
@@ -89,7 +91,7 @@ impl QueryService {
                 return Err(Error::new(ErrorKind::Unsupported, told));
             }
             // What cannot be parsed is refused at once.
-            self.parse(request)?;
+            self.parse(&Request { sql: sql.clone(), ..request.clone() })?;
             let jobs = &self.submissions;
             let place = Arc::clone(&jobs.places).try_acquire_owned().map_err(|_| {
                 Error::new(ErrorKind::Overloaded, format!("this scheduler has {MOST} jobs already"))

@@ -1,8 +1,10 @@
 //! Statements that are submitted.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightDescriptor, PollInfo};
 use polarway_client::{JobInfo, JobOutcome, QueryState};
@@ -56,6 +58,20 @@ async fn row_21_three_submits_with_one_key_are_one_job() {
         assert_eq!(count, 2);
     }
     assert_eq!(session.value("SELECT count(*) FROM t").await, "2");
+
+    let values = |least: i64| {
+        let least: ArrayRef = Arc::new(Int64Array::from(vec![least]));
+        let flag: ArrayRef = Arc::new(StringArray::from(vec!["A' OR 'a' = 'a"]));
+        RecordBatch::try_from_iter([("1", least), ("2", flag)]).unwrap()
+    };
+    let bound = "SELECT count(*) FROM lineitem WHERE l_orderkey < $1 AND l_returnflag <> $2";
+    let count = client.submit_with(bound, &values(1000), Some("bound-1"), HOUR).await.unwrap();
+    let counted = session.ok("SELECT count(*) FROM lineitem WHERE l_orderkey < 1000").await.cells();
+    assert_eq!(rows(&session, &count).await, counted);
+    assert_eq!(client.submit_with(bound, &values(1000), Some("bound-1"), HOUR).await.unwrap(), count);
+    let other = client.submit_with(bound, &values(7), Some("bound-1"), HOUR).await.unwrap_err();
+    assert_eq!(other.kind, ErrorKind::InvalidSetting);
+    assert_eq!(client.submit(bound, None, HOUR).await.unwrap_err().kind, ErrorKind::Plan);
 
     let failing =
         client.submit("SELECT 1 / (l_orderkey - l_orderkey) FROM lineitem", None, HOUR).await.unwrap();

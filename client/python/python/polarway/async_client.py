@@ -156,24 +156,31 @@ class AsyncPolarwayClient(
         return opened.map(lambda native: AsyncRows(Source(traffic, native, opening, repeatable)))
 
     async def submit(
-        self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        key: str | None = None,
+        keep: float = _submitted.KEEP,
     ) -> Result[AsyncJob, Error]:
-        """Lets the cluster carry out one statement without parameters, whatever becomes of this process.
+        """Lets the cluster carry out one statement, whatever becomes of this process.
 
         It goes on when this client is closed, and when the scheduler that took it dies.
 
         Args:
             sql: The statement: a query, or one that changes something.
+            parameters: Values for its placeholders, as `query` takes them.
             key: Names the submission: another one with the same key gives the same job, so that who does not know
                 whether it was submitted submits it again. One is made up unless given.
             keep: Seconds for which the outcome, with the rows of a query, is kept after the end; enough for whoever
                 waits to ask again, which is every 2 s.
         """
-        native = self._connected()
-        if isinstance(native, Err):
-            return native
+        ready = self._ready(parameters)
+        if isinstance(ready, Err):
+            return ready
+        native, values = ready.unwrap()
         # The key is the same in all attempts, so that they are one submission.
-        submitting = partial(native.unwrap().submit, sql, _submitted.key() if key is None else key, keep)
+        submitting = partial(native.submit, sql, values, _submitted.key() if key is None else key, keep)
         return (await awaited(self._traffic.call(submitting))).map(partial(AsyncJob, self))
 
     async def job(self, job_id: str) -> Result[AsyncJob, Error]:
@@ -322,9 +329,16 @@ class AsyncRaisingClient(
         """As `AsyncPolarwayClient.stream`."""
         return raised(await self._client.stream(sql, parameters))
 
-    async def submit(self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP) -> AsyncJob:
+    async def submit(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        key: str | None = None,
+        keep: float = _submitted.KEEP,
+    ) -> AsyncJob:
         """As `AsyncPolarwayClient.submit`."""
-        return raised(await self._client.submit(sql, key=key, keep=keep))
+        return raised(await self._client.submit(sql, parameters, key=key, keep=keep))
 
     async def job(self, job_id: str) -> AsyncJob:
         """As `AsyncPolarwayClient.job`."""

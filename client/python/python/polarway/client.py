@@ -149,23 +149,32 @@ class PolarwayClient(
         opened = waited(traffic.call(opening, repeatable))
         return opened.map(lambda native: Rows(Source(traffic, native, opening, repeatable)))
 
-    def submit(self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP) -> Result[Job, Error]:
-        """Lets the cluster carry out one statement without parameters, whatever becomes of this process.
+    def submit(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        key: str | None = None,
+        keep: float = _submitted.KEEP,
+    ) -> Result[Job, Error]:
+        """Lets the cluster carry out one statement, whatever becomes of this process.
 
         It goes on when this client is closed, and when the scheduler that took it dies.
 
         Args:
             sql: The statement: a query, or one that changes something.
+            parameters: Values for its placeholders, as `query` takes them.
             key: Names the submission: another one with the same key gives the same job, so that who does not know
                 whether it was submitted submits it again. One is made up unless given.
             keep: Seconds for which the outcome, with the rows of a query, is kept after the end; enough for whoever
                 waits to ask again, which is every 2 s.
         """
-        native = self._connected()
-        if isinstance(native, Err):
-            return native
+        ready = self._ready(parameters)
+        if isinstance(ready, Err):
+            return ready
+        native, values = ready.unwrap()
         # The key is the same in all attempts, so that they are one submission.
-        submitting = partial(native.unwrap().submit, sql, _submitted.key() if key is None else key, keep)
+        submitting = partial(native.submit, sql, values, _submitted.key() if key is None else key, keep)
         return waited(self._traffic.call(submitting)).map(partial(Job, self))
 
     def job(self, job_id: str) -> Result[Job, Error]:
@@ -316,9 +325,16 @@ class RaisingClient(reading.Reads["Handle"], uploading.Uploads["Handle", int], w
         """As `PolarwayClient.stream`."""
         return raised(self._client.stream(sql, parameters))
 
-    def submit(self, sql: str, *, key: str | None = None, keep: float = _submitted.KEEP) -> Job:
+    def submit(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        key: str | None = None,
+        keep: float = _submitted.KEEP,
+    ) -> Job:
         """As `PolarwayClient.submit`."""
-        return raised(self._client.submit(sql, key=key, keep=keep))
+        return raised(self._client.submit(sql, parameters, key=key, keep=keep))
 
     def job(self, job_id: str) -> Job:
         """As `PolarwayClient.job`."""

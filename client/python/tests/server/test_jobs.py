@@ -104,6 +104,21 @@ async def test_a_query_without_rows_keeps_its_columns(client: AsyncPolarwayClien
     assert (len(table), table.columns, table.types) == (0, ["n"], ["Int64"])
 
 
+async def test_values_take_the_places_of_placeholders(client: AsyncPolarwayClient, blocking: PolarwayClient) -> None:
+    """By number and by name; and the same key with other values is another statement."""
+    sql = "SELECT value AS n, ? AS text FROM generate_series(1, 9) WHERE value > ? ORDER BY n"
+    key = secrets.token_hex(8)
+    job = await client.raising.submit(sql, ["it's; $1", 7], key=key)
+    assert (await job.result(PATIENCE)).unwrap().texts() == [["8", "it's; $1"], ["9", "it's; $1"]]
+    assert (await client.raising.submit(sql, ["it's; $1", 7], key=key)).id == job.id
+    assert (await client.submit(sql, ["it's; $1", 8], key=key)).unwrap_err().kind == "INVALID_SETTING"
+    named = blocking.raising.submit("SELECT $a - $b AS d", {"a": 5, "b": 2})
+    assert named.result(PATIENCE).unwrap().texts() == [["3"]]
+    assert (await client.submit(sql)).unwrap_err().kind == "PLAN"
+    assert (await client.submit(sql, ["one"])).unwrap_err().kind == "PLAN"
+    assert (await client.submit(sql, "text")).unwrap_err().kind == "TYPE_MISMATCH"
+
+
 def test_code_that_blocks_has_the_same(blocking: PolarwayClient) -> None:
     job = blocking.raising.submit("SELECT value AS n FROM generate_series(1, 3) ORDER BY n")
     assert job.wait(PATIENCE).unwrap().state == "finished"
