@@ -59,6 +59,7 @@ CONTRADICTIONS = [
         "set serviceAccount.create=true",
     ),
     (STREAMS, "ingest.enabled needs ingest.directory"),
+    ([*STREAMS, 'ingest.directory="/streams"'], "ingest.directory (/streams) is in no volume that all processes share"),
     (["tests.required=true"], "set storage.tables or sharedVolume.enabled"),
     (['config.scheduler.listen="0.0.0.0:1"'], "config has scheduler.listen, which comes from listenHost"),
     (['executor.config.executor.drain_timeout="1s"'], "executor.config has executor.drain_timeout"),

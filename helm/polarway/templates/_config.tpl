@@ -42,8 +42,10 @@
 {{- if .Values.sharedVolume.enabled -}}
 {{- $allowed = append $allowed .Values.sharedVolume.mountPath -}}
 {{- end -}}
-{{- if .Values.ingest.enabled -}}
-{{- $allowed = append $allowed (include "polarway.ingestDirectory" .) -}}
+{{- /* A directory of the volume is below its root, and is not there before the first process that takes rows. */ -}}
+{{- $streams := include "polarway.ingestDirectory" . -}}
+{{- if and .Values.ingest.enabled (contains "://" $streams) -}}
+{{- $allowed = append $allowed $streams -}}
 {{- end -}}
 {{- $storage := dict "allowed" (uniq $allowed) "writable" .Values.storage.writable -}}
 {{- with include "polarway.tables" . -}}

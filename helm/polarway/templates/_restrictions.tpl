@@ -124,6 +124,9 @@
 {{- if and $v.ingest.enabled (not (include "polarway.ingestDirectory" .)) -}}
 {{- $faults = append $faults "ingest.enabled needs ingest.directory, where sealed rows go and all processes read them, such as s3://bucket/streams (or sharedVolume.enabled)" -}}
 {{- end -}}
+{{- if and $v.ingest.enabled (hasPrefix "/" $v.ingest.directory) (not (and $v.sharedVolume.enabled (hasPrefix (printf "%s/" $v.sharedVolume.mountPath) $v.ingest.directory))) -}}
+{{- $faults = append $faults (printf "ingest.directory (%s) is in no volume that all processes share; use an object store, or a directory below sharedVolume.mountPath" $v.ingest.directory) -}}
+{{- end -}}
 {{- if and $v.tests.enabled $v.tests.required (not (include "polarway.tables" .)) -}}
 {{- $faults = append $faults "tests.required: the test makes a table; set storage.tables or sharedVolume.enabled" -}}
 {{- end -}}
