@@ -1,6 +1,7 @@
 """What several files of tests use."""
 
 import pytest
+
 from chart import VALUES, Document, render
 
 

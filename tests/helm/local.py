@@ -227,8 +227,9 @@ class Release:
         """The command line of a container, with the programs of this machine."""
         container = container or pod.container
         variables = self.environment(pod)
-        program = {"polarway": polarway, "etcd": lambda: shutil.which("etcd") or "etcd"}[container["command"][0]]()
-        arguments = [*container["command"][1:], *container["args"]]
+        name = container["command"][0]
+        program = polarway() if name == "polarway" else name
+        arguments = [*container["command"][1:], *container.get("args", [])]
         resolved = [re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], argument) for argument in arguments]
         return [program, *(self.translate(pod, argument) for argument in resolved)]
 
@@ -239,6 +240,7 @@ class Release:
             pod.process = subprocess.Popen(
                 self.command(pod),
                 env=self.environment(pod),
+                executable=shutil.which(self.command(pod)[0]),
                 cwd=pod.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

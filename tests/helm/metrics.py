@@ -60,9 +60,7 @@ def of_panels() -> dict[str, str]:
         for panel in board["panels"]
         for target in panel.get("targets", [])
     }
-    variables = {
-        f"${it['name']}": it["query"]["query"] for it in board["templating"]["list"] if it["type"] == "query"
-    }
+    variables = {f"${it['name']}": it["query"]["query"] for it in board["templating"]["list"] if it["type"] == "query"}
     return panels | variables
 
 

@@ -24,10 +24,7 @@ def answer(data: Path, query: str) -> Rows:
     context = SessionContext()
     for table in TABLES:
         context.register_parquet(table, str(data / table))
-    rows = [
-        tuple(map(text, row.values())) for batch in context.sql(query).collect() for row in batch.to_pylist()
-    ]
-    return rows
+    return [tuple(map(text, row.values())) for batch in context.sql(query).collect() for row in batch.to_pylist()]
 
 
 def told(output: str) -> Rows:

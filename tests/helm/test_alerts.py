@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from chart import CHART, REPOSITORY, Document, kinds, render, tool
 from metrics import of_alerts
 
@@ -145,9 +146,7 @@ ALONG = {"PolarwayNoScheduler": {"PolarwayProcessDown"}}
 
 
 def promtool(*arguments: str) -> None:
-    done = subprocess.run(
-        [tool("promtool", "promtool"), *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([tool("promtool", "promtool"), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -226,7 +225,9 @@ def test_sections_of_the_runbook_are_alerts() -> None:
 def test_alerts_can_be_left_out_and_labelled() -> None:
     documents = render(
         None,
-        'metrics.prometheusRule={"enabled": true, "disabled": ["PolarwayExecutorsBusy"], "alertLabels": {"team": "data"}}',
+        "metrics.prometheusRule.enabled=true",
+        'metrics.prometheusRule.disabled=["PolarwayExecutorsBusy"]',
+        'metrics.prometheusRule.alertLabels={"team": "data"}',
     )
     alerts = of_alerts(documents)
     assert "PolarwayExecutorsBusy" not in alerts

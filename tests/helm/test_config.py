@@ -1,9 +1,10 @@
-"""The server takes the files and variables that the chart makes: with any values, no key and no combination is refused."""
+"""The server takes the files and variables that the chart makes, whatever the values: it refuses no key of them."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
+
 from chart import VALUES, Document, find, kinds, render, role, workloads
 from local import polarway
 
@@ -16,7 +17,9 @@ def environment(pod: Document) -> dict[str, str]:
     for variable in pod["spec"]["containers"][0]["env"]:
         source = variable.get("valueFrom", {})
         of_field = "10.0.0.1" if source.get("fieldRef", {}).get("fieldPath") == "status.podIP" else "pod-0"
-        text = of_field if "fieldRef" in source else "a-secret-of-some-length"
+        # The id of a key and the name of a user are no secrets.
+        known = variable["name"].endswith(("ACCESS_KEY_ID", "USER"))
+        text = of_field if "fieldRef" in source else "somebody" if known else "a-secret-of-some-length"
         variables[variable["name"]] = variable.get("value", text)
     return variables
 

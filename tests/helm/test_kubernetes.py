@@ -7,8 +7,9 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
-from chart import Document, find, kinds, render
 from kubernetes_validate import utils
+
+from chart import Document, find, kinds, render
 
 #: From the oldest that the chart takes to the newest that there is a schema of.
 VERSIONS = ["1.30", "1.34", utils.latest_version()]

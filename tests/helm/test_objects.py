@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from chart import (
     CHART,
     NAME,
@@ -163,7 +164,9 @@ def test_memory_and_spill_agree_with_the_pod(documents: list[Document]) -> None:
             claim = spec(documents, of)["volumeClaimTemplates"][0]["spec"]
         else:
             claim = data.get("ephemeral", {}).get("volumeClaimTemplate", {}).get("spec", {})
-        room = data["emptyDir"]["sizeLimit"] if data and "emptyDir" in data else claim["resources"]["requests"]["storage"]
+        room = (
+            data["emptyDir"]["sizeLimit"] if data and "emptyDir" in data else claim["resources"]["requests"]["storage"]
+        )
         assert size(values["query"]["spill_limit"]) < size(room)
 
 
@@ -221,12 +224,17 @@ def test_etcd_of_the_release(default: list[Document]) -> None:
     assert "scheduler" not in config(default, "executor")["executor"]
     etcd = container(default, "etcd")
     assert etcd["image"].startswith("registry.k8s.io/etcd:")
-    members = ",".join(f"{NAME}-etcd-{number}=http://{NAME}-etcd-{number}.{NAME}-etcd.data.svc:2380" for number in range(3))
+    members = ",".join(
+        f"{NAME}-etcd-{number}=http://{NAME}-etcd-{number}.{NAME}-etcd.data.svc:2380" for number in range(3)
+    )
     assert f"--initial-cluster={members}" in etcd["args"]
     service = find(default, "Service", f"{NAME}-etcd")["spec"]
     assert service["publishNotReadyAddresses"] is True
     for of in ["etcd"]:
-        assert spec(default, of)["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+        assert spec(default, of)["persistentVolumeClaimRetentionPolicy"] == {
+            "whenDeleted": "Retain",
+            "whenScaled": "Retain",
+        }
 
 
 def test_etcd_of_ones_own() -> None:
@@ -253,7 +261,10 @@ def test_secrets_of_the_store_come_by_name() -> None:
         for name, key in [("ACCESS_KEY_ID", "access-key-id"), ("SECRET_ACCESS_KEY", "secret-access-key")]:
             reference = variables[f"POLARWAY_STORAGE__S3__{name}"]["valueFrom"]["secretKeyRef"]
             assert reference == {"name": "lake-keys", "key": key}
-    assert env(documents, "scheduler")["POLARWAY_SCHEDULER__TICKET_SECRET"]["valueFrom"]["secretKeyRef"]["name"] == "polarway-tickets"
+    assert (
+        env(documents, "scheduler")["POLARWAY_SCHEDULER__TICKET_SECRET"]["valueFrom"]["secretKeyRef"]["name"]
+        == "polarway-tickets"
+    )
     assert "POLARWAY_SCHEDULER__TICKET_SECRET" not in env(documents, "executor")
 
 
@@ -271,7 +282,9 @@ def test_workload_identity(example: str, annotation: dict[str, str]) -> None:
     assert account["metadata"]["annotations"] == annotation
     for of in roles(documents):
         assert spec(documents, of)["template"]["spec"]["serviceAccountName"] == account["metadata"]["name"]
-    azure = {"azure.workload.identity/use": "true"}.items() <= spec(documents, "executor")["template"]["metadata"]["labels"].items()
+    azure = {"azure.workload.identity/use": "true"}.items() <= spec(documents, "executor")["template"]["metadata"][
+        "labels"
+    ].items()
     assert azure is (example == "streams")
 
 
@@ -312,7 +325,7 @@ def test_environment_is_a_list_or_a_map_and_templates_are_rendered() -> None:
 
 
 def test_a_changed_configuration_replaces_the_pods_of_its_role(default: list[Document]) -> None:
-    other = render(None, 'executor.config.query.batch_size=4096')
+    other = render(None, "executor.config.query.batch_size=4096")
     assert config(other, "executor")["query"]["batch_size"] == 4096
 
     def checksum(documents: list[Document], of: str) -> str:
@@ -323,7 +336,10 @@ def test_a_changed_configuration_replaces_the_pods_of_its_role(default: list[Doc
 
 
 def test_mounts_have_volumes(documents: list[Document]) -> None:
-    claims = {role(it): {claim["metadata"]["name"] for claim in it["spec"].get("volumeClaimTemplates", [])} for it in workloads(documents)}
+    claims = {
+        role(it): {claim["metadata"]["name"] for claim in it["spec"].get("volumeClaimTemplates", [])}
+        for it in workloads(documents)
+    }
     for name, pod in pod_templates(documents):
         volumes = {volume["name"] for volume in pod["spec"].get("volumes", [])}
         volumes |= claims.get(pod["metadata"]["labels"]["app.kubernetes.io/component"], set())

@@ -4,6 +4,7 @@ import copy
 import re
 
 import pytest
+
 from chart import Document, containers, kinds, pod_templates, render
 from restricted import Spec, violations
 
@@ -116,7 +117,10 @@ def allowed(documents: list[Document], role: str, direction: str) -> list[Docume
 def peers(rules: list[Document], port: int) -> list[Document]:
     side = "from" if any("from" in rule for rule in rules) else "to"
     return [
-        peer for rule in rules if {"port": port} in rule["ports"] for peer in rule.get(side, [{"everybody": "there is"}])
+        peer
+        for rule in rules
+        if {"port": port} in rule["ports"]
+        for peer in rule.get(side, [{"everybody": "there is"}])
     ]
 
 
@@ -181,8 +185,16 @@ def test_clients_get_to_executors_only_where_these_send_results() -> None:
         ((), "executor", {443}),
         (('objectStore.s3.endpoint="https://minio:9000"',), "executor", {443, 9000}),
         (('objectStore.s3={"endpoint": "http://minio", "allowHttp": true}',), "scheduler", {443, 80}),
-        (("etcd.enabled=false", 'externalEtcd.endpoints=["https://a:2379", "https://b:2380"]'), "executor", {443, 2379, 2380}),
-        ((*STREAMS, 'ingest.feeds.allowed=["wss://feed.example.com:9443/ws", "wss://x.example.com"]'), "ingest", {443, 9443}),
+        (
+            ("etcd.enabled=false", 'externalEtcd.endpoints=["https://a:2379", "https://b:2380"]'),
+            "executor",
+            {443, 2379, 2380},
+        ),
+        (
+            (*STREAMS, 'ingest.feeds.allowed=["wss://feed.example.com:9443/ws", "wss://x.example.com"]'),
+            "ingest",
+            {443, 9443},
+        ),
     ],
 )
 def test_ports_to_the_world_follow_from_the_values(values: tuple[str, ...], role: str, ports: set[int]) -> None:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import metrics
 import oracle
-import pytest
 from chart import NAME, REPOSITORY, VALUES, find, render
 from local import Pod, Release, Repeated, get, polarway, run, running, until
 
@@ -18,10 +19,10 @@ VALUES_OF_RELEASE = (
     'shuffle.url="/data/shuffle"',
     "executor.replicas=2",
     "scheduler.replicas=2",
-    "ingest={\"enabled\": true, \"replicas\": 1}",
+    'ingest={"enabled": true, "replicas": 1}',
     "etcd.replicas=3",
     "tests.rounds=3",
-    "metrics={\"prometheusRule\": {\"enabled\": true}, \"serviceMonitor\": {\"enabled\": true}}",
+    'metrics={"prometheusRule": {"enabled": true}, "serviceMonitor": {"enabled": true}}',
 )
 
 
@@ -39,7 +40,11 @@ def shared(release: Release) -> Path:
 
 def queries(release: Release) -> list[dict]:
     """What the schedulers tell of queries."""
-    return [query for pod in release.of("scheduler") for query in json.loads(get(f"http://{pod.address}:8080/v1/queries")[1])]
+    return [
+        query
+        for pod in release.of("scheduler")
+        for query in json.loads(get(f"http://{pod.address}:8080/v1/queries")[1])
+    ]
 
 
 def progress(release: Release, query: str) -> dict:
@@ -150,11 +155,14 @@ def test_metrics_that_are_asked_for_are_there(release: Release) -> None:
 
 
 def test_metrics_that_nobody_shows_are_noticed() -> None:
-    text = "# TYPE a counter\n# TYPE b gauge\nb{x=\"1\"} 2\n# TYPE c histogram\n"
+    text = '# TYPE a counter\n# TYPE b gauge\nb{x="1"} 2\n# TYPE c histogram\n'
     assert metrics.shown(text) == {"a_total", "b", "c_bucket", "c_sum", "c_count"}
     assert metrics.labels(text, "b") == {"x"}
     assert metrics.asked('sum(rate(polarway_x_total{job="y"}[5m])) / up{a="b"}') == {"polarway_x_total", "up"}
-    assert set(metrics.grouped('max by (stream, pod) (polarway_z{a="b"})')) == {("polarway_z", "stream"), ("polarway_z", "pod")}
+    assert set(metrics.grouped('max by (stream, pod) (polarway_z{a="b"})')) == {
+        ("polarway_z", "stream"),
+        ("polarway_z", "pod"),
+    }
 
 
 # Those below start releases of their own, since processes end in them.
@@ -175,7 +183,7 @@ def ask(release: Release) -> None:
     assert release.sql("-c", "SET polarway.route = 'staged'", "-c", SUM).split() == ["sum(a.n)", "20000100000"]
 
 
-def leave(release: Release, pod: Pod) -> None:
+def leave(pod: Pod) -> None:
     """Lets a pod go as a rolling update does."""
     pod.signal(signal.SIGTERM)
     assert pod.wait() == 0, pod.log()
@@ -190,7 +198,7 @@ def test_a_rolling_update_fails_no_query_and_all_end_in_their_grace(tmp_path: Pa
             for pod in release.of(role):
                 done = asking.rounds
                 until("queries are asked", lambda done=done: asking.rounds > done or asking.failure)
-                leave(release, pod)
+                leave(pod)
                 release.spawn(pod)
                 until(f"{pod.name} is back", lambda pod=pod: release.ready(pod))
         assert asking.finish() >= 4
@@ -205,7 +213,7 @@ def test_a_single_scheduler_keeps_its_metadata_on_its_volume(tmp_path: Path) -> 
         release.sql("-c", TABLE)
         ask(release)
         scheduler = release.of("scheduler")[0]
-        leave(release, scheduler)
+        leave(scheduler)
         release.spawn(scheduler)
         until("the scheduler is back", lambda: release.ready(scheduler))
         until("executors are back", lambda: release.metric(scheduler, "polarway_executors") == 2)

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+
 from chart import CHART, RefusedError, render
 
 STREAMS = ["ingest.enabled=true"]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+
 from chart import CHART, GOLDEN, REPOSITORY, VALUES, helm, render
 from golden import text
 
@@ -20,7 +21,9 @@ def test_lint(name: str) -> None:
 def test_golden_file(name: str) -> None:
     golden = GOLDEN / f"{name}.yaml"
     assert golden.is_file(), "run `make helm`"
-    assert text(render(VALUES[name])) == golden.read_text(), f"{golden.name}: look at the difference, then run `make helm`"
+    assert text(render(VALUES[name])) == golden.read_text(), (
+        f"{golden.name}: look at the difference, then run `make helm`"
+    )
 
 
 def test_no_golden_file_is_left_over() -> None:
