@@ -1,8 +1,9 @@
 """The pods of a rendered release as processes of this machine.
 
-Each pod has a loopback address of its own, so its ports stay as they are. What a pod finds in Kubernetes is put in its
-place: names of Services become addresses, mounts directories, field references and secrets values. Everything else,
-command, arguments, environment and configuration, is what the chart says.
+Each pod has a loopback address of its own, so its ports stay as they are, unless somebody else has them on all
+addresses. What a pod finds in Kubernetes is put in its place: names of Services become addresses, mounts directories,
+field references and secrets values. Everything else, command, arguments, environment and configuration, is what the
+chart says.
 """
 
 import contextlib
@@ -60,18 +61,18 @@ def polarway() -> str:
     return found
 
 
-def network(ports: Sequence[int]) -> str:
-    """The first three numbers of loopback addresses that nobody uses."""
-    for _ in range(100):
+def network(ports: Sequence[int]) -> tuple[str, int]:
+    """The first three numbers of loopback addresses that nobody uses, and what has to be added to ports there."""
+    for shift in [0, 0, 0, *range(1000, 10000, 500)]:
         prefix = f"127.{random.randint(16, 254)}.{random.randint(0, 254)}"
         try:
             for port in ports:
                 with socket.socket() as probe:
-                    probe.bind((f"{prefix}.1", port))
+                    probe.bind((f"{prefix}.1", port + shift))
         except OSError:
             continue
-        return prefix
-    raise OSError("there is no free part of the loopback network")
+        return prefix, shift
+    raise OSError("there are no free ports on the loopback network")
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Pod:
     spec: Document
     address: str
     directory: Path
-    claims: list[str]
+    shift: int
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,15 +92,19 @@ class Pod:
         """The server; other containers beside it are not started."""
         return self.spec["containers"][0]
 
-    def port(self, name: str | int) -> int:
-        """A port by its name."""
-        return next(it["containerPort"] for it in self.container["ports"] if name in (it["name"], it["containerPort"]))
+    def at(self, name: str) -> str:
+        """Host and port of one of its ports."""
+        port = next(it["containerPort"] for it in self.container["ports"] if it["name"] == name)
+        return f"{self.address}:{port + self.shift}"
+
+    def get(self, path: str, port: str = "http") -> tuple[int, str]:
+        """Status and body of what it answers over HTTP."""
+        return get(f"http://{self.at(port)}{path}")
 
     def probe(self, which: str) -> int:
         """Does what the kubelet does, and gives the status."""
         http = self.container[which]["httpGet"]
-        status, _ = get(f"http://{self.address}:{self.port(http['port'])}{http['path']}")
-        return status
+        return self.get(http["path"], http["port"])[0]
 
     def log(self) -> str:
         """What it wrote to standard output and error."""
@@ -135,20 +140,20 @@ class Release:
             for container in workload["spec"]["template"]["spec"]["containers"]
             for port in container["ports"]
         }
-        self.prefix = network(sorted(ports))
+        self.ports = sorted(ports)
+        self.prefix, self.shift = network(self.ports)
         for workload in workloads(self.documents):
             self.add(workload)
 
     def add(self, workload: Document) -> None:
         """The pods of one workload."""
         template = workload["spec"]["template"]["spec"]
-        claims = [claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])]
         for number in range(workload["spec"].get("replicas", 1)):
             name = f"{workload['metadata']['name']}-{number}"
             directory = self.directory / name
             directory.mkdir(parents=True)
             address = f"{self.prefix}.{len(self.pods) + 1}"
-            self.pods.append(Pod(name, role(workload), template, address, directory, claims))
+            self.pods.append(Pod(name, role(workload), template, address, directory, self.shift))
 
     def of(self, wanted: str) -> list[Pod]:
         """The pods of a role."""
@@ -182,12 +187,13 @@ class Release:
 
     def translate(self, pod: Pod, text: str) -> str:
         """A text of the chart with what this machine has in place of what Kubernetes has."""
-        places = {f"{name}": address for name, address in self.names().items()}
-        places["0.0.0.0"] = pod.address
+        places = self.names() | {"0.0.0.0": pod.address}
         places |= {path: str(directory) for path, directory in self.directories(pod).items()}
         # The longest first: some begin with others.
         known = "|".join(re.escape(place) for place in sorted(places, key=len, reverse=True))
-        return re.sub(rf"(?<![\w.-])({known})(?![\w-])", lambda found: places[found[1]], text)
+        text = re.sub(rf"(?<![\w.-])({known})(?![\w-])", lambda found: places[found[1]], text)
+        ports = "|".join(map(str, self.ports))
+        return re.sub(rf":({ports})\b", lambda found: f":{int(found[1]) + self.shift}", text)
 
     def environment(self, pod: Pod) -> dict[str, str]:
         """The variables of a pod, as the kubelet resolves them."""
@@ -265,8 +271,7 @@ class Release:
 
     def metric(self, pod: Pod, name: str) -> float:
         """The value of a metric without labels."""
-        _, text = get(f"http://{pod.address}:{pod.port('http')}/metrics")
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        found = re.search(rf"^{name} (\S+)$", pod.get("/metrics")[1], re.MULTILINE)
         return float(found[1]) if found else -1.0
 
     def kill(self) -> None:
@@ -284,7 +289,7 @@ class Release:
 
     def sql(self, *arguments: str) -> str:
         """What the shell prints when it asks the schedulers by the client Service."""
-        endpoints = ",".join(f"{pod.address}:{pod.port('grpc')}" for pod in self.of("scheduler"))
+        endpoints = ",".join(pod.at("grpc") for pod in self.of("scheduler"))
         return run([polarway(), "sql", "--endpoint", endpoints, "--format", "csv", "--quiet", *arguments])
 
 

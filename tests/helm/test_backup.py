@@ -21,7 +21,7 @@ def test_a_snapshot_of_etcd_is_brought_back(tmp_path: Path) -> None:
     with running(render(None, *VALUES), tmp_path / "release") as release:
         release.sql("-c", "CREATE TABLE before AS SELECT value AS n FROM generate_series(1, 1000) AS t(value)")
         members = release.of("etcd")
-        run(["etcdctl", "--endpoints", f"http://{members[0].address}:2379", "snapshot", "save", str(snapshot)])
+        run(["etcdctl", "--endpoints", f"http://{members[0].at('client')}", "snapshot", "save", str(snapshot)])
         release.sql("-c", "CREATE TABLE after AS SELECT 1 AS n")
         release.stop()
 

@@ -17,7 +17,7 @@ def test_helm_test_kills_an_executor_in_the_midst_of_queries(tmp_path: Path) -> 
     spec = find(documents, "Pod", f"{NAME}-test")["spec"]
     first, (kill, query) = spec["initContainers"][0], spec["containers"]
     with running(documents, tmp_path / "release") as release, Kubernetes(release) as kubernetes:
-        test = Pod(f"{NAME}-test", "test", spec, f"{release.prefix}.200", tmp_path / "test", [])
+        test = Pod(f"{NAME}-test", "test", spec, f"{release.prefix}.200", tmp_path / "test", release.shift)
         test.directory.mkdir()
         release.configure(test)
         run(release.command(test, first))

@@ -11,8 +11,8 @@ import pytest
 
 import metrics
 import oracle
-from chart import NAME, REPOSITORY, VALUES, find, render
-from local import Pod, Release, Repeated, get, polarway, run, running, until
+from chart import CHART, NAME, REPOSITORY, VALUES, find, render
+from local import Pod, Release, Repeated, polarway, run, running, until
 
 VALUES_OF_RELEASE = (
     "sharedVolume.enabled=true",
@@ -40,17 +40,13 @@ def shared(release: Release) -> Path:
 
 def queries(release: Release) -> list[dict]:
     """What the schedulers tell of queries."""
-    return [
-        query
-        for pod in release.of("scheduler")
-        for query in json.loads(get(f"http://{pod.address}:8080/v1/queries")[1])
-    ]
+    return [query for pod in release.of("scheduler") for query in json.loads(pod.get("/v1/queries")[1])]
 
 
 def progress(release: Release, query: str) -> dict:
     """What the scheduler that has a query tells of it."""
     for pod in release.of("scheduler"):
-        status, body = get(f"http://{pod.address}:8080/v1/queries/{query}")
+        status, body = pod.get(f"/v1/queries/{query}")
         if status == 200:
             return json.loads(body)
     raise LookupError(query)
@@ -126,10 +122,11 @@ def test_metrics_that_are_asked_for_are_there(release: Release) -> None:
     by_role: dict[str, str] = {}
     for role, port in {"scheduler": "http", "executor": "http", "ingest": "http", "etcd": "metrics"}.items():
         pod = release.of(role)[0]
-        status, by_role[role] = get(f"http://{pod.address}:{pod.port(port)}/metrics")
+        status, by_role[role] = pod.get("/metrics", port)
         assert status == 200
-    until("the stream is shown", lambda: "ticks" in get(f"http://{release.of('ingest')[0].address}:8080/metrics")[1])
-    by_role["ingest"] = get(f"http://{release.of('ingest')[0].address}:8080/metrics")[1]
+    ingest = release.of("ingest")[0]
+    until("the stream is shown", lambda: "ticks" in ingest.get("/metrics")[1])
+    by_role["ingest"] = ingest.get("/metrics")[1]
     names = {role: metrics.shown(text) for role, text in by_role.items()}
 
     expressions = {
@@ -178,9 +175,9 @@ TABLE = "CREATE TABLE numbers AS SELECT value AS n, value % 97 AS k FROM generat
 SUM = "SELECT sum(a.n) FROM numbers AS a JOIN numbers AS b ON a.n = b.n"
 
 
-def ask(release: Release) -> None:
-    """One staged query, whose answer has to be right."""
-    assert release.sql("-c", "SET polarway.route = 'staged'", "-c", SUM).split() == ["sum(a.n)", "20000100000"]
+def ask(release: Release, route: str = "staged") -> None:
+    """One query, whose answer has to be right."""
+    assert release.sql("-c", f"SET polarway.route = '{route}'", "-c", SUM).split() == ["sum(a.n)", "20000100000"]
 
 
 def leave(pod: Pod) -> None:
@@ -221,3 +218,34 @@ def test_a_single_scheduler_keeps_its_metadata_on_its_volume(tmp_path: Path) -> 
         began = time.monotonic()
         assert set(release.stop().values()) == {0}
         assert time.monotonic() - began < max(pod.spec["terminationGracePeriodSeconds"] for pod in release.pods)
+
+
+def test_without_executors_queries_wait_and_say_so_to_what_scales(tmp_path: Path) -> None:
+    """From zero: what KEDA goes by rises while a query waits, and the query goes on when there is an executor."""
+    with running(render(None, *SMALL, "executor.replicas=1", "scheduler.replicas=1"), tmp_path) as release:
+        release.sql("-c", TABLE)
+        scheduler, executor = release.of("scheduler")[0], release.of("executor")[0]
+        leave(executor)
+        until("it is gone", lambda: release.metric(scheduler, "polarway_executors") == 0)
+        assert release.metric(scheduler, "polarway_queries_running") == 0
+        for route in ["direct", "staged"]:
+            waiting = Repeated(lambda route=route: ask(release, route))
+            waiting.start()
+            until("the query is seen", lambda: release.metric(scheduler, "polarway_queries_running") == 1)
+            release.spawn(executor)
+            until("it goes on", lambda waiting=waiting: waiting.rounds >= 1 or waiting.failure)
+            waiting.finish()
+            leave(executor)
+            until("it is gone", lambda: release.metric(scheduler, "polarway_executors") == 0)
+        release.spawn(executor)
+        until("it is back", lambda: release.ready(executor))
+
+
+def test_the_two_commands_of_the_readme(tmp_path: Path) -> None:
+    readme = (CHART / "README.md").read_text()
+    assert "--values helm/polarway/examples/minimal.yaml" in readme
+    statements = re.findall(r'-c "([^"]+)"', readme)
+    assert len(statements) == 2
+    with running(render(VALUES["minimal"]), tmp_path) as release:
+        answers = [release.sql("-c", statement) for statement in statements]
+        assert answers[1].split() == ["count(*),sum(t.n)", "1000000,500000500000"]
