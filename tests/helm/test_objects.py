@@ -335,6 +335,13 @@ def test_a_changed_configuration_replaces_the_pods_of_its_role(default: list[Doc
     assert checksum(other, "scheduler") == checksum(default, "scheduler")
 
 
+def test_another_version_of_the_chart_alone_replaces_no_pod(documents: list[Document]) -> None:
+    for name, pod in pod_templates(documents):
+        if not name.startswith("Pod "):
+            own = {key for key in pod["metadata"]["labels"] if not key.startswith("azure.")}
+            assert own == {f"app.kubernetes.io/{part}" for part in ("name", "instance", "component")}, name
+
+
 def test_mounts_have_volumes(documents: list[Document]) -> None:
     claims = {
         role(it): {claim["metadata"]["name"] for claim in it["spec"].get("volumeClaimTemplates", [])}

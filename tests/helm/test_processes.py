@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import metrics
 import oracle
 from chart import CHART, NAME, REPOSITORY, VALUES, find, render
-from local import Pod, Release, Repeated, polarway, run, running, until
+from local import Pod, Release, Repeated, network, polarway, run, running, until
 
 VALUES_OF_RELEASE = (
     "sharedVolume.enabled=true",
@@ -160,6 +161,14 @@ def test_metrics_that_nobody_shows_are_noticed() -> None:
         ("polarway_z", "stream"),
         ("polarway_z", "pod"),
     }
+
+
+def test_ports_that_others_have_on_all_addresses_are_left_to_them() -> None:
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        port = other.getsockname()[1]
+        _, shift = network([port])
+    assert shift > 0
 
 
 # Those below start releases of their own, since processes end in them.

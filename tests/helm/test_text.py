@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from chart import CHART, GOLDEN, REPOSITORY, VALUES, helm, render
+from chart import CHART, GOLDEN, NAME, NAMESPACE, RELEASE, REPOSITORY, VALUES, helm, render
 from golden import text
 
 
@@ -59,3 +59,18 @@ def test_schema_and_values_have_the_same_keys() -> None:
 def test_the_check_of_keys_sees_differences() -> None:
     schema = {"additionalProperties": False, "properties": {"a": {}, "b": {}}}
     assert keys({"a": 1, "c": 2}, schema, schema) == ["c has no schema", "b has no default"]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_notes(name: str) -> None:
+    """What a person reads after the installation."""
+    values = VALUES[name]
+    arguments = ["install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client"]
+    _, _, notes = helm(*arguments, *(["--values", str(values)] if values else [])).partition("NOTES:")
+    assert f"{NAME}-scheduler-0 -- polarway sql" in notes
+    assert f"{NAME}-client=true" in notes
+    assert ("No data can be read yet" in notes) is (name == "default")
+    assert (f"helm test {RELEASE}" in notes) is (
+        name in {"keda-to-zero", "minimal", "s3-secret", "streams", "workload-identity"}
+    )
+    assert ("ws://" in notes) is (name == "streams")

@@ -1,9 +1,17 @@
 {{/* What the pods of all roles have in common. Each takes dict "root" "role". */}}
 
+{{/* Without versions: another version of the chart alone is no reason to replace a pod. */}}
+{{- define "polarway.podLabels" -}}
+{{ include "polarway.selector" . }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- define "polarway.podMetadata" -}}
 {{- $values := index .root.Values .role -}}
 labels:
-  {{- include "polarway.labels" . | nindent 2 }}
+  {{- include "polarway.podLabels" . | nindent 2 }}
   {{- if eq .root.Values.workloadIdentity.provider "azure" }}
   azure.workload.identity/use: "true"
   {{- end }}
