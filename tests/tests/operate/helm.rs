@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use polarway_tests::s3::{KEY, S3Server, SECRET};
 use polarway_tests::{binary, python};
 use tempfile::TempDir;
 
@@ -71,6 +72,23 @@ fn row_46_alerts_fire_when_they_should_and_have_a_runbook() {
 #[test]
 fn row_46_rendered_release_passes_tpc_h_and_an_update() {
     tested(&["test_processes.py"]);
+}
+
+/// Over an S3 server, whose keys come by the secret that the values name.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_46_rendered_release_works_over_a_store_by_a_secret() {
+    let server = S3Server::start().await;
+    server.bucket("lake");
+    let endpoint = format!("http://{}", server.address);
+    let tested = tokio::task::spawn_blocking(move || {
+        let directory = TempDir::new().unwrap();
+        let mut tests = pytest(directory.path(), &["test_store.py"]);
+        tests.env("TEST_S3_ENDPOINT", endpoint).env("TEST_S3_KEY", KEY).env("TEST_S3_SECRET", SECRET);
+        run(&mut tests);
+    });
+    tested.await.unwrap();
+    // It was this store that was written to.
+    assert!(!server.take_requests().is_empty());
 }
 
 #[test]
