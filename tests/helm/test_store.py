@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from chart import render
 from local import running
 
@@ -19,7 +20,8 @@ def test_data_shuffle_and_streams_in_a_store_by_a_secret(tmp_path: Path) -> None
     documents = render(
         None,
         f'storage={{"allowed": ["{BUCKET}/out"], "writable": ["{BUCKET}/out"], "tables": "{BUCKET}/tables"}}',
-        f'objectStore.s3={{"endpoint": "{ENDPOINT}", "region": "us-east-1", "allowHttp": true, "existingSecret": "keys"}}',
+        f'objectStore.s3={{"endpoint": "{ENDPOINT}", "region": "us-east-1", "allowHttp": true}}',
+        'objectStore.s3.existingSecret="keys"',
         f'shuffle={{"url": "{BUCKET}/shuffle", "mode": "durable"}}',
         f'ingest={{"enabled": true, "replicas": 1, "directory": "{BUCKET}/streams"}}',
         'scheduler.ticketSecret.existingSecret="tickets"',
