@@ -6,12 +6,12 @@ SCALES ?= 1,10
 REPEATS ?= 5
 MINUTES ?= 20
 
-.PHONY: help setup build release demo test chaos acceptance docs lint fmt bench clean
+.PHONY: help setup build release demo test chaos acceptance docs helm lint fmt bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-setup: ## Install what is missing: mold, protoc, etcd, mosquitto, cargo-nextest, Python's venv
+setup: ## Install what is missing: mold, protoc, etcd, mosquitto, helm, cargo-nextest, Python's venv
 	@./scripts/setup.sh
 
 build: setup ## Build for daily work
@@ -35,6 +35,9 @@ acceptance: build ## Run the acceptance rows and write their state to docs/accep
 
 docs: ## Write docs/api-python.md from the Python package
 	./scripts/docs.sh
+
+helm: setup ## Write README.md and the golden files of the Helm chart
+	./scripts/helm.sh
 
 lint: setup ## Format check, clippy, dependency rules
 	cargo fmt --all --check

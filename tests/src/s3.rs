@@ -21,8 +21,9 @@ use tokio::task::AbortHandle;
 use crate::cluster::Setup;
 use crate::files;
 
-const KEY: &str = "test-key";
-const SECRET: &str = "test-secret";
+/// The one pair of keys that a server takes.
+pub const KEY: &str = "test-key";
+pub const SECRET: &str = "test-secret";
 
 /// One request that was let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
