@@ -18,6 +18,11 @@ command -v etcd >/dev/null || need+=(etcd-server)
 PATH="$PATH:/usr/sbin" command -v mosquitto >/dev/null || need+=(mosquitto)
 # A test of a network that is cut makes one.
 command -v ip >/dev/null || need+=(iproute2)
+# A test builds the container image and runs it. Debian has runtimes beside the programs of the system.
+command -v podman >/dev/null || need+=(podman)
+PATH="$PATH:/usr/sbin" command -v runc >/dev/null || need+=(runc)
+command -v strip >/dev/null || need+=(binutils)
+[ -e /etc/ssl/certs/ca-certificates.crt ] || need+=(ca-certificates)
 if [ ${#need[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
     echo "please install: ${need[*]}" >&2
