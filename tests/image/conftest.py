@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from podman import Container, Podman
 
 if TYPE_CHECKING:

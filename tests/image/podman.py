@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,16 +37,15 @@ class Podman:
             # Health checks are asked for by the test: the timers of systemd are not there in a sandbox.
             "DISABLE_HC_SYSTEMD=true",
             *("podman", "--log-level", "error"),
-            *("--root", f"{self._storage}/root", "--runroot", f"{self._storage}/run", "--tmpdir", f"{self._storage}/tmp"),
+            *("--root", f"{self._storage}/root", "--runroot", f"{self._storage}/run"),
+            *("--tmpdir", f"{self._storage}/of-podman"),
             *("--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "none"),
             *("--runtime", "runc"),
         ]
 
     def ask(self, *arguments: str, limit: float = LIMIT) -> subprocess.CompletedProcess[str]:
         """Runs it, whatever comes of it."""
-        return subprocess.run(
-            [*self._command, *arguments], capture_output=True, text=True, check=False, timeout=limit
-        )
+        return subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=False, timeout=limit)
 
     def do(self, *arguments: str, limit: float = LIMIT) -> str:
         """Runs it and returns what it wrote. It must end well."""
@@ -69,6 +69,20 @@ class Podman:
                 *("--file", f"{repository}/Dockerfile", "--tag", tag, nothing),
                 limit=120,
             )
+
+    def context(self, repository: Path) -> list[str]:
+        """The files that a build gets to see: what `.dockerignore` leaves of the repository."""
+        listed = self._storage / "context.tar"
+        with tempfile.TemporaryDirectory() as directory:
+            dockerfile = Path(directory) / "Dockerfile"
+            dockerfile.write_text("FROM scratch\nCOPY . /\n", encoding="utf-8")
+            tag = "localhost/polarway:context"
+            given = ("--file", str(dockerfile), "--ignorefile", f"{repository}/.dockerignore")
+            self.do("build", "--quiet", "--network", "none", *given, "--tag", tag, str(repository))
+            container = self.do("create", tag, "none").strip()
+            self.do("export", "--output", str(listed), container)
+        with tarfile.open(listed) as files:
+            return [entry.name for entry in files if entry.isfile()]
 
     def run(self, image: str, command: Sequence[str], options: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Runs a container without a network and capabilities to its end."""

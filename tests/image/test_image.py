@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from conftest import lay_out, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from podman import Container, Podman
 
 POLARWAY = "/usr/bin/polarway"
@@ -71,13 +72,34 @@ def test_image_names_the_packages_of_its_libraries(files: Path) -> None:
     assert "BEGIN CERTIFICATE" in (root / "etc/ssl/certs/ca-certificates.crt").read_text(encoding="ascii")
 
 
-def test_same_inputs_give_the_same_image(podman: Podman, image: str, binary: Path, tmp_path: Path) -> None:
+def test_same_inputs_give_the_same_image(
+    podman: Podman, image: str, binary: Path, repository: Path, tmp_path: Path
+) -> None:
     lay_out(binary, tmp_path / "image")
     again = f"{image}-again"
-    podman.build(Path(__file__).parents[2], tmp_path, again)
+    podman.build(repository, tmp_path, again)
     first, second = (podman.inspect("image", name) for name in (image, again))
     assert first["RootFS"]["Layers"] == second["RootFS"]["Layers"]
     assert first["Config"] == second["Config"]
+
+
+def test_build_sees_the_sources_and_nothing_else(podman: Podman, repository: Path) -> None:
+    seen = set(podman.context(repository))
+    members = re.search(
+        r"^members = \[(.*?)\]", (repository / "Cargo.toml").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert members
+    needed = {f"{member}/Cargo.toml" for member in re.findall(r'"(.+?)"', members.group(1))}
+    needed |= {"Cargo.toml", "Cargo.lock", ".cargo/config.toml", "LICENSE", "scripts/image-root.sh"}
+    sources = {path.relative_to(repository) for path in repository.glob("*/src/**/*.rs")}
+    assert {path.as_posix() for path in sources} <= seen
+    for source in sources:
+        text = (repository / source).read_text(encoding="utf-8")
+        for included in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', text):
+            needed.add(os.path.normpath(source.parent / included))
+    assert needed <= seen, needed - seen
+    others = (".git/", ".github/", ".venv/", "docs/", "helm/", "tests/image/", "client/python/python/")
+    assert not [path for path in seen if path.startswith(others) or path.endswith(".pyc")]
 
 
 def test_binary_that_does_not_fit_the_system_is_refused(tmp_path: Path) -> None:
@@ -104,7 +126,9 @@ def test_server_is_not_root_and_may_do_nothing_special(server: Container) -> Non
 
 
 def test_health_check_turns_healthy(server: Container) -> None:
-    until("the container was healthy", lambda: server.check_health() == "healthy", lambda: str(server.state()["Health"]))
+    until(
+        "the container was healthy", lambda: server.check_health() == "healthy", lambda: str(server.state()["Health"])
+    )
     ready = server.ask(POLARWAY, "health", "--ready")
     assert ready.returncode == 0, ready.stderr
 
