@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from podman import Container, Podman
+from wait import until_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGE = "localhost/polarway:test"
-DEADLINE = 60
-
-
-def until(what: str, holds: Callable[[], bool], told: Callable[[], str]) -> None:
-    """Waits for a condition; `told` says why it does not come true."""
-    deadline = time.monotonic() + DEADLINE
-    while not holds():
-        if time.monotonic() > deadline:
-            pytest.fail(f"within {DEADLINE} s it did not happen that {what}: {told()}")
-        time.sleep(0.1)
 
 
 def lay_out(binary: Path, target: Path) -> None:
@@ -75,6 +65,6 @@ def image(podman: Podman, files: Path) -> str:
 def server(podman: Podman, image: str) -> Iterator[Container]:
     """What the image runs when it is told nothing, over a root that cannot be written."""
     container = podman.start(image, [], ["--read-only", "--read-only-tmpfs=false"])
-    until("the server was ready", lambda: "polarway up ready: " in container.logs(), container.logs)
+    until_ready(container)
     yield container
     container.remove()

@@ -8,7 +8,8 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import lay_out, until
+from conftest import lay_out
+from wait import until_healthy, until_ready
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,9 +127,7 @@ def test_server_is_not_root_and_may_do_nothing_special(server: Container) -> Non
 
 
 def test_health_check_turns_healthy(server: Container) -> None:
-    until(
-        "the container was healthy", lambda: server.check_health() == "healthy", lambda: str(server.state()["Health"])
-    )
+    until_healthy(server)
     ready = server.ask(POLARWAY, "health", "--ready")
     assert ready.returncode == 0, ready.stderr
 
@@ -143,7 +142,7 @@ def test_executor_without_its_scheduler_is_alive_and_not_ready(podman: Podman, i
     command = ["executor", "--scheduler", "127.0.0.1:1"]
     executor = podman.start(image, command, ["--read-only", "--read-only-tmpfs=false"])
     try:
-        until("the container was healthy", lambda: executor.check_health() == "healthy", executor.logs)
+        until_healthy(executor)
         ready = executor.ask(POLARWAY, "health", "--ready")
         assert ready.returncode == 1
         assert "/readyz answers 503" in ready.stderr
@@ -162,17 +161,16 @@ def test_root_file_system_cannot_be_written(podman: Podman, image: str, server: 
 
 
 def test_data_outlives_a_restart_that_ends_well(podman: Podman, image: str) -> None:
-    container = podman.start(image, [], ["--read-only", "--read-only-tmpfs=false"])
-
-    def ready(times: int) -> None:
-        until("the server was ready", lambda: container.logs().count(" ready: ") == times, container.logs)
-
+    # Open to others, as docs/container.md has it.
+    command = ["up", "--listen", "0.0.0.0:50051", "--http-listen", "0.0.0.0:8080", "--allow", "/data"]
+    container = podman.start(image, command, ["--read-only", "--read-only-tmpfs=false", "--volume", "/data"])
     try:
-        ready(1)
+        until_ready(container)
         query(container, "CREATE VIEW kept AS SELECT 7 AS x")
         assert container.stop() == 0, container.logs()
         container.start()
-        ready(2)
+        until_ready(container, starts=2)
         assert query(container, "SELECT x FROM kept") == "x\n7\n"
+        until_healthy(container)
     finally:
         container.remove()
