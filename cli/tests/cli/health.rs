@@ -50,7 +50,7 @@ fn a_server_is_well_ready_draining_and_gone() {
     assert_eq!(health(&http, &[]).status.code(), Some(0), "it lives while it drains");
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(130));
-    wait(&mut query);
+    assert_eq!(wait(&mut query).code(), Some(1));
 
     let gone = health(&http, &[]);
     assert_eq!(gone.status.code(), Some(1));
