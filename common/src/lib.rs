@@ -12,6 +12,8 @@ pub mod ids;
 pub mod listening;
 pub mod machine;
 pub mod nearest;
+// Servers run on Unix; clients, which share this crate, run elsewhere too.
+#[cfg(unix)]
 pub mod signal;
 pub mod supervise;
 pub mod telemetry;

@@ -1,6 +1,8 @@
-//! What operators install: the Helm chart.
+//! What operators get: the Helm chart, the container image, and the workflows that release them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "operate/helm.rs"]
 mod helm;
+#[path = "operate/image.rs"]
+mod image;

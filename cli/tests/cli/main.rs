@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod demo;
+mod health;
 mod servers;
 mod shell;
 mod support;

@@ -1,0 +1,82 @@
+//! `polarway health`: asks a server over HTTP how it is, where there is no other program that could, as in a container.
+
+use polarway_common::HostPort;
+use reqwest::StatusCode;
+
+use crate::args::HealthArgs;
+use crate::sql::exit;
+use crate::terminal;
+
+/// How much of an answer is shown: it is a line, unless something else than a server of ours listens there.
+const SHOWN_CHARACTERS: usize = 200;
+
+/// Why a server does not count as healthy.
+#[derive(Debug, thiserror::Error)]
+enum Unhealthy {
+    #[error("{url} does not answer: {cause}")]
+    Silent { url: String, cause: String },
+    #[error("{url} answers {status}: {answer}")]
+    Refused { url: String, status: StatusCode, answer: String },
+}
+
+/// Writes what the server says, and returns the exit code: 0 when it is well, 1 when it is not or does not answer.
+pub async fn run(args: HealthArgs) -> u8 {
+    match ask(&args).await {
+        Ok(answer) => {
+            // The exit code says the same.
+            let _ = terminal::print(&format!("{answer}\n"));
+            exit::OK
+        }
+        Err(unhealthy) => {
+            terminal::complain(&format!("error: {unhealthy}\n"));
+            1
+        }
+    }
+}
+
+async fn ask(args: &HealthArgs) -> Result<String, Unhealthy> {
+    let url = url(&args.http, args.ready);
+    let silent = |error: reqwest::Error| Unhealthy::Silent { url: url.clone(), cause: root_cause(&error) };
+    // A proxy of the environment is for what is far away.
+    let client = reqwest::Client::builder().no_proxy().timeout(args.timeout.get()).build().map_err(silent)?;
+    let response = client.get(&url).send().await.map_err(silent)?;
+    let status = response.status();
+    let answer = first_line(&response.text().await.map_err(silent)?);
+    if status.is_success() { Ok(answer) } else { Err(Unhealthy::Refused { url, status, answer }) }
+}
+
+fn url(server: &HostPort, ready: bool) -> String {
+    format!("http://{server}/{}", if ready { "readyz" } else { "healthz" })
+}
+
+fn first_line(answer: &str) -> String {
+    answer.lines().next().unwrap_or_default().chars().take(SHOWN_CHARACTERS).collect()
+}
+
+/// The innermost error: those around it only say that a request failed.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_asks_whether_the_server_lives_or_takes_work() {
+        let server = HostPort::new("127.0.0.1", 8080);
+        assert_eq!(url(&server, false), "http://127.0.0.1:8080/healthz");
+        assert_eq!(url(&HostPort::new("::1", 8080), true), "http://[::1]:8080/readyz");
+    }
+
+    #[test]
+    fn one_line_of_an_answer_is_shown() {
+        assert_eq!(first_line("ok\n"), "ok");
+        assert_eq!(first_line(""), "");
+        assert_eq!(first_line(&"x".repeat(1000)).len(), SHOWN_CHARACTERS);
+    }
+}
