@@ -25,6 +25,7 @@ demo: release ## Show a cluster at work on TPC-H data
 
 test: build ## Run all tests
 	cargo nextest run --workspace --locked --no-fail-fast
+	cargo test --workspace --locked --doc
 
 chaos: build ## Kill, stop and cut off processes under load for MINUTES; writes chaos-report.md
 	POLARWAY_CHAOS_MINUTES=$(MINUTES) POLARWAY_CHAOS_REPORT=$(CURDIR)/chaos-report.md \
