@@ -103,6 +103,11 @@ impl RemoteStreams {
                 sealed_rows: status.sealed_rows,
                 sealed_bytes: status.sealed_bytes,
                 files: status.files,
+                end: status.end,
+                recent_rows: status.recent_rows,
+                recent_ms: status.recent_ms,
+                idle_ms: status.idle_ms,
+                latest_event_ms: status.latest_event_ms,
                 feed: status.feed,
             };
             (status.id, held)

@@ -129,6 +129,20 @@ pub struct Status {
     pub files: u64,
     #[prost(string, optional, tag = "8")]
     pub feed: Option<String>,
+    /// The place after the last row.
+    #[prost(uint64, tag = "9")]
+    pub end: u64,
+    /// Rows that have come in the last `recent_ms`.
+    #[prost(uint64, tag = "10")]
+    pub recent_rows: u64,
+    #[prost(uint64, tag = "11")]
+    pub recent_ms: u64,
+    /// Since the last row.
+    #[prost(uint64, optional, tag = "12")]
+    pub idle_ms: Option<u64>,
+    /// Since 1970.
+    #[prost(sint64, optional, tag = "13")]
+    pub latest_event_ms: Option<i64>,
 }
 
 /// Flight ticket for rows `from..to` of a stream in its owner's memory.

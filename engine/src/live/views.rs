@@ -58,6 +58,15 @@ pub struct Held {
     pub sealed_rows: u64,
     pub sealed_bytes: u64,
     pub files: u64,
+    /// The place after the last row: how many rows have come, whatever has become of them since.
+    pub end: u64,
+    /// Rows that have come in the last `recent_ms`, a few seconds.
+    pub recent_rows: u64,
+    pub recent_ms: u64,
+    /// Since the last row; none before the first since the owner opened the stream.
+    pub idle_ms: Option<u64>,
+    /// The latest event time, in milliseconds since 1970; none where rows have none.
+    pub latest_event_ms: Option<i64>,
     /// Of a feed that is dialled: `connected`, or why not; none for other streams.
     pub feed: Option<String>,
 }

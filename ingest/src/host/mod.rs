@@ -175,6 +175,8 @@ impl Host {
         let held = |open: Arc<Open>| {
             let view = open.live.view();
             let manifest = view.manifest();
+            let recent = open.live.recent();
+            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             let held = Held {
                 hot_rows: view.hot.rows(),
                 hot_bytes: open.live.hot_bytes() as u64,
@@ -182,6 +184,11 @@ impl Host {
                 sealed_rows: manifest.rows(),
                 sealed_bytes: manifest.bytes(),
                 files: manifest.segments.len() as u64,
+                end: view.hot.to,
+                recent_rows: recent.rows,
+                recent_ms: millis(recent.within),
+                idle_ms: recent.idle.map(millis),
+                latest_event_ms: views::latest_event(&open.live, &view),
                 feed: open.feed_state(),
             };
             (open.definition.id.clone(), held)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::stream::BoxStream;
 use polarway_common::{Error, ErrorKind};
@@ -13,7 +13,8 @@ use polarway_engine::live::{HotQuery, HotRows, HotSlice, SealedFile, StreamView}
 
 use super::Host;
 use crate::hot::{self, HotSnapshot};
-use crate::stream::Live;
+use crate::seal::ticks_per_second;
+use crate::stream::{Live, View};
 
 /// Rows of one slice: fewer are read by one thread as soon as by several.
 const SLICE_ROWS: u64 = 256 << 10;
@@ -63,6 +64,27 @@ pub fn seen(live: &Live) -> Seen {
         .collect();
     let missing = view.manifest().owed.iter().map(|owed| owed.from..owed.to).collect();
     Seen { files, missing, hot: view.hot }
+}
+
+/// The latest event time of all rows, in milliseconds since 1970; none where they have none.
+pub fn latest_event(live: &Live, view: &View) -> Option<i64> {
+    let column = live.options().layout.event_time?;
+    let hot = view.hot.runs.iter().filter_map(|run| ticks(&run.range(column)?.1));
+    let sealed = view.manifest().segments.iter().filter_map(|segment| Some(segment.events?.last));
+    let ticks_per_second = ticks_per_second(live.options().schema.field(column).data_type());
+    let latest = i128::from(hot.chain(sealed).max()?);
+    i64::try_from(latest * 1000 / i128::from(ticks_per_second)).ok()
+}
+
+/// A time as a number of its unit.
+fn ticks(time: &ScalarValue) -> Option<i64> {
+    match time {
+        ScalarValue::TimestampSecond(ticks, _)
+        | ScalarValue::TimestampMillisecond(ticks, _)
+        | ScalarValue::TimestampMicrosecond(ticks, _)
+        | ScalarValue::TimestampNanosecond(ticks, _) => *ticks,
+        _ => None,
+    }
 }
 
 /// Cuts rows into slices of like size.

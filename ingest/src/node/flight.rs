@@ -63,6 +63,11 @@ impl NodeFlight {
             sealed_rows: held.sealed_rows,
             sealed_bytes: held.sealed_bytes,
             files: held.files,
+            end: held.end,
+            recent_rows: held.recent_rows,
+            recent_ms: held.recent_ms,
+            idle_ms: held.idle_ms,
+            latest_event_ms: held.latest_event_ms,
             feed: held.feed,
         };
         Statuses { streams: self.0.held().into_iter().map(status).collect() }

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::arrivals::{Arrivals, Recent as RecentRows};
 use super::cuts::{Cut, Cuts};
 use super::handed::{handed, has_received, without_received};
 use super::options::{StreamOptions, Unsealed};
@@ -122,6 +123,7 @@ struct Inner {
     trimmed: Position,
     /// Since when there are rows that are not sealed.
     unsealed_since: Option<Instant>,
+    arrivals: Arrivals,
     /// Rows before the place may leave memory at the time.
     leaving: VecDeque<(Instant, u64)>,
     /// Files of expired rows, and when they may go.
@@ -241,6 +243,7 @@ impl Live {
         let standing = Standing { progress: state.progress().clone(), sealed: sealed.manifest.sealed_to };
         let inner = Inner {
             unsealed_since: (rows > 0).then(Instant::now),
+            arrivals: Arrivals::new(Instant::now()),
             state,
             sealed: Arc::new(sealed),
             written_to,
@@ -286,6 +289,11 @@ impl Live {
     /// The place after the last row that cannot be taken back any more.
     pub fn durable(&self) -> u64 {
         self.standing.borrow().progress.durable
+    }
+
+    /// What has arrived lately.
+    pub fn recent(&self) -> RecentRows {
+        self.inner.lock().arrivals.recent(Instant::now())
     }
 
     /// Bytes of rows in memory.
@@ -484,7 +492,9 @@ impl Live {
         if let (Some(recent), Some(keys)) = (&mut inner.recent, keys) {
             recent.add(taken.from, keys);
         }
-        inner.unsealed_since.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        inner.unsealed_since.get_or_insert(now);
+        inner.arrivals.add(now, count as u64);
         let appended = Appended { generation, to: taken.to, record: taken.record, rows: count };
         follow.send(Written { ticket, taken, length, room: bytes });
         Ok(appended)

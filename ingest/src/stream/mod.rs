@@ -1,5 +1,6 @@
 //! A stream as its owner holds it.
 
+mod arrivals;
 mod cuts;
 mod handed;
 mod live;
@@ -13,6 +14,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use arrivals::Recent as RecentRows;
 pub use live::{Appended, Following, LOG_QUEUE, LOG_SEGMENT, Live, LiveError, View};
 pub use options::{SealPolicy, StreamOptions};
 pub use producers::Producers;
