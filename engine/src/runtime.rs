@@ -129,10 +129,7 @@ impl EngineRuntime {
     /// The environment of a query that ran out of memory before: as [`for_query`](Self::for_query), and repartitioning,
     /// each with one input, spills what is beyond a thirty-second.
     pub fn for_spilling_query(&self, limit: Option<usize>) -> Result<Arc<RuntimeEnv>, Error> {
-        let process = match self.pool.memory_limit() {
-            MemoryLimit::Finite(limit) => limit,
-            _ => usize::MAX,
-        };
+        let process = self.memory_limit();
         let limit = limit.unwrap_or(process);
         let pool = BoundedPool::of_query(Arc::clone(&self.pool), limit)
             .with_repartition_limit(limit.min(process) / REPARTITION_SHARE);
@@ -142,6 +139,14 @@ impl EngineRuntime {
     /// Bytes that queries hold now.
     pub fn reserved(&self) -> usize {
         self.pool.reserved()
+    }
+
+    /// Bytes that they may hold.
+    pub fn memory_limit(&self) -> usize {
+        match self.pool.memory_limit() {
+            MemoryLimit::Finite(limit) => limit,
+            _ => usize::MAX,
+        }
     }
 
     /// Bytes of spill files that exist now.

@@ -31,10 +31,12 @@ use polarway_engine::time_zone::all_localized;
 use polarway_engine::{codec, errors, flight, settings};
 use polarway_metastore::membership::{Members, Role};
 use polarway_proto::progress::{
-    FLUSH_SHUFFLE_ACTION, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION, TICKET_KEY_ACTION,
+    FLUSH_SHUFFLE_ACTION, NODE_STATUS_ACTION, NodeStatus, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION,
+    TICKET_KEY_ACTION,
 };
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{self, Analyze, PlanTicket, ResultPartition};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger::{Ledger, Outcome, TaskId};
@@ -133,9 +135,23 @@ pub struct ExecutorFlight {
     pub ledger: Arc<Ledger>,
     /// Copies of output; none if no place for them is configured.
     pub stored: Option<Arc<Stored>>,
+    pub slots: u32,
+    pub free: Arc<Semaphore>,
 }
 
 impl ExecutorFlight {
+    fn status(&self) -> NodeStatus {
+        let free = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX);
+        NodeStatus {
+            slots: self.slots,
+            slots_used: self.slots.saturating_sub(free),
+            tasks_running: self.ledger.running() as u64,
+            memory_reserved: self.runtime.reserved() as u64,
+            memory_limit: self.runtime.memory_limit() as u64,
+            spill_used: self.runtime.spilled(),
+        }
+    }
+
     async fn run_ticket(&self, bytes: &Bytes) -> Result<DataStream, Error> {
         let ticket = self.key.verify(bytes).await?;
         match &ticket.partition {
@@ -262,6 +278,11 @@ impl FlightService for ExecutorFlight {
             let job = String::from_utf8_lossy(&request.get_ref().body).into_owned();
             let body = serde_json::to_vec(&self.ledger.tasks_of(&job))
                 .map_err(|error| Status::internal(format!("the task list cannot be written: {error}")))?;
+            return Ok(one_result(body.into()));
+        }
+        if request.get_ref().r#type == NODE_STATUS_ACTION {
+            let body = serde_json::to_vec(&self.status())
+                .map_err(|error| Status::internal(format!("the status cannot be written: {error}")))?;
             return Ok(one_result(body.into()));
         }
         if request.get_ref().r#type == FLUSH_SHUFFLE_ACTION {

@@ -157,6 +157,8 @@ pub async fn run(
         functions,
         ledger: Arc::clone(&ledger),
         stored: stored.clone(),
+        slots,
+        free: Arc::clone(&free),
     };
     let here = JobsHere { ledger: Arc::clone(&ledger), work_dir: work_dir.clone(), stored: stored.clone() };
     let draining = CancellationToken::new();

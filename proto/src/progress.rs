@@ -23,6 +23,9 @@ pub const FLUSH_SHUFFLE_ACTION: &str = "polarway.FlushShuffle";
 /// asked of the object store for the job's query: `puts`, `put_bytes`, `gets`, `get_bytes`, `retries` and more.
 pub const SHUFFLE_REQUESTS_ACTION: &str = "polarway.ShuffleRequests";
 
+/// Flight action type served by executors: no body, one result whose body is a [`NodeStatus`] (JSON).
+pub const NODE_STATUS_ACTION: &str = "polarway.NodeStatus";
+
 /// Header of a scheduler's answer to a heartbeat: a value that a restarted scheduler does not repeat.
 pub const SCHEDULER_HEADER: &str = "polarway-scheduler";
 
@@ -51,7 +54,8 @@ pub struct QueryProgress {
     pub executors: BTreeMap<String, ExecutorShare>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A stage of a job. What it did counts the tasks that have ended well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageProgress {
     pub id: u64,
     pub tasks: u64,
@@ -62,9 +66,43 @@ pub struct StageProgress {
     /// Finished tasks of this stage by executor id.
     #[serde(default)]
     pub executors: BTreeMap<String, u64>,
+    /// Running tasks of this stage by executor id.
+    #[serde(default)]
+    pub running_on: BTreeMap<String, u64>,
+    /// Bytes the stage has put out so far.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Bytes that its operators wrote to disk for want of memory.
+    #[serde(default)]
+    pub spilled_bytes: u64,
+    /// Computing time of its operators, over all tasks.
+    #[serde(default)]
+    pub compute_ms: u64,
+    /// When its first task was launched and, once all are done, when the last ended; in milliseconds since 1970.
+    #[serde(default)]
+    pub started_ms: Option<u64>,
+    #[serde(default)]
+    pub ended_ms: Option<u64>,
+    /// Stages that read its output.
+    #[serde(default)]
+    pub feeds: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecutorShare {
     pub tasks: u64,
+}
+
+/// How an executor is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub slots: u32,
+    pub slots_used: u32,
+    /// Tasks that run or wait for a slot.
+    pub tasks_running: u64,
+    /// Bytes that queries hold in the memory pool, and how many they may.
+    pub memory_reserved: u64,
+    pub memory_limit: u64,
+    /// Bytes of spill files.
+    pub spill_used: u64,
 }

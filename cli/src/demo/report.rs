@@ -119,6 +119,7 @@ mod tests {
             running: 0,
             rows: 42,
             executors: BTreeMap::from([("executor-1-0af3".into(), 2), ("executor-10-77".into(), 3)]),
+            ..StageProgress::default()
         };
         let progress = QueryProgress {
             query_id: "q-1".into(),

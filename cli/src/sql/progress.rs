@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn stage(id: u64, tasks: u64, done: u64, running: u64) -> StageProgress {
-        StageProgress { id, tasks, done, running, rows: 0, executors: BTreeMap::new() }
+        StageProgress { id, tasks, done, running, ..StageProgress::default() }
     }
 
     fn progress(route: &str, stages: Vec<StageProgress>) -> QueryProgress {
