@@ -54,6 +54,7 @@ pub fn run<'a>(
         let analyze = explain.options.analyze;
         let target = if analyze { compiled.decision.target } else { Target::Metadata };
         let running = service.queries.begin(&request.query_id, &request.sql, target.name());
+        running.planned(&compiled);
         let work = Box::pin(async {
             if analyze {
                 return admitted(service, &running, &compiled, verbose).await;

@@ -4,6 +4,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use arrow::ipc::root_as_message;
 use arrow_flight::FlightData;
 use futures::{FutureExt, StreamExt};
 use polarway_common::{Error, Supervisor, TaskKind};
@@ -61,6 +62,7 @@ async fn pass_on(
             () = passed(deadline) => return Err(too_late(deadline)),
         };
         let Some(message) = message else { return Ok(()) };
+        let (rows, bytes) = (rows_in(&message), message.data_body.len() as u64);
         let given = tokio::select! {
             biased;
             given = giver.give(message) => given,
@@ -70,7 +72,15 @@ async fn pass_on(
         if !given {
             return Err(cancelled());
         }
+        query.sends(rows, bytes);
     }
+}
+
+/// Rows of a message's batch; none in a schema or a dictionary.
+fn rows_in(message: &FlightData) -> u64 {
+    let header = root_as_message(&message.data_header).ok();
+    let batch = header.and_then(|header| header.header_as_record_batch());
+    batch.map_or(0, |batch| u64::try_from(batch.length()).unwrap_or(0))
 }
 
 /// The next message. Making it may run code that panics: the rest of the query's end must come all the same.

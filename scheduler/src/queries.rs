@@ -4,18 +4,21 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use polarway_common::clock::unix_millis;
 use polarway_common::{Error, ErrorKind};
-use polarway_proto::progress::QueryState;
-use serde::Serialize;
+use polarway_proto::progress::{QueryState, StageProgress};
 use tokio_util::sync::CancellationToken;
 
+use crate::history::{QueryRecord, RecordedError, shortened};
 use crate::limits::Deadline;
+use crate::plan::Compiled;
 
-const KEPT: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+/// Ended queries that are kept.
+pub const KEPT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// One query from its first byte to its last.
 #[derive(Debug)]
@@ -23,12 +26,19 @@ pub struct Query {
     pub id: String,
     /// Tells runs of one ticket apart; jobs are named by it.
     run: Mutex<Arc<str>>,
-    pub sql: String,
+    /// Its beginning, where it is long.
+    sql: String,
+    sql_bytes: u64,
     pub route: &'static str,
     pub started: Instant,
+    started_ms: u64,
     pub cancel: CancellationToken,
     attempt: AtomicU32,
     life: Mutex<Life>,
+    /// Rows and bytes of the result that are on their way to the client.
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    shown: Mutex<Shown>,
 }
 
 /// How far a query is in its life.
@@ -39,6 +49,28 @@ struct Life {
     admitted: Option<Instant>,
     /// How long it took, once it has ended.
     took: Option<Duration>,
+    error: Option<RecordedError>,
+}
+
+/// What is told of it to people.
+#[derive(Debug, Clone, Default)]
+struct Shown {
+    /// Why it goes the way it goes.
+    reason: String,
+    plan: Option<Arc<str>>,
+    stages: Vec<StageProgress>,
+    stage_plans: StagePlans,
+}
+
+/// The plans of stages by their ids, with what their operators measured.
+pub type StagePlans = Arc<Vec<(u64, String)>>;
+
+/// The plans of a query.
+#[derive(Debug, Clone, Default)]
+pub struct Plans {
+    /// For one process.
+    pub whole: Option<Arc<str>>,
+    pub stages: StagePlans,
 }
 
 impl Query {
@@ -70,12 +102,74 @@ impl Query {
         self.life.lock().state.clone()
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.life.lock().took.is_some()
+    }
+
+    /// Notes rows of the result that go to the client.
+    pub fn sends(&self, rows: u64, bytes: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes what the stages of an attempt did.
+    pub fn stages_ended(&self, stages: Vec<StageProgress>, plans: StagePlans) {
+        let mut shown = self.shown.lock();
+        shown.stages = stages;
+        shown.stage_plans = plans;
+    }
+
+    /// Notes that clients fetch from executors what the last stages have put out.
+    pub fn result_is_on_executors(&self) {
+        let shown = self.shown.lock();
+        let last = shown.stages.iter().filter(|stage| stage.feeds.is_empty());
+        let (rows, bytes) = last.fold((0, 0), |sum, stage| (sum.0 + stage.rows, sum.1 + stage.bytes));
+        drop(shown);
+        self.sends(rows, bytes);
+    }
+
+    pub fn plans(&self) -> Plans {
+        let shown = self.shown.lock();
+        Plans { whole: shown.plan.clone(), stages: Arc::clone(&shown.stage_plans) }
+    }
+
+    /// What is known of the query now.
+    pub fn record(&self) -> QueryRecord {
+        let stages = self.shown.lock().stages.clone();
+        QueryRecord { stages, ..self.summary() }
+    }
+
+    /// The same without its stages.
+    pub fn summary(&self) -> QueryRecord {
+        let life = self.life.lock().clone();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let elapsed = life.took.unwrap_or_else(|| self.started.elapsed());
+        let waited = life.admitted.map_or(elapsed, |at| at.saturating_duration_since(self.started));
+        QueryRecord {
+            id: self.id.clone(),
+            sql: self.sql.clone(),
+            sql_bytes: self.sql_bytes,
+            route: self.route.to_owned(),
+            reason: self.shown.lock().reason.clone(),
+            state: life.state,
+            attempt: self.attempt(),
+            started_ms: self.started_ms,
+            waited_ms: millis(waited),
+            elapsed_ms: millis(elapsed),
+            rows: self.rows.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            error: life.error,
+            stages: vec![],
+        }
+    }
+
     /// Notes the end, unless one was noted before; gives the state that stands.
-    fn end(&self, state: QueryState) -> QueryState {
+    fn end(&self, state: QueryState, error: Option<RecordedError>) -> QueryState {
         let mut life = self.life.lock();
         if life.took.is_none() {
             life.state = state;
             life.took = Some(self.started.elapsed());
+            life.error = error;
         }
         life.state.clone()
     }
@@ -84,17 +178,6 @@ impl Query {
 /// A name for a run of the query.
 fn fresh_run(id: &str) -> String {
     format!("{id}-{:08x}", rand::random::<u32>())
-}
-
-/// A line of the overview.
-#[derive(Debug, Clone, Serialize)]
-pub struct QueryOverview {
-    pub id: String,
-    pub sql: String,
-    pub route: String,
-    pub state: QueryState,
-    pub attempt: u32,
-    pub elapsed_ms: u64,
 }
 
 /// Counts for `/metrics`, by outcome.
@@ -159,18 +242,25 @@ impl Running {
         }
     }
 
+    /// Notes how the query is going to be carried out.
+    pub fn planned(&self, compiled: &Compiled) {
+        let mut shown = self.query.shown.lock();
+        shown.reason.clone_from(&compiled.decision.reason);
+        shown.plan = Some(Arc::clone(&compiled.shown));
+    }
+
     pub fn finish(&self, outcome: &Result<(), Error>) {
-        self.query.end(match outcome {
-            Ok(()) => QueryState::Finished,
-            Err(error) if error.kind == ErrorKind::Cancelled => QueryState::Cancelled,
-            Err(_) => QueryState::Failed,
-        });
+        match outcome {
+            Ok(()) => self.query.end(QueryState::Finished, None),
+            Err(error) if error.kind == ErrorKind::Cancelled => self.query.end(QueryState::Cancelled, None),
+            Err(error) => self.query.end(QueryState::Failed, Some(RecordedError::of(error))),
+        };
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let state = self.query.end(QueryState::Cancelled);
+        let state = self.query.end(QueryState::Cancelled, None);
         self.query.cancel.cancel();
         let outcomes = &self.queries.outcomes;
         let counter = match state {
@@ -194,12 +284,17 @@ impl Queries {
         let query = Arc::new(Query {
             id: id.to_owned(),
             run: Mutex::new(fresh_run(id).into()),
-            sql: sql.to_owned(),
+            sql: shortened(sql),
+            sql_bytes: sql.len() as u64,
             route,
             started: Instant::now(),
+            started_ms: unix_millis(SystemTime::now()),
             cancel: CancellationToken::new(),
             attempt: AtomicU32::new(1),
-            life: Mutex::new(Life { state: QueryState::Queued, admitted: None, took: None }),
+            life: Mutex::new(Life { state: QueryState::Queued, admitted: None, took: None, error: None }),
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            shown: Mutex::default(),
         });
         let counter = match route {
             "staged" => &self.outcomes.staged,
@@ -213,7 +308,7 @@ impl Queries {
 
     pub fn get(&self, id: &str) -> Option<Arc<Query>> {
         let running = self.running.lock().get(id).cloned();
-        running.or_else(|| self.ended.lock().get(id).cloned())
+        running.or_else(|| self.ended.lock().peek(id).cloned())
     }
 
     /// Whether there was a running query to cancel.
@@ -237,26 +332,12 @@ impl Queries {
         self.running.lock().len()
     }
 
-    /// Running queries, then ended ones, latest first.
-    pub fn overview(&self) -> Vec<QueryOverview> {
+    /// Running queries, then ended ones, latest first; without their stages.
+    pub fn overview(&self) -> Vec<QueryRecord> {
         let mut running: Vec<Arc<Query>> = self.running.lock().values().cloned().collect();
         running.sort_by_key(|query| query.started.elapsed());
         let ended: Vec<Arc<Query>> = self.ended.lock().iter().map(|(_, query)| Arc::clone(query)).collect();
-        running
-            .into_iter()
-            .chain(ended)
-            .map(|query| {
-                let life = query.life.lock().clone();
-                QueryOverview {
-                    id: query.id.clone(),
-                    sql: query.sql.clone(),
-                    route: query.route.to_owned(),
-                    state: life.state,
-                    attempt: query.attempt(),
-                    elapsed_ms: life.took.unwrap_or_else(|| query.started.elapsed()).as_millis() as u64,
-                }
-            })
-            .collect()
+        running.iter().chain(&ended).map(|query| query.summary()).collect()
     }
 }
 
@@ -274,6 +355,7 @@ mod tests {
         assert_eq!(queries.get("q-1").unwrap().state(), QueryState::Cancelled);
         assert_eq!(queries.outcomes.cancelled.load(Ordering::Relaxed), 1);
         let running = queries.begin("q-2", "select 1", "direct");
+        running.query.sends(3, 96);
         running.finish(&Ok(()));
         drop(running);
         assert_eq!(queries.get("q-2").unwrap().state(), QueryState::Finished);
@@ -295,5 +377,39 @@ mod tests {
         running.finish(&Ok(()));
         running.admitted();
         assert_eq!(queries.get("q-1").unwrap().state(), QueryState::Finished);
+    }
+
+    #[test]
+    fn row_49_the_record_of_a_query_tells_how_it_ended_and_what_it_gave() {
+        let queries = Arc::new(Queries::default());
+        let running = queries.begin("q-1", &"x".repeat(1 << 20), "staged");
+        running.admitted();
+        let stage =
+            |id, rows, feeds| StageProgress { id, rows, bytes: rows * 8, feeds, ..Default::default() };
+        running.query.stages_ended(vec![stage(1, 100, vec![2]), stage(2, 10, vec![])], Arc::default());
+        running.query.result_is_on_executors();
+        running.finish(&Err(Error::new(ErrorKind::OutOfMemory, "no room")));
+        // What comes after the end changes nothing.
+        running.finish(&Ok(()));
+        drop(running);
+        let record = queries.get("q-1").unwrap().record();
+        assert_eq!((record.state.clone(), record.rows, record.bytes), (QueryState::Failed, 10, 80));
+        assert_eq!(record.error.as_ref().unwrap().code, "OUT_OF_MEMORY");
+        assert_eq!(record.sql_bytes, 1 << 20);
+        assert!(record.sql.len() < 64 << 10 && record.stages.len() == 2);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<QueryRecord>(&text).unwrap(), record);
+        assert!(queries.overview()[0].stages.is_empty());
+    }
+
+    #[test]
+    fn row_49_the_history_is_bounded() {
+        let queries = Arc::new(Queries::default());
+        for number in 0..KEPT.get() + 5 {
+            queries.begin(&format!("q-{number}"), "select 1", "direct").finish(&Ok(()));
+        }
+        let overview = queries.overview();
+        assert_eq!(overview.len(), KEPT.get());
+        assert_eq!(overview[0].id, format!("q-{}", KEPT.get() + 4));
     }
 }

@@ -182,7 +182,7 @@ pub async fn run(
         supervisor.spawn("stored output", TaskKind::Background, sweep(Arc::clone(stored), stop.clone()));
     }
     if several {
-        let following = follow_executors(ballista.clone(), members.clone(), us, stop.clone());
+        let following = follow_executors(ballista.clone(), members.clone(), us.clone(), stop.clone());
         supervisor.spawn("executors", TaskKind::Background, following);
     }
     let (janitor, cleaning) =
@@ -208,6 +208,7 @@ pub async fn run(
 
     let threads = machine::cores();
     let service = Arc::new(QueryService {
+        us: us.clone(),
         planner: Arc::clone(&planner),
         handles,
         submissions: Submissions::new(Arc::clone(&meta), &incarnation, members.clone(), supervisor.clone()),

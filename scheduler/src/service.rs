@@ -16,7 +16,7 @@ use polarway_common::{Attempt, Error, ErrorKind, QueryId, Supervisor};
 use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
 use polarway_engine::settings::{self, Settings};
 use polarway_engine::{flight, settable};
-use polarway_metastore::membership::Members;
+use polarway_metastore::membership::{Member, Members};
 use polarway_proto::handle::{HandleColumn, HandleCreated};
 use polarway_proto::progress::QueryProgress;
 use polarway_proto::status::status_from_error;
@@ -29,12 +29,13 @@ use crate::catalog::no_streams;
 use crate::direct::{DataStream, LocalRunner, RemoteRunner};
 use crate::explain;
 use crate::handles::Handles;
+use crate::history::QueryRecord;
 use crate::limits::{bounded, or_cancelled};
 use crate::peers::PeerAddress;
 use crate::plan::route::Target;
 use crate::plan::{Command, Compiled, Description, Explain, Planner};
 use crate::pump::supervised;
-use crate::queries::{Queries, Running};
+use crate::queries::{Plans, Queries, Running};
 use crate::session::Sessions;
 use crate::staged::StagedRunner;
 use crate::submit::Submissions;
@@ -82,6 +83,8 @@ pub struct Info {
 
 /// See the module's page.
 pub struct QueryService {
+    /// This process, as the cluster knows it.
+    pub us: Member,
     pub planner: Arc<Planner>,
     pub handles: Handles,
     pub writing: Writing,
@@ -217,6 +220,7 @@ impl QueryService {
     async fn executor_endpoints(&self, request: &Request, compiled: &Arc<Compiled>) -> Result<Info, Error> {
         let route = compiled.decision.target.name();
         let running = self.queries.begin(&request.query_id, &request.sql, route);
+        running.planned(compiled);
         let outcome = async {
             let _place = self.admit(&running, compiled.takes_place).await?;
             let run = self.of_any_moment(request, compiled, &running, |compiled| {
@@ -226,6 +230,9 @@ impl QueryService {
             bounded(&running.query, compiled.settings.timeout, run).await
         }
         .await;
+        if outcome.is_ok() {
+            running.query.result_is_on_executors();
+        }
         running.finish(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
         let mut result = outcome?;
         result.guard.linger(self.ticket_ttl);
@@ -343,6 +350,7 @@ impl QueryService {
         Box::pin(async move {
             let running =
                 self.queries.begin(&request.query_id, &request.sql, compiled.decision.target.name());
+            running.planned(compiled);
             let limit = compiled.settings.timeout;
             let started = async {
                 let admitted = self.admit(&running, compiled.takes_place).await?;
@@ -468,6 +476,22 @@ impl QueryService {
                 stages: report.stages,
                 executors: report.executors,
             })
+        })
+    }
+
+    /// All that is known of a query, with its stages as they are now or were at its end.
+    pub fn looked_at<'a>(&'a self, query_id: &'a str) -> BoxFuture<'a, Option<(QueryRecord, Plans)>> {
+        Box::pin(async move {
+            let query = self.queries.get(query_id)?;
+            let mut record = query.record();
+            // While it runs its job knows more; the job of a query that was cut off in its middle may be known, too.
+            if query.route == Target::Staged.name() && (record.stages.is_empty() || !query.has_ended()) {
+                let job = Attempt { run: query.run().to_string(), number: query.attempt() };
+                if let Some(report) = self.staged.ballista.report(&job.to_string()).await {
+                    record.stages = report.stages;
+                }
+            }
+            Some((record, query.plans()))
         })
     }
 

@@ -62,6 +62,9 @@ const READER_OPTIONS: &str = "datafusion.execution.parquet.";
 /// Below this many bytes a plan runs with one partition: starting more costs more than it gives.
 const TINY_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Bytes of a plan's text that are kept to be shown.
+const LONGEST_SHOWN: usize = 32 << 10;
+
 /// What [`Planner::new`] needs.
 pub struct PlannerOptions {
     pub catalog: Arc<CatalogStore>,
@@ -310,6 +313,7 @@ impl Planner {
             state: Arc::new(state),
             dependencies,
             catalog_version,
+            shown: text.get(..text.floor_char_boundary(LONGEST_SHOWN)).unwrap_or_default().into(),
         }))
     }
 

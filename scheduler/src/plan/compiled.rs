@@ -59,6 +59,8 @@ pub struct Compiled {
     pub(super) dependencies: Vec<(Dependency, u64)>,
     pub(super) catalog_version: u64,
     pub(super) cacheable: bool,
+    /// The physical plan as people read it; its beginning, where it is long.
+    pub shown: Arc<str>,
 }
 
 impl std::fmt::Debug for Compiled {

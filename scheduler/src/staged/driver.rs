@@ -24,6 +24,7 @@ use polarway_proto::ticket::TicketSigner;
 
 use super::ballista::{AliveExecutor, Ballista, Submitted, ground, terminal};
 use super::janitor::{Janitor, JobGuard, RunGuard};
+use super::jobs::Ended;
 use super::losses::{Doubt, Loss};
 use super::report::RunningTask;
 use super::results::{self, Holders, Messages, Partition};
@@ -296,6 +297,9 @@ impl Drive<'_> {
         let submitted =
             ballista.submit(job_id, staged.context, staged.plan).await.map_err(AttemptEnd::Failed)?;
         let ended = self.watch(&attempt, submitted).await;
+        if let Some(Ended { report, plans }) = ballista.ended(&attempt.to_string()) {
+            self.query.query.stages_ended(report.stages, plans);
+        }
         if matches!(ended, Err(AttemptEnd::Lost(_))) && self.stored.is_some() {
             self.copy_what_is_finished(&attempt).await;
         }

@@ -1,0 +1,88 @@
+//! What is kept of a query once it has ended. A record holds no handle to anything that runs, so that it can be written
+//! down and read by another process.
+
+use polarway_common::Error;
+use polarway_proto::progress::{QueryState, StageProgress};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a statement, of an error's message, that are kept.
+const LONGEST_SQL: usize = 16 << 10;
+const LONGEST_MESSAGE: usize = 4 << 10;
+
+/// One query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryRecord {
+    pub id: String,
+    /// The statement as it was sent; its beginning, where it is long.
+    pub sql: String,
+    /// How long the statement is.
+    #[serde(default)]
+    pub sql_bytes: u64,
+    pub route: String,
+    /// Why it took this route.
+    #[serde(default)]
+    pub reason: String,
+    pub state: QueryState,
+    pub attempt: u32,
+    /// Milliseconds since 1970.
+    #[serde(default)]
+    pub started_ms: u64,
+    /// Until its turn came.
+    #[serde(default)]
+    pub waited_ms: u64,
+    /// With the time that it waited.
+    pub elapsed_ms: u64,
+    /// Of the result, as far as it has been sent, or can be fetched from executors.
+    #[serde(default)]
+    pub rows: u64,
+    #[serde(default)]
+    pub bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RecordedError>,
+    /// Of the last attempt that came to an end by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageProgress>,
+}
+
+impl QueryRecord {
+    /// Whether not all of the statement is kept.
+    pub fn is_shortened(&self) -> bool {
+        (self.sql.len() as u64) < self.sql_bytes
+    }
+}
+
+/// Why a query failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedError {
+    /// As clients get it: `OUT_OF_MEMORY`.
+    pub code: String,
+    pub message: String,
+}
+
+impl RecordedError {
+    pub fn of(error: &Error) -> Self {
+        Self { code: error.kind.reason().to_owned(), message: beginning(&error.message, LONGEST_MESSAGE) }
+    }
+}
+
+/// A statement as it is kept.
+pub fn shortened(sql: &str) -> String {
+    beginning(sql, LONGEST_SQL)
+}
+
+fn beginning(text: &str, bytes: usize) -> String {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_49_a_long_text_is_cut_between_characters() {
+        let text = "é".repeat(LONGEST_SQL);
+        let kept = shortened(&text);
+        assert!(kept.len() <= LONGEST_SQL && kept.len() > LONGEST_SQL - 2 && text.starts_with(&kept));
+        assert_eq!(shortened("select 1"), "select 1");
+    }
+}
