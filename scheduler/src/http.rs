@@ -1,4 +1,4 @@
-//! HTTP on its own port: probes, metrics, an overview as JSON, and Ballista's REST API below `/api`.
+//! HTTP on its own port: probes, metrics, an overview as JSON, the page, and Ballista's REST API below `/api`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use ballista_scheduler::api::get_routes;
 
 use crate::metrics;
+use crate::page;
 use crate::run::MoreMetrics;
 use crate::service::QueryService;
 
@@ -28,8 +29,10 @@ pub fn routes(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>) -> 
         .route("/v1/nodes", get(nodes).with_state(Arc::clone(&service)))
         .route("/v1/queries", get(list).with_state(Arc::clone(&service)))
         .route("/v1/queries/{id}", get(one).delete(cancel))
-        .with_state(service)
-        .merge(ballista)
+        .with_state(Arc::clone(&service))
+        .merge(page::routes(service))
+        // Behind all others: it has a route for `/`, too, which leads to another site.
+        .fallback_service(ballista)
 }
 
 async fn ready(State(service): State<Arc<QueryService>>) -> (StatusCode, &'static str) {

@@ -14,7 +14,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use polarway_common::address::url_host;
 use polarway_common::{Error, ErrorKind};
-use polarway_proto::progress::{FLUSH_SHUFFLE_ACTION, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION};
+use polarway_proto::progress::{
+    FLUSH_SHUFFLE_ACTION, NODE_STATUS_ACTION, NodeStatus, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION,
+};
 use polarway_proto::status::error_from_status;
 use polarway_storage::shuffle::Requests;
 use serde::de::DeserializeOwned;
@@ -122,6 +124,11 @@ impl Peers {
     /// What an executor has asked of the object store for a job's query.
     pub async fn shuffle_requests(&self, address: &PeerAddress, job_id: &str) -> Result<Requests, Error> {
         self.ask(address, SHUFFLE_REQUESTS_ACTION, job_id).await
+    }
+
+    /// How an executor is doing, if it says so within `limit`.
+    pub async fn status(&self, address: &PeerAddress, limit: Duration) -> Option<NodeStatus> {
+        tokio::time::timeout(limit, self.ask(address, NODE_STATUS_ACTION, "")).await.ok()?.ok()
     }
 
     /// Has an executor copy what tasks of a job have finished there, within [`FLUSH_TIMEOUT`]. One that cannot is no

@@ -102,6 +102,9 @@ impl Ballista {
             grpc_server_max_encoding_message_size: MESSAGE_BYTES,
             grpc_client_max_message_size: MESSAGE_BYTES,
             min_ready_executors: 0,
+            // Nobody: pages of other sites are not to read or cancel jobs, which is what stands here otherwise.
+            cors_allowed_origins: "https://nobody.invalid".to_owned(),
+            cors_allowed_methods: "GET".to_owned(),
             job_id_generator: Some(Arc::new(ChosenJobIds)),
             override_physical_codec: Some(Arc::new(ExtensionCodec::default())),
             ..SchedulerConfig::default()
