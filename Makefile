@@ -11,7 +11,7 @@ MINUTES ?= 20
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-setup: ## Install what is missing: mold, protoc, etcd, mosquitto, podman, helm, cargo-nextest, Python's venv
+setup: ## Install what is missing: mold, protoc, etcd, mosquitto, Chromium, podman, helm, cargo-nextest, Python's venv
 	@./scripts/setup.sh
 
 build: setup ## Build for daily work

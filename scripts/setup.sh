@@ -16,6 +16,8 @@ fi
 command -v etcd >/dev/null || need+=(etcd-server)
 # Tests of the Python client start it; on Debian it is beside the programs of the system.
 PATH="$PATH:/usr/sbin" command -v mosquitto >/dev/null || need+=(mosquitto)
+# Tests of the page look at it with it.
+command -v chromium >/dev/null || need+=(chromium)
 # A test of a network that is cut makes one.
 command -v ip >/dev/null || need+=(iproute2)
 # The tests of the Helm chart save the metadata of an etcd and bring it back.

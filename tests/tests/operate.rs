@@ -1,4 +1,4 @@
-//! What operators get: the Helm chart, the container image, and the workflows that release them.
+//! What operators get: the page, the Helm chart, the container image, and the workflows that release them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -6,3 +6,5 @@
 mod helm;
 #[path = "operate/image.rs"]
 mod image;
+#[path = "operate/page.rs"]
+mod page;
