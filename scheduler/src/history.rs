@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 /// Bytes of a statement, of an error's message, that are kept.
 const LONGEST_SQL: usize = 16 << 10;
 const LONGEST_MESSAGE: usize = 4 << 10;
+/// Bytes of the plans of all stages.
+const LONGEST_PLANS: usize = 64 << 10;
 
 /// One query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +72,12 @@ pub fn shortened(sql: &str) -> String {
     beginning(sql, LONGEST_SQL)
 }
 
+/// The plans of a query's stages as they are kept: equal parts of what there is room for.
+pub fn shortened_plans(plans: &[(u64, String)]) -> Vec<(u64, String)> {
+    let room = LONGEST_PLANS / plans.len().max(1);
+    plans.iter().map(|(stage, plan)| (*stage, beginning(plan, room))).collect()
+}
+
 fn beginning(text: &str, bytes: usize) -> String {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or_default().to_owned()
 }
@@ -84,5 +92,13 @@ mod tests {
         let kept = shortened(&text);
         assert!(kept.len() <= LONGEST_SQL && kept.len() > LONGEST_SQL - 2 && text.starts_with(&kept));
         assert_eq!(shortened("select 1"), "select 1");
+    }
+
+    #[test]
+    fn row_49_plans_of_stages_share_the_room() {
+        let plans: Vec<_> = (1..=4).map(|stage| (stage, "x".repeat(LONGEST_PLANS))).collect();
+        let kept = shortened_plans(&plans);
+        assert_eq!(kept.iter().map(|(_, plan)| plan.len()).sum::<usize>(), LONGEST_PLANS);
+        assert_eq!(shortened_plans(&[(1, "scan".to_owned())]), [(1, "scan".to_owned())]);
     }
 }

@@ -13,7 +13,7 @@ use polarway_common::{Error, ErrorKind};
 use polarway_proto::progress::{QueryState, StageProgress};
 use tokio_util::sync::CancellationToken;
 
-use crate::history::{QueryRecord, RecordedError, shortened};
+use crate::history::{QueryRecord, RecordedError, shortened, shortened_plans};
 use crate::limits::Deadline;
 use crate::plan::Compiled;
 
@@ -113,10 +113,10 @@ impl Query {
     }
 
     /// Notes what the stages of an attempt did.
-    pub fn stages_ended(&self, stages: Vec<StageProgress>, plans: StagePlans) {
+    pub fn stages_ended(&self, stages: Vec<StageProgress>, plans: &[(u64, String)]) {
         let mut shown = self.shown.lock();
         shown.stages = stages;
-        shown.stage_plans = plans;
+        shown.stage_plans = Arc::new(shortened_plans(plans));
     }
 
     /// Notes that clients fetch from executors what the last stages have put out.
@@ -386,7 +386,7 @@ mod tests {
         running.admitted();
         let stage =
             |id, rows, feeds| StageProgress { id, rows, bytes: rows * 8, feeds, ..Default::default() };
-        running.query.stages_ended(vec![stage(1, 100, vec![2]), stage(2, 10, vec![])], Arc::default());
+        running.query.stages_ended(vec![stage(1, 100, vec![2]), stage(2, 10, vec![])], &[]);
         running.query.result_is_on_executors();
         running.finish(&Err(Error::new(ErrorKind::OutOfMemory, "no room")));
         // What comes after the end changes nothing.

@@ -298,7 +298,7 @@ impl Drive<'_> {
             ballista.submit(job_id, staged.context, staged.plan).await.map_err(AttemptEnd::Failed)?;
         let ended = self.watch(&attempt, submitted).await;
         if let Some(Ended { report, plans }) = ballista.ended(&attempt.to_string()) {
-            self.query.query.stages_ended(report.stages, plans);
+            self.query.query.stages_ended(report.stages, &plans);
         }
         if matches!(ended, Err(AttemptEnd::Lost(_))) && self.stored.is_some() {
             self.copy_what_is_finished(&attempt).await;
