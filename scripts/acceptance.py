@@ -21,6 +21,7 @@ ROWS = {
     34: "batch_read", 35: "batch_collect, stream", 36: "Uploads", 37: "Named tables, append",
     38: "query", 39: "write_parquet partitioned", 40: "ping, heartbeat", 41: "CircuitBreaker",
     42: "Handle lease", 43: "Streams in clients", 44: "Examples", 45: "Rust client", 46: "Helm",
+    49: "Web page",
 }
 
 LINE = re.compile(r"\s*(PASS|FAIL|TIMEOUT|SIG[A-Z]+|ABORT|LEAK-FAIL)\s+\[.*?\]\s+(?:\(.*?\)\s+)?(\S+)\s+(\S+)")
