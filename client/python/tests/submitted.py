@@ -11,6 +11,7 @@ from polarway import Error
 
 if TYPE_CHECKING:
     from polarway._polarway import Done
+    from polarway.parameters import Encoded
 
 ID = "j_0123456789abcdef0123456789abcdef"
 SUBMITTED_AT = 1_796_036_400_123
@@ -66,13 +67,15 @@ class Native:
     answers: list[str | Error | None]
     asked: list[str] = field(default_factory=list[str])
     calls: list[Call] = field(default_factory=list[Call])
-    submitted: list[tuple[str, str, float]] = field(default_factory=list[tuple[str, str, float]])
+    submitted: list[tuple[str, list[Encoded], str, float]] = field(
+        default_factory=list[tuple[str, "list[Encoded]", str, float]]
+    )
     cancelled: list[str] = field(default_factory=list[str])
     run: list[str] = field(default_factory=list[str])
     refusals: list[Error] = field(default_factory=list[Error])
 
-    def submit(self, sql: str, key: str, keep: float, done: Done[str]) -> Call:
-        self.submitted.append((sql, key, keep))
+    def submit(self, sql: str, parameters: list[Encoded], key: str, keep: float, done: Done[str]) -> Call:
+        self.submitted.append((sql, parameters, key, keep))
         return self._call(self._refused() or ID, done)
 
     def job(self, id_: str, done: Done[str]) -> Call:

@@ -345,12 +345,12 @@ async def test_submissions_have_the_key_that_is_given_or_one_of_their_own() -> N
     ]
     assert [job.id for job in jobs] == [ID] * 4
     assert [type(job) for job in jobs] == [Job, Job, AsyncJob, AsyncJob]
-    assert len({key for _, key, _ in native.submitted}) == 4
-    assert all(re.fullmatch(r"[0-9a-f]{32}", key) for _, key, _ in native.submitted)
-    assert [keep for _, _, keep in native.submitted] == [3600.0, 60.0, 3600.0, 3600.0]
-    client.submit("SELECT 2", key="mine", keep=5.0).unwrap()
-    (await async_client.submit("SELECT 2", key="mine", keep=5.0)).unwrap()
-    assert native.submitted[4:] == [("SELECT 2", "mine", 5.0)] * 2
+    assert len({key for *_, key, _ in native.submitted}) == 4
+    assert all(re.fullmatch(r"[0-9a-f]{32}", key) for *_, key, _ in native.submitted)
+    assert [keep for *_, keep in native.submitted] == [3600.0, 60.0, 3600.0, 3600.0]
+    client.submit("SELECT ?", [2], key="mine", keep=5.0).unwrap()
+    (await async_client.submit("SELECT ?", [2], key="mine", keep=5.0)).unwrap()
+    assert native.submitted[4:] == [("SELECT ?", [("1", "Int64", "2")], "mine", 5.0)] * 2
 
 
 async def test_a_client_tells_and_ends_jobs_by_their_ids() -> None:
@@ -416,7 +416,7 @@ async def test_a_submission_is_made_again_under_its_key_and_a_cancellation_is_no
         job = (submitted if isinstance(submitted, Result) else await submitted).unwrap()
         assert job.id == ID
         assert len(native.submitted) == 2
-        assert len(set(native.submitted)) == 1
+        assert native.submitted[0] == native.submitted[1]
         native.refusals.append(busy)
         cancelled = job.cancel()
         assert (cancelled if isinstance(cancelled, Result) else await cancelled) == Err(busy)

@@ -107,7 +107,7 @@ async def test_a_query_without_rows_keeps_its_columns(client: AsyncPolarwayClien
 async def test_values_take_the_places_of_placeholders(client: AsyncPolarwayClient, blocking: PolarwayClient) -> None:
     """By number and by name; and the same key with other values is another statement."""
     sql = "SELECT value AS n, ? AS text FROM generate_series(1, 9) WHERE value > ? ORDER BY n"
-    key = secrets.token_hex(8)
+    key = _name("key")
     job = await client.raising.submit(sql, ["it's; $1", 7], key=key)
     assert (await job.result(PATIENCE)).unwrap().texts() == [["8", "it's; $1"], ["9", "it's; $1"]]
     assert (await client.raising.submit(sql, ["it's; $1", 7], key=key)).id == job.id
