@@ -188,9 +188,12 @@ impl Peers {
 /// A status from an executor: typed where the executor typed it; a transport failure is a loss.
 pub fn executor_error(status: &tonic::Status) -> Error {
     let error = error_from_status(status);
-    let transport = std::error::Error::source(status).is_some()
-        || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown);
-    if error.kind == ErrorKind::Internal && transport {
+    // What an executor sent has no source; the transport puts its own error there, under whichever code: a connection that
+    // ends before a call was sent makes it `Cancelled`.
+    let transport = std::error::Error::source(status).is_some();
+    let untyped = error.kind == ErrorKind::Internal
+        && matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown);
+    if transport || untyped {
         return Error::new(ErrorKind::ExecutorLost, format!("an executor broke off: {}", error.message));
     }
     error
@@ -198,7 +201,30 @@ pub fn executor_error(status: &tonic::Status) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use polarway_proto::status::status_from_error;
+
     use super::*;
+
+    #[test]
+    fn whatever_the_transport_calls_it_a_broken_connection_is_a_loss() {
+        let broken = |mut status: tonic::Status| {
+            status.set_source(Arc::new(std::io::Error::other("connection closed")));
+            executor_error(&status).kind
+        };
+        for status in [
+            tonic::Status::cancelled("operation was canceled"),
+            tonic::Status::unavailable("error trying to connect"),
+            tonic::Status::unknown("h2 protocol error"),
+            tonic::Status::internal("stream was reset"),
+        ] {
+            assert_eq!(broken(status.clone()), ErrorKind::ExecutorLost, "{status:?}");
+        }
+        // What an executor says itself is what it says.
+        for kind in [ErrorKind::Cancelled, ErrorKind::OutOfMemory, ErrorKind::Internal] {
+            let said = status_from_error(&Error::new(kind, "by the executor"));
+            assert_eq!(executor_error(&said).kind, kind);
+        }
+    }
 
     #[tokio::test]
     async fn an_executor_at_an_ipv6_address_can_be_called() {

@@ -60,8 +60,10 @@ fn channel(address: &str) -> Result<Channel, Error> {
 /// What a failed call to the process at `address` means.
 pub fn call_failed(address: &str, status: &Status) -> Error {
     let error = error_from_status(status);
-    // A status that nobody of ours wrote: there was no answer.
-    if error.kind == ErrorKind::ExecutorLost || status.code() == Code::Unknown {
+    // A status that nobody of ours wrote: there was no answer. One that arrived has no source; the transport puts its own error
+    // there, under whichever code.
+    let transport = std::error::Error::source(status).is_some();
+    if transport || error.kind == ErrorKind::ExecutorLost || status.code() == Code::Unknown {
         return Error::new(
             ErrorKind::StoreUnavailable,
             format!("the rows in memory at {address} cannot be reached: {}", error.message),
@@ -71,4 +73,22 @@ pub fn call_failed(address: &str, status: &Status) -> Error {
         );
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use polarway_proto::status::status_from_error;
+
+    use super::*;
+
+    #[test]
+    fn whatever_the_transport_calls_it_a_broken_connection_may_be_tried_again() {
+        let mut broken = Status::cancelled("operation was canceled");
+        broken.set_source(Arc::new(std::io::Error::other("connection closed")));
+        assert_eq!(call_failed("ingest-0:50052", &broken).kind, ErrorKind::StoreUnavailable);
+        let said = status_from_error(&Error::new(ErrorKind::Cancelled, "by the process"));
+        assert_eq!(call_failed("ingest-0:50052", &said).kind, ErrorKind::Cancelled);
+    }
 }
