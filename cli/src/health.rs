@@ -1,6 +1,7 @@
 //! `polarway health`: asks a server over HTTP how it is, where there is no other program that could, as in a container.
 
 use polarway_common::HostPort;
+use polarway_common::error::root_cause;
 use reqwest::StatusCode;
 
 use crate::args::HealthArgs;
@@ -51,15 +52,6 @@ fn url(server: &HostPort, ready: bool) -> String {
 
 fn first_line(answer: &str) -> String {
     answer.lines().next().unwrap_or_default().chars().take(SHOWN_CHARACTERS).collect()
-}
-
-/// The innermost error: those around it only say that a request failed.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

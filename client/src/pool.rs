@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::FlightClient;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use polarway_common::error::root_cause;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
 use crate::Endpoint;
-use crate::transport::{Failure, root_cause, unreachable};
+use crate::transport::{Failure, unreachable};
 
 /// Largest message accepted from a server. Servers send batches of a few MiB; one huge value may need more.
 const MAX_MESSAGE: usize = 64 << 20;

@@ -1,10 +1,9 @@
 //! What a failed call means: an answer from the server, or no answer at all.
 
-use std::error::Error as _;
-
 use arrow_flight::error::FlightError;
+use polarway_common::error::root_cause;
 use polarway_common::{Error, ErrorKind};
-use polarway_proto::status::error_from_status;
+use polarway_proto::status::{error_from_status, is_of_transport};
 use tonic::{Code, Status};
 
 use crate::Endpoint;
@@ -36,8 +35,7 @@ impl Failure {
     }
 
     pub(crate) fn from_status(status: &Status, server: &Endpoint) -> Self {
-        // Statuses that arrive from a server have no source; the transport puts its own error there.
-        let local = status.source().is_some() || is_not_ready(status);
+        let local = is_of_transport(status) || is_not_ready(status);
         if !local {
             return Failure::Answer(error_from_status(status));
         }
@@ -68,15 +66,6 @@ impl Failure {
 pub(crate) fn unreachable(server: &Endpoint, cause: &str) -> Error {
     Error::new(ErrorKind::Draining, format!("cannot reach polarway at {server}: {cause}"))
         .with_hint("is the server running? `polarway up` starts one")
-}
-
-/// The innermost message, which names the fact ("Connection refused") and not the layers above it.
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 fn is_not_ready(status: &Status) -> bool {

@@ -111,6 +111,12 @@ fn foreign_kind(code: Code) -> ErrorKind {
     }
 }
 
+/// Whether a status is not an answer: what arrives from a server has no source, and the transport puts its own error there,
+/// under whichever code. A connection that ends before a call was sent makes it `Cancelled`.
+pub fn is_of_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
 fn foreign_message(status: &Status) -> String {
     if status.message().is_empty() {
         status.code().description().to_owned()

@@ -17,7 +17,7 @@ use polarway_common::{Error, ErrorKind};
 use polarway_proto::progress::{
     FLUSH_SHUFFLE_ACTION, NODE_STATUS_ACTION, NodeStatus, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION,
 };
-use polarway_proto::status::error_from_status;
+use polarway_proto::status::{error_from_status, is_of_transport};
 use polarway_storage::shuffle::Requests;
 use serde::de::DeserializeOwned;
 use tonic::Streaming;
@@ -188,12 +188,9 @@ impl Peers {
 /// A status from an executor: typed where the executor typed it; a transport failure is a loss.
 pub fn executor_error(status: &tonic::Status) -> Error {
     let error = error_from_status(status);
-    // What an executor sent has no source; the transport puts its own error there, under whichever code: a connection that
-    // ends before a call was sent makes it `Cancelled`.
-    let transport = std::error::Error::source(status).is_some();
     let untyped = error.kind == ErrorKind::Internal
         && matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown);
-    if transport || untyped {
+    if is_of_transport(status) || untyped {
         return Error::new(ErrorKind::ExecutorLost, format!("an executor broke off: {}", error.message));
     }
     error

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
-use polarway_proto::status::error_from_status;
+use polarway_proto::status::{error_from_status, is_of_transport};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -60,10 +60,8 @@ fn channel(address: &str) -> Result<Channel, Error> {
 /// What a failed call to the process at `address` means.
 pub fn call_failed(address: &str, status: &Status) -> Error {
     let error = error_from_status(status);
-    // A status that nobody of ours wrote: there was no answer. One that arrived has no source; the transport puts its own error
-    // there, under whichever code.
-    let transport = std::error::Error::source(status).is_some();
-    if transport || error.kind == ErrorKind::ExecutorLost || status.code() == Code::Unknown {
+    // A status that nobody of ours wrote: there was no answer.
+    if is_of_transport(status) || error.kind == ErrorKind::ExecutorLost || status.code() == Code::Unknown {
         return Error::new(
             ErrorKind::StoreUnavailable,
             format!("the rows in memory at {address} cannot be reached: {}", error.message),
