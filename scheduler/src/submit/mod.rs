@@ -83,15 +83,16 @@ impl QueryService {
             self.refuse_while_draining()?;
             let SubmitJob { sql, parameters, key, keep_ms } = submitted;
             let sql = parameters::bound(sql, parameters.as_deref(), &request.settings)?;
-            if sql.len() > LONGEST_TEXT {
+            let request = &Request { sql, ..request.clone() };
+            if request.sql.len() > LONGEST_TEXT {
                 let told = format!(
                     "a statement that is submitted has at most {LONGEST_TEXT} bytes; this one has {}",
-                    sql.len()
+                    request.sql.len()
                 );
                 return Err(Error::new(ErrorKind::Unsupported, told));
             }
             // What cannot be parsed is refused at once.
-            self.parse(&Request { sql: sql.clone(), ..request.clone() })?;
+            self.parse(request)?;
             let jobs = &self.submissions;
             let place = Arc::clone(&jobs.places).try_acquire_owned().map_err(|_| {
                 Error::new(ErrorKind::Overloaded, format!("this scheduler has {MOST} jobs already"))
@@ -102,7 +103,7 @@ impl QueryService {
             let record = JobRecord {
                 owner: jobs.owner.clone(),
                 attempt: 1,
-                sql: sql.clone(),
+                sql: request.sql.clone(),
                 settings: request.settings.clone(),
                 now_micros: request.now.timestamp_micros(),
                 keep_ms: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
@@ -112,7 +113,7 @@ impl QueryService {
                 error: None,
                 outcome: None,
             };
-            let once = Once::new(&key, &sql)?.with_outcome(id.clone());
+            let once = Once::new(&key, &request.sql)?.with_outcome(id.clone());
             let key = Submissions::key(&id);
             let absent = Precondition { key: key.clone(), expect: Expect::Absent };
             let put = Write::Put { key, value: record.encode()? };
