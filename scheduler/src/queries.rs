@@ -332,12 +332,19 @@ impl Queries {
         self.running.lock().len()
     }
 
-    /// Running queries, then ended ones, latest first; without their stages.
-    pub fn overview(&self) -> Vec<QueryRecord> {
+    /// Running queries, latest first; without their stages.
+    pub fn at_work(&self) -> Vec<QueryRecord> {
         let mut running: Vec<Arc<Query>> = self.running.lock().values().cloned().collect();
         running.sort_by_key(|query| query.started.elapsed());
+        running.iter().map(|query| query.summary()).collect()
+    }
+
+    /// The same, then ended ones.
+    pub fn overview(&self) -> Vec<QueryRecord> {
+        let mut all = self.at_work();
         let ended: Vec<Arc<Query>> = self.ended.lock().iter().map(|(_, query)| Arc::clone(query)).collect();
-        running.iter().chain(&ended).map(|query| query.summary()).collect()
+        all.extend(ended.iter().map(|query| query.summary()));
+        all
     }
 }
 

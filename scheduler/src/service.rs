@@ -35,9 +35,9 @@ use crate::peers::PeerAddress;
 use crate::plan::route::Target;
 use crate::plan::{Command, Compiled, Description, Explain, Planner};
 use crate::pump::supervised;
-use crate::queries::{Plans, Queries, Running};
+use crate::queries::{Plans, Queries, Query, Running};
 use crate::session::Sessions;
-use crate::staged::StagedRunner;
+use crate::staged::{JobReport, StagedRunner};
 use crate::submit::Submissions;
 use crate::write::{Outcome, Writing};
 use crate::{ddl, streams};
@@ -460,19 +460,12 @@ impl QueryService {
     pub fn progress<'a>(&'a self, query_id: &'a str) -> BoxFuture<'a, Option<QueryProgress>> {
         Box::pin(async move {
             let query = self.queries.get(query_id)?;
-            let attempt = query.attempt();
-            let report = match query.route {
-                "staged" => {
-                    let job = Attempt { run: query.run().to_string(), number: attempt };
-                    self.staged.ballista.report(&job.to_string()).await.unwrap_or_default()
-                }
-                _ => Default::default(),
-            };
+            let report = self.report(&query).await.unwrap_or_default();
             Some(QueryProgress {
                 query_id: query_id.to_owned(),
                 state: query.state(),
                 route: query.route.to_owned(),
-                attempt,
+                attempt: query.attempt(),
                 stages: report.stages,
                 executors: report.executors,
             })
@@ -485,14 +478,22 @@ impl QueryService {
             let query = self.queries.get(query_id)?;
             let mut record = query.record();
             // While it runs its job knows more; the job of a query that was cut off in its middle may be known, too.
-            if query.route == Target::Staged.name() && (record.stages.is_empty() || !query.has_ended()) {
-                let job = Attempt { run: query.run().to_string(), number: query.attempt() };
-                if let Some(report) = self.staged.ballista.report(&job.to_string()).await {
-                    record.stages = report.stages;
-                }
+            if (record.stages.is_empty() || !query.has_ended())
+                && let Some(report) = self.report(&query).await
+            {
+                record.stages = report.stages;
             }
             Some((record, query.plans()))
         })
+    }
+
+    /// What the job of a query's attempt has done so far; `None` where it has none, or it is not known any more.
+    async fn report(&self, query: &Query) -> Option<JobReport> {
+        if query.route != Target::Staged.name() {
+            return None;
+        }
+        let job = Attempt { run: query.run().to_string(), number: query.attempt() };
+        self.staged.ballista.report(&job.to_string()).await
     }
 
     /// Puts rows into a stream.

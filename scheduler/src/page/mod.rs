@@ -90,7 +90,7 @@ fn answer(shown: &Shown, headers: &HeaderMap, place: Place, title: &str, main: &
 
 async fn show_cluster(State(shown): State<Shown>, headers: HeaderMap) -> Response {
     let (nodes, streams) = facts::cluster(&shown.service, &shown.heard).await;
-    let mut running = shown.service.queries.overview();
+    let mut running = shown.service.queries.at_work();
     running.retain(|record| queries::is_running(&record.state));
     let waiting = running.iter().filter(|record| record.state == QueryState::Queued).count();
     let main = cluster::render(&cluster::Cluster {

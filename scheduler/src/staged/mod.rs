@@ -19,3 +19,4 @@ mod watchdog;
 
 pub use driver::{StagedOptions, StagedRunner};
 pub use executor_door::ExecutorDoor;
+pub use report::JobReport;
