@@ -28,6 +28,14 @@ pub fn with(requirements: &str) -> PathBuf {
     environment.join("bin/python")
 }
 
+/// Runs a program to its end and shows what it told. One that fails fails the test.
+pub fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{command:?}\n{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    println!("{told}");
+}
+
 /// The path of `tests/python/<name>`.
 pub fn script(name: &str) -> PathBuf {
     binary::repository().join("tests/python").join(name)

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use polarway_tests::etcd::Etcd;
+use polarway_tests::python::run;
 use polarway_tests::s3::copy_tree;
 use polarway_tests::{Cluster, Setup, binary, python};
 use tempfile::TempDir;
@@ -23,13 +24,6 @@ fn package() -> TempDir {
 
 fn source() -> std::path::PathBuf {
     binary::repository().join("client/python")
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{command:?}\n{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    println!("{told}");
 }
 
 fn pytest(package: &Path, paths: &[&str]) -> Command {

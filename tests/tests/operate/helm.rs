@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use polarway_tests::python::run;
 use polarway_tests::s3::{KEY, S3Server, SECRET};
 use polarway_tests::{binary, python};
 use tempfile::TempDir;
@@ -11,13 +12,6 @@ const REQUIREMENTS: &str = "helm-requirements.txt";
 
 fn source() -> PathBuf {
     binary::repository().join("tests/helm")
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{command:?}\n{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    println!("{told}");
 }
 
 /// The tests of these files, whose processes write below `directory`.

@@ -5,16 +5,13 @@ use std::process::Command;
 use polarway_tests::{binary, python};
 
 fn pytest(file: &str) {
-    let mut command = Command::new(python::with("image-requirements.txt"));
-    command
-        .current_dir(binary::repository().join("tests/image"))
-        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", file])
-        .env("POLARWAY_BIN", binary::polarway())
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{command:?}\n{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    println!("{told}");
+    python::run(
+        Command::new(python::with("image-requirements.txt"))
+            .current_dir(binary::repository().join("tests/image"))
+            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", file])
+            .env("POLARWAY_BIN", binary::polarway())
+            .env("PYTHONDONTWRITEBYTECODE", "1"),
+    );
 }
 
 #[test]

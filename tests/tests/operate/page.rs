@@ -22,10 +22,7 @@ async fn against(cluster: &Cluster, data: &Path, executors: usize) {
         .env("POLARWAY_TEST_WS", taker.ws().to_string())
         .env("POLARWAY_TEST_DATA", data)
         .env("POLARWAY_TEST_EXECUTORS", executors.to_string());
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    println!("{told}");
+    tokio::task::spawn_blocking(move || python::run(&mut command)).await.unwrap();
 }
 
 fn writable(setup: Setup, data: &TempDir) -> Setup {
