@@ -64,6 +64,10 @@ pub enum ErrorKind {
     SnapshotTooOld,
     /// A ticket is forged, expired or meant for another cluster.
     InvalidTicket,
+    /// The caller did not say who it is, or nobody is known by the token it sent.
+    Unauthenticated,
+    /// The caller is known and its role does not suffice.
+    NotAllowed,
     /// The configuration is not valid.
     Configuration,
     /// A defect in Polarway or in a library beneath it.
@@ -72,7 +76,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tests and documentation.
-    pub const ALL: [ErrorKind; 27] = [
+    pub const ALL: [ErrorKind; 29] = [
         ErrorKind::Syntax,
         ErrorKind::Plan,
         ErrorKind::TableNotFound,
@@ -98,6 +102,8 @@ impl ErrorKind {
         ErrorKind::StoreUnavailable,
         ErrorKind::SnapshotTooOld,
         ErrorKind::InvalidTicket,
+        ErrorKind::Unauthenticated,
+        ErrorKind::NotAllowed,
         ErrorKind::Configuration,
         ErrorKind::Internal,
     ];
@@ -130,6 +136,8 @@ impl ErrorKind {
             ErrorKind::StoreUnavailable => "STORE_UNAVAILABLE",
             ErrorKind::SnapshotTooOld => "SNAPSHOT_TOO_OLD",
             ErrorKind::InvalidTicket => "INVALID_TICKET",
+            ErrorKind::Unauthenticated => "UNAUTHENTICATED",
+            ErrorKind::NotAllowed => "NOT_ALLOWED",
             ErrorKind::Configuration => "CONFIGURATION",
             ErrorKind::Internal => "INTERNAL",
         }
@@ -178,6 +186,10 @@ impl ErrorKind {
                 "run the query again; `ingest.grace` and `ingest.hot_limit` say how long sealed rows stay for slow ones"
             }
             ErrorKind::InvalidTicket => "ask for the statement's flight info again",
+            ErrorKind::Unauthenticated => {
+                "send a token that the server knows, as `authorization: Bearer <token>`; an operator gives them out"
+            }
+            ErrorKind::NotAllowed => "ask an operator for a token of a higher role",
             ErrorKind::Configuration => "correct the key that the message names",
             ErrorKind::Internal => {
                 "this is a defect; report it with the statement and the server's log around it"

@@ -5,6 +5,7 @@
 //! more than tokio and serde.
 
 pub mod address;
+pub mod caller;
 pub mod clock;
 pub mod config;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod telemetry;
 pub mod units;
 
 pub use address::HostPort;
+pub use caller::{Caller, Role};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Place, Result};

@@ -28,7 +28,9 @@ pub fn code(kind: ErrorKind) -> Code {
         | ErrorKind::InvalidSetting => Code::InvalidArgument,
         ErrorKind::TableNotFound | ErrorKind::NotFound | ErrorKind::FileNotFound => Code::NotFound,
         ErrorKind::AlreadyExists => Code::AlreadyExists,
-        ErrorKind::PermissionDenied | ErrorKind::PathNotAllowed => Code::PermissionDenied,
+        ErrorKind::PermissionDenied | ErrorKind::PathNotAllowed | ErrorKind::NotAllowed => {
+            Code::PermissionDenied
+        }
         ErrorKind::CorruptFile => Code::DataLoss,
         ErrorKind::SchemaMismatch | ErrorKind::Configuration => Code::FailedPrecondition,
         ErrorKind::OutOfMemory | ErrorKind::Overloaded => Code::ResourceExhausted,
@@ -40,7 +42,7 @@ pub fn code(kind: ErrorKind) -> Code {
         | ErrorKind::Draining
         | ErrorKind::StoreUnavailable => Code::Unavailable,
         ErrorKind::SnapshotTooOld => Code::Aborted,
-        ErrorKind::InvalidTicket => Code::Unauthenticated,
+        ErrorKind::InvalidTicket | ErrorKind::Unauthenticated => Code::Unauthenticated,
         ErrorKind::Internal => Code::Internal,
     }
 }
@@ -99,7 +101,7 @@ fn foreign_kind(code: Code) -> ErrorKind {
         Code::NotFound => ErrorKind::NotFound,
         Code::AlreadyExists => ErrorKind::AlreadyExists,
         Code::PermissionDenied => ErrorKind::PermissionDenied,
-        Code::Unauthenticated => ErrorKind::InvalidTicket,
+        Code::Unauthenticated => ErrorKind::Unauthenticated,
         Code::ResourceExhausted => ErrorKind::Overloaded,
         Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
         Code::Cancelled => ErrorKind::Cancelled,

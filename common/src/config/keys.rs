@@ -17,7 +17,7 @@ pub(super) enum Shape {
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 35] = [
+const OPTIONAL: [(&str, Shape); 37] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -25,6 +25,8 @@ const OPTIONAL: [(&str, Shape); 35] = [
     ("executor.name", Shape::Text),
     ("executor.slots", Shape::Integer),
     ("executor.work_dir", Shape::Text),
+    ("identity.process_secret", Shape::Text),
+    ("identity.tokens", Shape::Text),
     ("ingest.certificates", Shape::Text),
     ("ingest.connection_rate", Shape::Text),
     ("ingest.directory", Shape::Text),
@@ -56,7 +58,8 @@ const OPTIONAL: [(&str, Shape); 35] = [
 ];
 
 /// Keys whose value no message may show.
-const SECRET: [&str; 4] = [
+const SECRET: [&str; 5] = [
+    "identity.process_secret",
     "metastore.password",
     "scheduler.ticket_secret",
     "storage.s3.secret_access_key",

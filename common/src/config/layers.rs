@@ -16,7 +16,14 @@ use crate::error::{Error, ErrorKind, Result};
 const ENV_PREFIX: &str = "POLARWAY_";
 
 /// Variables that are read elsewhere and are no settings.
-const RESERVED: [&str; 4] = ["POLARWAY_CONFIG", "POLARWAY_ENDPOINT", "POLARWAY_BIN", "POLARWAY_HISTORY"];
+const RESERVED: [&str; 6] = [
+    "POLARWAY_CONFIG",
+    "POLARWAY_ENDPOINT",
+    "POLARWAY_BIN",
+    "POLARWAY_HISTORY",
+    "POLARWAY_TOKEN",
+    "POLARWAY_TOKEN_FILE",
+];
 
 enum Source<'a> {
     File(&'a str),

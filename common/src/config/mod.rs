@@ -7,6 +7,7 @@
 mod admission;
 mod cache;
 mod executor;
+mod identity;
 mod ingest;
 mod keys;
 mod layers;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use admission::AdmissionConfig;
 pub use cache::CacheConfig;
 pub use executor::ExecutorConfig;
+pub use identity::{Callers, IdentityConfig};
 pub use ingest::IngestConfig;
 pub use log::{LogConfig, LogFormat};
 pub use metastore::MetaStoreConfig;
@@ -51,6 +53,7 @@ pub struct Config {
     /// The part of the data centre that this process is in, for others to see. Default: none.
     pub zone: Option<String>,
     pub log: LogConfig,
+    pub identity: IdentityConfig,
     pub scheduler: SchedulerConfig,
     pub admission: AdmissionConfig,
     pub query: QueryConfig,
@@ -79,6 +82,7 @@ impl Config {
             data_dir,
             zone: None,
             log: LogConfig::default(),
+            identity: IdentityConfig::default(),
             scheduler: SchedulerConfig::default(),
             admission: AdmissionConfig::default(),
             query: QueryConfig::default(),

@@ -30,6 +30,11 @@ fn everything_set() -> Config {
         data_dir: "/data".into(),
         zone: Some("east".to_owned()),
         log: LogConfig { level: "debug".to_owned(), format: LogFormat::Json },
+        identity: IdentityConfig {
+            tokens: Some("/tokens.toml".into()),
+            process_secret: Some(Secret::new("process-secret-of-32-characters-")),
+            trusted_network: true,
+        },
         scheduler: SchedulerConfig {
             listen: "0.0.0.0:1".parse().unwrap(),
             http_listen: "0.0.0.0:2".parse().unwrap(),
@@ -153,11 +158,13 @@ fn every_key_can_be_set_by_each_source() {
         ("secret_access_key", "s3-secret"),
         ("session_token", "s3-token"),
         ("password", "etcd-secret"),
+        ("process_secret", "process-secret-of-32-characters-"),
     ];
     tree["scheduler"]["ticket_secret"] = secrets[0].1.into();
     tree["storage"]["s3"]["secret_access_key"] = secrets[1].1.into();
     tree["storage"]["s3"]["session_token"] = secrets[2].1.into();
     tree["metastore"]["password"] = secrets[3].1.into();
+    tree["identity"]["process_secret"] = secrets[4].1.into();
     assert_eq!(load(&tree.to_string(), &[], &[]).unwrap(), expected);
 
     let texts: Vec<(String, String)> = leaves("", &tree)
@@ -343,7 +350,13 @@ fn secrets_never_show() {
     let config = everything_set();
     let printed = config.to_toml().unwrap();
     for shown in [printed.clone(), format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
-        for secret in ["ticket-secret-of-16", "s3-secret", "s3-token", "etcd-secret"] {
+        for secret in [
+            "ticket-secret-of-16",
+            "s3-secret",
+            "s3-token",
+            "etcd-secret",
+            "process-secret-of-32-characters-",
+        ] {
             assert!(!shown.contains(secret), "{shown}");
         }
         assert!(shown.contains("***"), "{shown}");
@@ -364,13 +377,14 @@ fn the_printed_configuration_reads_back() {
     config.storage.s3.access_key_id = None;
     config.storage.s3.session_token = None;
     config.metastore.password = None;
+    config.identity.process_secret = None;
     assert_eq!(load(&config.to_toml().unwrap(), &[], &[]).unwrap(), config);
 }
 
 #[test]
 fn a_hidden_secret_is_not_taken_for_one() {
     let printed = everything_set().to_toml().unwrap();
-    refused(load(&printed, &[], &[]), &["`metastore.password`", "write the secret itself"]);
+    refused(load(&printed, &[], &[]), &["`identity.process_secret`", "write the secret itself"]);
 }
 
 #[test]

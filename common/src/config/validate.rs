@@ -35,6 +35,9 @@ impl Config {
         ingest(&self.ingest, &mut faults);
         metastore(&self.metastore, &mut faults);
         shuffle(&self.shuffle, &mut faults);
+        if self.identity.process_secret.as_ref().is_some_and(|secret| !is_process_secret(secret.expose())) {
+            faults.add("`identity.process_secret` must have 32 visible ASCII characters or more".to_owned());
+        }
         faults.some_zero("admission.max_running", self.admission.max_running);
         if self.executor.heartbeat >= self.scheduler.executor_timeout {
             faults.add(format!(
@@ -44,6 +47,11 @@ impl Config {
         }
         faults.into_result()
     }
+}
+
+/// Whether it can be sent in a header, and is not guessed.
+fn is_process_secret(text: &str) -> bool {
+    text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn scheduler(scheduler: &SchedulerConfig, faults: &mut Faults) {

@@ -1,5 +1,6 @@
 //! Accepted connections: TCP_NODELAY set, and numbered, so that a connection can stand for a session.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -16,6 +17,8 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 pub struct ConnectionInfo {
     /// Never used twice in one process, unlike addresses and ports.
     pub id: u64,
+    /// The other end.
+    pub remote: SocketAddr,
 }
 
 /// A numbered TCP stream.
@@ -78,11 +81,11 @@ pub fn incoming(listener: TcpListener) -> impl Stream<Item = std::io::Result<Con
     futures::stream::unfold(listener, |listener| async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, remote)) => {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY could not be set");
                     }
-                    let info = ConnectionInfo { id: NEXT.fetch_add(1, Ordering::Relaxed) };
+                    let info = ConnectionInfo { id: NEXT.fetch_add(1, Ordering::Relaxed), remote };
                     return Some((Ok(Connection { stream, info }), listener));
                 }
                 Err(error) => {

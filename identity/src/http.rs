@@ -1,0 +1,68 @@
+//! The guard of an HTTP port. Browsers ask for name and password, which is the token.
+
+use axum::Json;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use polarway_common::{Error, ErrorKind, Role};
+use std::net::SocketAddr;
+
+use crate::audit;
+use crate::identity::Identity;
+use crate::party::Party;
+
+/// Says of a path which role it needs; none for what everybody may ask.
+pub type Rules = fn(&str) -> Option<Role>;
+
+/// What a guard of HTTP goes by.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    pub identity: Identity,
+    pub rules: Rules,
+}
+
+/// Lets a request in, and tells the handlers behind it who sends it (as an extension, [`Party`]).
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let Some(role) = (guard.rules)(path) else { return next.run(request).await };
+    let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+    let party = guard.identity.identify(authorization);
+    let allowed = party.as_ref().map_err(Clone::clone).and_then(|party| {
+        let caller = party.caller()?;
+        caller.must_be(role, &format!("`{path}`"))
+    });
+    match (party, allowed) {
+        (Ok(party), Ok(())) => {
+            request.extensions_mut().insert(party);
+            next.run(request).await
+        }
+        (party, Err(error)) => {
+            let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0);
+            audit::denied(party.as_ref().map_or("nobody", Party::name), path, from, &error);
+            refusal(&error)
+        }
+        // The second is an error whenever the first is one.
+        (Err(error), Ok(())) => refusal(&error),
+    }
+}
+
+/// The answer to what is refused.
+pub fn refusal(error: &Error) -> Response {
+    let hint = error.hint.as_deref().unwrap_or_else(|| error.kind.hint());
+    #[derive(serde::Serialize)]
+    struct Told<'a> {
+        kind: &'a str,
+        message: &'a str,
+        hint: &'a str,
+    }
+    let told = Json(Told { kind: error.kind.reason(), message: &error.message, hint });
+    match error.kind {
+        ErrorKind::Unauthenticated => {
+            let ask = [(WWW_AUTHENTICATE, "Basic realm=\"polarway\", charset=\"UTF-8\"")];
+            (StatusCode::UNAUTHORIZED, ask, told).into_response()
+        }
+        _ => (StatusCode::FORBIDDEN, told).into_response(),
+    }
+}
