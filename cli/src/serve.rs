@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, select_all};
-use polarway_common::config::ExecutorConfig;
+use polarway_common::config::{ExecutorConfig, Secret};
 use polarway_common::signal::shutdown_signal;
 use polarway_common::{
     Config, Error, ErrorKind, HostPort, Listening, Supervisor, TaskKind, machine, telemetry,
 };
 use polarway_engine::runtime::MemoryBudget;
+use polarway_identity::{Credential, Identity};
 use polarway_ingest::remote::RemoteStreams;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::allocator;
 use crate::args::{DataArgs, DoorArgs, ExecutorArgs, ExecutorRole, GlobalArgs, SchedulerArgs, UpArgs};
@@ -45,6 +47,8 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     }
     let streams = config.ingest.listen.is_some();
     allocator::suit(config.query.resolved_memory_limit(), streams);
+    // Its executors reach its scheduler, and nobody else has to know by what.
+    config.identity.process_secret.get_or_insert_with(random_secret);
     let executors = share_machine(&config, usize::from(args.executors));
     let memory = MemoryBudget::new(config.query.resolved_memory_limit().as_usize());
     let plan =
@@ -122,6 +126,11 @@ fn load(
         config.validate()?;
     }
     telemetry::init(&config.log)?;
+    if config.identity.trusted_network {
+        tracing::warn!(
+            "`identity.trusted_network`: on ports where callers are not told apart, whoever reaches this process is believed"
+        );
+    }
     Ok(config)
 }
 
@@ -213,10 +222,14 @@ impl Servers {
         }
         let mut front = None;
         let mut shared = polarway_scheduler::Shared { memory: plan.memory.clone(), ..Default::default() };
+        if let Some(config) = &plan.scheduler {
+            shared.identity = Some(Identity::load(&config.identity).await?);
+        }
         if plan.streams
             && let Some(config) = &plan.scheduler
         {
-            let streams = Streams::in_process(config).await?;
+            let identity = shared.identity.clone().unwrap_or_else(Identity::open);
+            let streams = Streams::in_process(config, identity).await?;
             shared.meta = Some(streams.meta());
             shared.streams = Some(streams.host());
             shared.more_metrics = Some(streams.metrics());
@@ -230,7 +243,8 @@ impl Servers {
             && let Some(config) = &plan.scheduler
         {
             let meta = polarway_scheduler::open_meta(config).await?;
-            shared.streams = Some(Arc::new(RemoteStreams::new(Arc::clone(&meta))));
+            shared.streams =
+                Some(Arc::new(RemoteStreams::new(Arc::clone(&meta), Credential::of(&config.identity)?)));
             shared.meta = Some(meta);
             // Others reach etcd as this process does.
             shared.members_use_meta = config.metastore.etcd.is_empty();
@@ -332,6 +346,11 @@ impl Server {
     async fn stop(&self) -> Result<(), Error> {
         self.supervisor.shutdown(self.grace).await
     }
+}
+
+/// What the servers of this process know each other by, if nothing is configured.
+fn random_secret() -> Secret {
+    Secret::new(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
 }
 
 /// The address under which a server of this process is reached from inside it: one that listens everywhere is reached

@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use polarway_common::address::url_host;
 use polarway_common::clock::unix_millis;
-use polarway_common::config::IngestConfig;
+use polarway_common::config::{Callers, IngestConfig};
 use polarway_common::{
     Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind,
 };
 use polarway_engine::live::{LiveAccess, StreamHost};
+use polarway_identity::{Credential, Identity};
 use polarway_ingest::host::{Host, HostOptions, Share, node_name};
 use polarway_ingest::node;
 use polarway_ingest::ownership::{Keeper, KeeperOptions, Tenure};
@@ -23,7 +24,6 @@ use polarway_metastore::{Member, Members, MetaStore, Registration, RemoteMetaSto
 use polarway_storage::StoreRoot;
 use polarway_storage::streams::{Node, Owners};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 use uuid::Uuid;
 
 /// What acknowledgements may take once clients have been told to go, and logs to be flushed.
@@ -61,11 +61,16 @@ impl Doors {
         let nowhere = || Error::internal("streams without an address");
         let listen = config.ingest.listen.as_ref().ok_or_else(nowhere)?;
         let (ws, ws_bound) = bind(listen, "ingest.listen").await?;
+        config.identity.may_listen(ws_bound, "ingest.listen", Callers::Users)?;
         let grpc = match own_process {
             true => Some(bind(&config.executor.listen, "executor.listen").await?),
             false => None,
         };
         let (grpc, grpc_bound) = grpc.unzip();
+        if let Some(bound) = grpc_bound {
+            // Unlike that of an executor it asks who calls.
+            config.identity.may_listen(bound, "executor.listen", Callers::Users)?;
+        }
         let http = match config.executor.http_listen.as_ref().filter(|_| own_process) {
             Some(listen) => Some(bind(listen, "executor.http_listen").await?),
             None => None,
@@ -86,14 +91,15 @@ impl Doors {
 }
 
 impl Streams {
-    /// Opens all streams in this process, which holds the metadata store too, and listens for their senders.
+    /// Opens all streams in this process, which holds the metadata store too, and listens for their senders, as far as
+    /// `identity` knows them.
     ///
     /// # Errors
     /// `Configuration` when an address or a directory cannot be used; whatever keeps a stream from being opened.
-    pub async fn in_process(config: &Config) -> Result<Self, Error> {
+    pub async fn in_process(config: &Config, identity: Identity) -> Result<Self, Error> {
         let doors = Doors::open(config, false).await?;
         let meta = polarway_scheduler::open_meta(config).await?;
-        Self::start(config, doors, meta, Share::All).await
+        Self::start(config, identity, doors, meta, Share::All).await
     }
 
     /// Opens the streams that this process had before, serves them to the others of the cluster, and listens for their
@@ -102,16 +108,21 @@ impl Streams {
     /// # Errors
     /// As [`Streams::in_process`].
     pub async fn own_process(config: &Config) -> Result<Self, Error> {
+        let identity = Identity::load(&config.identity).await?;
         let doors = Doors::open(config, true).await?;
         let meta = match configured(&config.metastore).await? {
             Some(etcd) => etcd,
             None => of_scheduler(config).await?,
         };
-        Self::start(config, doors, meta, Share::Own).await
+        let streams = Self::start(config, identity.clone(), doors, meta, Share::Own).await?;
+        let following = identity.follow(streams.grpc.token());
+        streams.grpc.spawn("tokens", TaskKind::Background, following);
+        Ok(streams)
     }
 
     async fn start(
         config: &Config,
+        identity: Identity,
         doors: Doors,
         meta: Arc<dyn MetaStore>,
         share: Share,
@@ -162,19 +173,20 @@ impl Streams {
                 members: Members::follow(Arc::clone(&meta), &keeping).await?,
                 owners: Owners::follow(Arc::clone(&meta), &keeping).await?,
                 grace: grace(lease_ttl),
+                credential: Credential::of(&config.identity)?,
                 clock: Arc::new(SystemClock),
             };
             Keeper::start(keeper, &keeping).await?;
         }
-        let (streams, stop) = (Arc::clone(&host), door.token());
+        let (streams, known, stop) = (Arc::clone(&host), identity.clone(), door.token());
         let limits = limits(&config.ingest);
         door.spawn("streams", TaskKind::Critical, async move {
-            serve(ws, streams, limits, socket, stop).await.map_err(|error| Error::internal(error.to_string()))
+            let served = serve(ws, streams, known, limits, socket, stop).await;
+            served.map_err(|error| Error::internal(error.to_string()))
         });
         if let Some(listener) = grpc {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             let max_frame = config.ingest.max_frame.as_usize();
-            let serving = node::serve(incoming, Arc::clone(&host), max_frame, servers.token());
+            let serving = node::serve(listener, Arc::clone(&host), max_frame, identity, servers.token());
             servers.spawn("streams by gRPC", TaskKind::Critical, serving);
         }
         if let Some(listener) = http {
@@ -271,7 +283,8 @@ fn member(node: &Node, listening: Listening, zone: Option<String>) -> Result<Mem
 
 /// The metadata store of the scheduler, once that answers.
 async fn of_scheduler(config: &Config) -> Result<Arc<dyn MetaStore>, Error> {
-    let meta = Arc::new(RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?);
+    let meta = RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?;
+    let meta = Arc::new(meta.with_credential(Credential::of(&config.identity)?));
     while let Err(error) = meta.revision().await {
         tracing::warn!(scheduler = %config.executor.scheduler, %error, "waiting for the scheduler");
         tokio::time::sleep(RETRY).await;

@@ -24,6 +24,8 @@ pub const SCHEMA: &str = "public";
 
 /// How many partitions a plan is split into.
 pub const TARGET_PARTITIONS: &str = "datafusion.execution.target_partitions";
+/// Who asks. The server sets it, and what belongs to somebody is found by it.
+pub const USER: &str = "polarway.user";
 /// What a spilling sort keeps back for its merge, bytes.
 pub const SORT_RESERVATION: &str = "datafusion.execution.sort_spill_reservation_bytes";
 const BATCH_SIZE: &str = "datafusion.execution.batch_size";
@@ -62,6 +64,8 @@ pub struct PolarwayOptions {
     /// `local`, `write-behind` or `durable`: when the output of tasks is copied to the object store; empty means as the
     /// server is configured.
     pub shuffle: String,
+    /// Who asks; empty where nobody is told apart. No session sets it.
+    pub user: String,
 }
 
 impl Default for PolarwayOptions {
@@ -78,6 +82,7 @@ impl Default for PolarwayOptions {
             result_parallelism: String::new(),
             read_after: String::new(),
             shuffle: String::new(),
+            user: String::new(),
         }
     }
 }
@@ -96,6 +101,7 @@ impl PolarwayOptions {
             "result_parallelism" => Some(&mut self.result_parallelism),
             "read_after" => Some(&mut self.read_after),
             "shuffle" => Some(&mut self.shuffle),
+            "user" => Some(&mut self.user),
             _ => None,
         }
     }
@@ -161,6 +167,7 @@ impl ExtensionOptions for PolarwayOptions {
                 &self.shuffle,
                 "local, write-behind or durable: when tasks' output is copied to the object store",
             ),
+            ("user", &self.user, "Who asks; empty where the server does not tell callers apart"),
         ]
         .into_iter()
         .map(|(name, value, description)| ConfigEntry {
@@ -287,6 +294,11 @@ pub fn with_scheduler_defaults(
         options.shuffle = shuffle.to_string();
     }
     config
+}
+
+/// The name of whoever asks; empty where callers are not told apart.
+pub fn user(config: &SessionConfig) -> &str {
+    config.options().extensions.get::<PolarwayOptions>().map_or("", |options| &options.user)
 }
 
 /// When the output of a task that runs under `config` is copied.

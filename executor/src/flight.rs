@@ -29,6 +29,7 @@ use polarway_engine::offload::Work;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::time_zone::all_localized;
 use polarway_engine::{codec, errors, flight, settings};
+use polarway_identity::Credential;
 use polarway_metastore::membership::{Members, Role};
 use polarway_proto::progress::{
     FLUSH_SHUFFLE_ACTION, NODE_STATUS_ACTION, NodeStatus, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION,
@@ -40,7 +41,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger::{Ledger, Outcome, TaskId};
-use crate::report::endpoint;
+use crate::report::dial;
 use crate::result_file;
 use crate::stored::{Stored, Wanted};
 use crate::workdir::is_plain;
@@ -74,12 +75,14 @@ impl KeyHolders {
 /// The schedulers' public key, fetched on first use.
 pub struct TicketKey {
     holders: KeyHolders,
+    credential: Credential,
     cached: Mutex<Option<(Bytes, Instant)>>,
 }
 
 impl TicketKey {
-    pub fn new(holders: KeyHolders) -> Self {
-        Self { holders, cached: Mutex::new(None) }
+    /// `credential` is what this process shows to them.
+    pub fn new(holders: KeyHolders, credential: Credential) -> Self {
+        Self { holders, credential, cached: Mutex::new(None) }
     }
 
     async fn verify(&self, bytes: &Bytes) -> Result<PlanTicket, Error> {
@@ -98,7 +101,7 @@ impl TicketKey {
     async fn fetch(&self) -> Result<Bytes, Error> {
         let mut failure = "there is no scheduler".to_owned();
         for scheduler in self.holders.addresses() {
-            match fetch_from(&scheduler).await {
+            match fetch_from(&scheduler, &self.credential).await {
                 Ok(key) => return Ok(key),
                 Err(cause) => failure = format!("{scheduler}: {cause}"),
             }
@@ -107,8 +110,8 @@ impl TicketKey {
     }
 }
 
-async fn fetch_from(scheduler: &str) -> Result<Bytes, String> {
-    let channel = endpoint(scheduler)?.connect().await.map_err(|error| error.to_string())?;
+async fn fetch_from(scheduler: &str, credential: &Credential) -> Result<Bytes, String> {
+    let channel = dial(scheduler, credential).await?;
     let action = Action { r#type: TICKET_KEY_ACTION.to_owned(), body: Bytes::new() };
     let mut results = FlightServiceClient::new(channel)
         .do_action(action)

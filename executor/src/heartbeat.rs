@@ -12,11 +12,12 @@ use ballista_core::serde::protobuf::{
     ExecutorStatus, ExecutorStoppedParams, HeartBeatParams,
 };
 use polarway_common::Error;
+use polarway_identity::Credential;
 use polarway_proto::progress::SCHEDULER_HEADER;
 use tokio_util::sync::CancellationToken;
 
 use crate::here::JobsHere;
-use crate::report::connect;
+use crate::report::{SchedulerClient, connect};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -54,6 +55,8 @@ impl Connected {
 #[derive(Clone)]
 pub struct Heart {
     pub scheduler: String,
+    /// What it shows there.
+    pub credential: Credential,
     pub registration: ExecutorRegistration,
     pub interval: Duration,
     pub draining: CancellationToken,
@@ -100,10 +103,10 @@ impl Heart {
     }
 
     /// One beat; gives the scheduler's incarnation.
-    async fn once(&self, client: &mut Option<Client>) -> Result<Option<String>, String> {
+    async fn once(&self, client: &mut Option<SchedulerClient>) -> Result<Option<String>, String> {
         let connected = match client {
             Some(client) => client,
-            None => client.insert(connect(&self.scheduler).await?),
+            None => client.insert(connect(&self.scheduler, &self.credential).await?),
         };
         let state = if self.draining.is_cancelled() {
             ExecutorState::Terminating(String::new())
@@ -129,7 +132,7 @@ impl Heart {
     /// Tells the scheduler that this executor leaves.
     pub async fn leave(&self, reason: &str) {
         let call = async {
-            connect(&self.scheduler)
+            connect(&self.scheduler, &self.credential)
                 .await?
                 .executor_stopped(ExecutorStoppedParams {
                     executor_id: self.registration.id.clone(),
@@ -146,6 +149,3 @@ impl Heart {
         }
     }
 }
-
-type Client =
-    ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient<tonic::transport::Channel>;

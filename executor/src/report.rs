@@ -7,9 +7,10 @@ use std::time::Duration;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{TaskStatus, UpdateTaskStatusParams};
 use polarway_common::Error;
+use polarway_identity::{Credential, ProcessChannel};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 /// Reports waiting for one scheduler; tasks wait when it is full.
 const WAITING: usize = 1024;
@@ -34,6 +35,7 @@ pub fn channel() -> (mpsc::Sender<Report>, mpsc::Receiver<Report>) {
 /// of the others.
 pub async fn deliver(
     executor_id: String,
+    credential: Credential,
     mut reports: mpsc::Receiver<Report>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -42,7 +44,8 @@ pub async fn deliver(
     while let Some(report) = reports.recv().await {
         let queue = queues.entry(report.scheduler.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(WAITING);
-            workers.spawn(serve(executor_id.clone(), report.scheduler.clone(), receiver, stop.clone()));
+            let scheduler = report.scheduler.clone();
+            workers.spawn(serve(executor_id.clone(), credential.clone(), scheduler, receiver, stop.clone()));
             sender
         });
         if queue.send(report.status).await.is_err() {
@@ -56,6 +59,7 @@ pub async fn deliver(
 
 async fn serve(
     executor_id: String,
+    credential: Credential,
     scheduler: String,
     mut queue: mpsc::Receiver<TaskStatus>,
     stop: CancellationToken,
@@ -65,7 +69,7 @@ async fn serve(
     while queue.recv_many(&mut batch, WAITING).await > 0 {
         let mut delay = FIRST_DELAY;
         loop {
-            match send(&executor_id, &scheduler, &mut client, &batch).await {
+            match send(&executor_id, &credential, &scheduler, &mut client, &batch).await {
                 Ok(()) => break,
                 Err(cause) => {
                     tracing::warn!(%scheduler, reports = batch.len(), %cause, "task reports were not taken; trying again");
@@ -84,13 +88,14 @@ async fn serve(
 
 async fn send(
     executor_id: &str,
+    credential: &Credential,
     scheduler: &str,
-    client: &mut Option<SchedulerGrpcClient<Channel>>,
+    client: &mut Option<SchedulerClient>,
     statuses: &[TaskStatus],
 ) -> Result<(), String> {
     let connected = match client {
         Some(client) => client,
-        None => client.insert(connect(scheduler).await?),
+        None => client.insert(connect(scheduler, credential).await?),
     };
     connected
         .update_task_status(UpdateTaskStatusParams {
@@ -102,15 +107,23 @@ async fn send(
         .map_err(|status| status.to_string())
 }
 
+/// A client whose calls say which process they are from.
+pub type SchedulerClient = SchedulerGrpcClient<ProcessChannel>;
+
 /// A client for a scheduler at `host:port`.
-pub async fn connect(scheduler: &str) -> Result<SchedulerGrpcClient<Channel>, String> {
-    let channel = endpoint(scheduler)?.connect().await.map_err(|error| error.to_string())?;
-    Ok(SchedulerGrpcClient::new(channel)
+pub async fn connect(scheduler: &str, credential: &Credential) -> Result<SchedulerClient, String> {
+    Ok(SchedulerGrpcClient::new(dial(scheduler, credential).await?)
         .max_encoding_message_size(MESSAGE_BYTES)
         .max_decoding_message_size(MESSAGE_BYTES))
 }
 
-pub fn endpoint(scheduler: &str) -> Result<Endpoint, String> {
+/// A connection to a scheduler at `host:port`.
+pub async fn dial(scheduler: &str, credential: &Credential) -> Result<ProcessChannel, String> {
+    let channel = endpoint(scheduler)?.connect().await.map_err(|error| error.to_string())?;
+    Ok(credential.on(channel))
+}
+
+fn endpoint(scheduler: &str) -> Result<Endpoint, String> {
     Ok(Endpoint::from_shared(format!("http://{scheduler}"))
         .map_err(|error| error.to_string())?
         .tcp_nodelay(true)
@@ -119,4 +132,44 @@ pub fn endpoint(scheduler: &str) -> Result<Endpoint, String> {
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use ballista_core::serde::protobuf::ExecutorStoppedParams;
+    use polarway_common::bind;
+    use polarway_common::config::{IdentityConfig, Secret};
+    use polarway_identity::Identity;
+    use polarway_identity::connection::incoming;
+    use polarway_identity::grpc::{Callers, Guard};
+    use tonic::Code;
+    use tonic::service::Routes;
+    use tonic::transport::Server;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn row_47_calls_say_which_process_they_are_from() {
+        let tokens = tempfile::NamedTempFile::new().unwrap();
+        let text = "[[token]]\nname = 'ana'\nrole = 'admin'\ntoken = 'a-token-of-ana-0123456789'\n";
+        std::fs::write(tokens.path(), text).unwrap();
+        let config = IdentityConfig {
+            tokens: Some(tokens.path().to_owned()),
+            process_secret: Some(Secret::new("the-secret-of-all-processes-0123")),
+            trusted_network: false,
+        };
+        let guard = Guard::new(Identity::load(&config).await.unwrap(), |_| Callers::Processes);
+        let (listener, address) = bind(&"127.0.0.1:0".parse().unwrap(), "scheduler.listen").await.unwrap();
+        // Who is let in finds nothing.
+        let server = Server::builder().layer(guard).add_routes(Routes::default());
+        tokio::spawn(server.serve_with_incoming(incoming(listener)));
+        let known = Credential::of(&config).unwrap();
+        for (credential, code) in
+            [(Credential::default(), Code::Unauthenticated), (known, Code::Unimplemented)]
+        {
+            let mut client = connect(&address.to_string(), &credential).await.unwrap();
+            let answer = client.executor_stopped(ExecutorStoppedParams::default()).await;
+            assert_eq!(answer.unwrap_err().code(), code);
+        }
+    }
 }

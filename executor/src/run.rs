@@ -13,11 +13,13 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::prelude::SessionConfig;
 use polarway_common::address::url_host;
 use polarway_common::clock::unix_millis;
+use polarway_common::config::Callers;
 use polarway_common::{Config, Error, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind};
 use polarway_engine::cpu::CpuRuntime;
-use polarway_engine::live::{LiveAccess, RemoteRows};
+use polarway_engine::live::{LiveAccess, NodeChannels, RemoteRows};
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::PolarwayOptions;
+use polarway_identity::Credential;
 use polarway_metastore::MetaStore;
 use polarway_metastore::membership::{Member, MemberState, Members, Presence, Role};
 use tokio::sync::{Semaphore, oneshot};
@@ -72,7 +74,10 @@ pub async fn run(
 ) -> Result<(), Error> {
     let Shared { memory, streams, meta } = shared;
     let options = &config.executor;
+    let credential = Credential::of(&config.identity)?;
     let (listener, grpc) = bind(&options.listen, "executor.listen").await?;
+    // Neither what schedulers send here nor what executors fetch from each other can say whom it is from.
+    config.identity.may_listen(grpc, "executor.listen", Callers::Processes)?;
     // Without it each small answer waits for the peer's delayed ACK.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let slots = options.slots.unwrap_or_else(polarway_common::machine::cores).max(1) as u32;
@@ -99,7 +104,9 @@ pub async fn run(
     let functions = Arc::new(all_functions());
     let mut base_config =
         SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default());
-    let streams = streams.unwrap_or_else(|| LiveAccess(Arc::new(RemoteRows::default())));
+    let streams = streams.unwrap_or_else(|| {
+        LiveAccess(Arc::new(RemoteRows::new(Arc::new(NodeChannels::new(credential.clone())))))
+    });
     base_config.set_extension(Arc::new(streams));
     base_config.set_extension(Arc::clone(&runtime.writes));
     let (reports, report_queue) = report::channel();
@@ -111,7 +118,7 @@ pub async fn run(
     let copying = Supervisor::new();
     let meta = match meta {
         Some(meta) => meta,
-        None => stored::metadata(&config).await?,
+        None => stored::metadata(&config, credential.clone()).await?,
     };
     let (shuffle, s3, shared) = (&config.shuffle, &config.storage.s3, Arc::clone(&meta));
     let stored =
@@ -144,13 +151,14 @@ pub async fn run(
         work_dir: work_dir.clone(),
         runtime: Arc::clone(&runtime.env),
     };
+    let key_holders = match &members {
+        Some(members) => KeyHolders::Members(members.clone()),
+        None => KeyHolders::One(scheduler.clone()),
+    };
     let flight = ExecutorFlight {
         shuffle: Arc::new(BallistaFlightService::new(work_path.clone())),
         work_dir: work_path,
-        key: Arc::new(TicketKey::new(match &members {
-            Some(members) => KeyHolders::Members(members.clone()),
-            None => KeyHolders::One(scheduler.clone()),
-        })),
+        key: Arc::new(TicketKey::new(key_holders, credential.clone())),
         cpu: Arc::clone(&cpu),
         runtime: runtime.clone(),
         base_config,
@@ -166,6 +174,7 @@ pub async fn run(
     let host = url_host(options.resolved_advertise_host());
     let heart = Heart {
         scheduler,
+        credential: credential.clone(),
         registration: registration(&id, &host, grpc.port(), slots),
         interval: options.heartbeat.0,
         draining: draining.clone(),
@@ -207,7 +216,7 @@ pub async fn run(
     supervisor.spawn(
         "task reports",
         TaskKind::Background,
-        report::deliver(id.clone(), report_queue, stop.clone()),
+        report::deliver(id.clone(), credential, report_queue, stop.clone()),
     );
     let http = match &options.http_listen {
         None => None,

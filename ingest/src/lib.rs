@@ -10,6 +10,8 @@ pub mod feed;
 pub mod handover;
 pub mod host;
 pub mod hot;
+#[cfg(test)]
+mod identified;
 pub mod node;
 pub mod ownership;
 pub mod pull;

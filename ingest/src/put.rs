@@ -15,7 +15,7 @@ use futures::future::{Either, select};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
-use polarway_proto::status::status_from_error;
+use polarway_proto::status::{error_from_status, status_from_error};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::timeout;
 use tonic::Status;
@@ -192,7 +192,12 @@ fn message(data: &FlightData) -> Vec<u8> {
     bytes
 }
 
+/// The transport ends the rows, or the server where the client may send no more.
 fn of_client(status: Status) -> Error {
+    let error = error_from_status(&status);
+    if error.kind == ErrorKind::Unauthenticated {
+        return error;
+    }
     Error::new(ErrorKind::Cancelled, format!("the rows ended: {}", status.message()))
 }
 
@@ -214,6 +219,7 @@ fn refused(error: OpenError, stream: &str) -> Error {
 fn told(fault: Fault) -> Error {
     let kind = match fault.kind {
         FaultKind::Protocol | FaultKind::Unsupported | FaultKind::InvalidText => ErrorKind::InvalidSetting,
+        FaultKind::Unauthenticated => ErrorKind::Unauthenticated,
         FaultKind::NotAllowed => ErrorKind::PermissionDenied,
         FaultKind::Quota | FaultKind::FrameTooLarge => ErrorKind::Overloaded,
         FaultKind::Idle => ErrorKind::DeadlineExceeded,

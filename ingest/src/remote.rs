@@ -13,19 +13,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::future::join_all;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use object_store::path::Path;
+use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::{
     Held, NodeChannels, PutAnswers, PutFrames, PutOptions, RemoteRows, SealedFile, StreamHost, StreamStatus,
     StreamView, call_failed,
 };
+use polarway_identity::Credential;
 use polarway_metastore::MetaStore;
 use polarway_proto::streams::{ACK_HEADER, PRODUCER_HEADER, Statuses, StreamId, StreamName, View, action};
 use polarway_storage::streams::{Node, Owner};
 use prost::Message;
-use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Request, Status};
 
 use crate::feed::{accepts, dead_letter_schema};
 use crate::host::{slices, split_name, the_stream};
@@ -52,8 +54,9 @@ impl fmt::Debug for RemoteStreams {
 }
 
 impl RemoteStreams {
-    pub fn new(meta: Arc<dyn MetaStore>) -> Self {
-        let nodes = Arc::new(NodeChannels::default());
+    /// `credential` is what this process shows to those that hold the streams.
+    pub fn new(meta: Arc<dyn MetaStore>, credential: Credential) -> Self {
+        let nodes = Arc::new(NodeChannels::new(credential));
         let rows = Arc::new(RemoteRows::new(Arc::clone(&nodes)));
         Self { meta, nodes, rows, choosing: tokio::sync::Mutex::default() }
     }
@@ -141,15 +144,27 @@ impl RemoteStreams {
     }
 }
 
-/// A client's frames as requests, which cannot carry an error: one of the client's ends them, and the client knows. A type
-/// of its own, since the compiler finds no call over a boxed stream to be `Send`.
-struct Requests(PutFrames);
+/// A client's frames as requests. They cannot carry an error, which ends them; the client is told it after the answers. A
+/// type of its own, since the compiler finds no call over a boxed stream to be `Send`.
+struct Requests {
+    frames: PutFrames,
+    failure: Failure,
+}
+
+/// What has ended a client's frames, if they did not end by themselves.
+type Failure = Arc<Mutex<Option<Status>>>;
 
 impl Stream for Requests {
     type Item = FlightData;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<FlightData>> {
-        self.0.poll_next_unpin(context).map(|frame| frame.and_then(Result::ok))
+        self.frames.poll_next_unpin(context).map(|frame| match frame? {
+            Ok(frame) => Some(frame),
+            Err(status) => {
+                *self.failure.lock() = Some(status);
+                None
+            }
+        })
     }
 }
 
@@ -241,17 +256,23 @@ impl StreamHost for RemoteStreams {
     /// Sends the rows on to the stream's owner.
     async fn put(&self, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error> {
         let owner = self.owner_by_name(&options.stream).await?;
-        let request = put_request(&options, frames)?;
+        let failure = Failure::default();
+        let request = put_request(&options, Requests { frames, failure: Arc::clone(&failure) })?;
         let mut client = self.nodes.client(&owner)?;
         match client.do_put(request).await {
-            Ok(answers) => Ok(answers.into_inner().boxed()),
+            Ok(answers) => {
+                let failed = stream::once(async move { failure.lock().take() });
+                let failed = failed.filter_map(|failure| std::future::ready(failure.map(Err)));
+                Ok(answers.into_inner().chain(failed).boxed())
+            }
             Err(status) => Err(call_failed(&owner, &status)),
         }
     }
 }
 
-fn put_request(options: &PutOptions, frames: PutFrames) -> Result<Request<Requests>, Error> {
-    let mut request = Request::new(Requests(frames));
+/// Nothing of the client's own call but what is put how: what it showed this process is not for others.
+fn put_request(options: &PutOptions, frames: Requests) -> Result<Request<Requests>, Error> {
+    let mut request = Request::new(frames);
     for (header, value) in [(PRODUCER_HEADER, &options.producer), (ACK_HEADER, &options.ack)] {
         if let Some(value) = value {
             let value: MetadataValue<Ascii> = value.parse().map_err(|_| {

@@ -53,7 +53,7 @@ pub fn run<'a>(
         let route = format!("{}: {}", compiled.decision.target.name(), compiled.decision.reason);
         let analyze = explain.options.analyze;
         let target = if analyze { compiled.decision.target } else { Target::Metadata };
-        let running = service.queries.begin(&request.query_id, &request.sql, target.name());
+        let running = service.queries.begin(&request.caller, &request.query_id, &request.sql, target.name());
         running.planned(&compiled);
         let work = Box::pin(async {
             if analyze {

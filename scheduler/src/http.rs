@@ -3,20 +3,43 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use ballista_scheduler::api::get_routes;
+use polarway_common::{Caller, Role};
+use polarway_identity::Identity;
+use polarway_identity::grpc::party_of;
+use polarway_identity::http::{Guard, refusal};
 
 use crate::metrics;
 use crate::page;
 use crate::run::MoreMetrics;
 use crate::service::QueryService;
 
-pub fn routes(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>) -> Router {
+/// What is offered on the HTTP port, to those who may see it.
+pub fn routes(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>, identity: Identity) -> Router {
+    let guard = Guard { identity, rules: needs };
+    all(service, more_metrics).layer(from_fn_with_state(guard, polarway_identity::http::guard))
+}
+
+/// The role that a path needs; none for what says nothing but whether the process lives. What is in no list here, as
+/// Ballista's own interface below `/api`, shows and ends jobs without asking whose they are.
+fn needs(path: &str) -> Option<Role> {
+    let first = path.strip_prefix('/').and_then(|path| path.split('/').next());
+    match (path, first) {
+        ("/healthz" | "/readyz", _) => None,
+        ("/" | "/metrics", _) | (_, Some("queries" | "streams" | "assets" | "v1")) => Some(Role::Read),
+        _ => Some(Role::Admin),
+    }
+}
+
+fn all(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>) -> Router {
     let metrics = {
         let service = Arc::clone(&service);
         get(move || show_metrics(Arc::clone(&service), more_metrics.clone()))
@@ -35,6 +58,18 @@ pub fn routes(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>) -> 
         .fallback_service(ballista)
 }
 
+/// Who sends a request, as the guard has found out.
+pub struct Asker(pub Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let caller = party_of(&parts.extensions).and_then(|party| party.caller());
+        caller.map(Asker).map_err(|error| refusal(&error))
+    }
+}
+
 async fn ready(State(service): State<Arc<QueryService>>) -> (StatusCode, &'static str) {
     if service.draining.load(Ordering::Relaxed) {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
@@ -51,8 +86,8 @@ async fn show_metrics(service: Arc<QueryService>, more: Option<MoreMetrics>) -> 
     )
 }
 
-async fn list(State(service): State<Arc<QueryService>>) -> impl IntoResponse {
-    Json(service.queries.overview())
+async fn list(State(service): State<Arc<QueryService>>, asker: Asker) -> impl IntoResponse {
+    Json(service.queries.overview(&asker.0))
 }
 
 /// The processes of the cluster.
@@ -61,13 +96,52 @@ async fn nodes(State(service): State<Arc<QueryService>>) -> impl IntoResponse {
     Json(members.members().cloned().collect::<Vec<_>>())
 }
 
-async fn one(State(service): State<Arc<QueryService>>, Path(id): Path<String>) -> impl IntoResponse {
-    match service.progress(&id).await {
+async fn one(
+    State(service): State<Arc<QueryService>>,
+    asker: Asker,
+    Path(id): Path<String>,
+) -> impl IntoResponse {
+    match service.progress(&asker.0, &id).await {
         Some(progress) => Json(progress).into_response(),
         None => (StatusCode::NOT_FOUND, "no such query\n").into_response(),
     }
 }
 
-async fn cancel(State(service): State<Arc<QueryService>>, Path(id): Path<String>) -> StatusCode {
-    if service.queries.cancel(&id) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+async fn cancel(
+    State(service): State<Arc<QueryService>>,
+    asker: Asker,
+    Path(id): Path<String>,
+) -> StatusCode {
+    if service.queries.cancel(&asker.0, &id) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_47_what_is_not_known_needs_an_administrator() {
+        for open in ["/healthz", "/readyz"] {
+            assert_eq!(needs(open), None);
+        }
+        for read in
+            ["/", "/metrics", "/queries", "/queries/q-1/cancel", "/streams", "/assets/x.css", "/v1/nodes"]
+        {
+            assert_eq!(needs(read), Some(Role::Read), "{read}");
+        }
+        for admin in [
+            "/api",
+            "/api/jobs",
+            "/healthz/",
+            "/readyz/x",
+            "/%61pi/jobs",
+            "/metrics/x",
+            "/else",
+            "x",
+            "",
+            "//api",
+        ] {
+            assert_eq!(needs(admin), Some(Role::Admin), "{admin}");
+        }
+    }
 }

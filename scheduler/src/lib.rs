@@ -2,7 +2,6 @@
 
 mod admission;
 mod catalog;
-mod connection;
 mod ddl;
 mod direct;
 mod explain;

@@ -57,12 +57,14 @@ pub async fn bounded<T>(
 mod tests {
     use std::sync::Arc;
 
+    use polarway_common::Caller;
+
     use super::*;
     use crate::queries::Queries;
 
     #[tokio::test]
     async fn row_07_work_ends_at_its_limit_or_when_it_is_cancelled() {
-        let running = Arc::new(Queries::default()).begin("q-1", "select 1", "direct");
+        let running = Arc::new(Queries::default()).begin(&Caller::anyone(), "q-1", "select 1", "direct");
         running.admitted();
         let endless = std::future::pending::<Result<(), Error>>;
         let limit = Some(Duration::from_millis(20));

@@ -5,16 +5,25 @@ use std::sync::Arc;
 
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::offload;
+use polarway_identity::audit;
 
 use crate::plan::parameters::refuse_unbound;
 use crate::plan::{Compiled, Statement, parse_in};
 use crate::service::{Prepared, QueryService, Request};
 
 impl QueryService {
-    /// What kind of statement the request is, in its session's dialect.
+    /// What kind of statement the request is, in its session's dialect, if its caller may send such a one.
     pub fn parse(&self, request: &Request) -> Result<Statement, Error> {
         let statement = parse_in(&request.sql, &request.settings)?;
         refuse_unbound(&request.sql, &request.settings)?;
+        if let Statement::Command(command) = &statement {
+            let allowed = request.caller.must_be(command.needs(), command.tag());
+            if let Err(error) = &allowed {
+                audit::denied(request.caller.name(), command.tag(), None, error);
+            }
+            allowed?;
+        }
+        request.caller.must_be(statement.needs(), "the statement")?;
         Ok(statement)
     }
 

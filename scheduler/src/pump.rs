@@ -97,7 +97,7 @@ mod tests {
     use std::task::Poll;
 
     use futures::stream;
-    use polarway_common::ErrorKind;
+    use polarway_common::{Caller, ErrorKind};
     use polarway_proto::progress::QueryState;
 
     use super::*;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn running(queries: &Arc<Queries>) -> Running {
-        let running = queries.begin("q-1", "select 1", "direct");
+        let running = queries.begin(&Caller::anyone(), "q-1", "select 1", "direct");
         running.admitted();
         running
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(messages, 1);
         let error = error.expect("a torn stream ended as if it were whole");
         assert!(error.kind == ErrorKind::Internal && error.message.contains("boom"), "{error}");
-        assert_eq!(queries.get("q-1").unwrap().state(), QueryState::Failed);
+        assert_eq!(queries.get(&Caller::anyone(), "q-1").unwrap().state(), QueryState::Failed);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_common::clock::unix_millis;
-use polarway_common::{Error, ErrorKind};
+use polarway_common::{Caller, Error, ErrorKind};
 use polarway_proto::progress::{QueryState, StageProgress};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ pub const KEPT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 #[derive(Debug)]
 pub struct Query {
     pub id: String,
+    /// Who sent it; empty where callers are not told apart.
+    pub owner: String,
     /// Tells runs of one ticket apart; jobs are named by it.
     run: Mutex<Arc<str>>,
     /// Its beginning, where it is long.
@@ -147,6 +149,7 @@ impl Query {
         let waited = life.admitted.map_or(elapsed, |at| at.saturating_duration_since(self.started));
         QueryRecord {
             id: self.id.clone(),
+            user: self.owner.clone(),
             sql: self.sql.clone(),
             sql_bytes: self.sql_bytes,
             route: self.route.to_owned(),
@@ -279,10 +282,11 @@ impl Drop for Running {
 }
 
 impl Queries {
-    /// A query that waits for its turn.
-    pub fn begin(self: &Arc<Self>, id: &str, sql: &str, route: &'static str) -> Running {
+    /// A query of the caller `owner` that waits for its turn.
+    pub fn begin(self: &Arc<Self>, owner: &Caller, id: &str, sql: &str, route: &'static str) -> Running {
         let query = Arc::new(Query {
             id: id.to_owned(),
+            owner: owner.name().to_owned(),
             run: Mutex::new(fresh_run(id).into()),
             sql: shortened(sql),
             sql_bytes: sql.len() as u64,
@@ -306,14 +310,16 @@ impl Queries {
         Running { queries: Arc::clone(self), query }
     }
 
-    pub fn get(&self, id: &str) -> Option<Arc<Query>> {
+    /// The query of this id, unless it is somebody else's.
+    pub fn get(&self, caller: &Caller, id: &str) -> Option<Arc<Query>> {
         let running = self.running.lock().get(id).cloned();
-        running.or_else(|| self.ended.lock().peek(id).cloned())
+        let found = running.or_else(|| self.ended.lock().peek(id).cloned());
+        found.filter(|query| caller.may_touch(&query.owner))
     }
 
-    /// Whether there was a running query to cancel.
-    pub fn cancel(&self, id: &str) -> bool {
-        match self.running.lock().get(id) {
+    /// Whether there was a running query for `caller` to cancel.
+    pub fn cancel(&self, caller: &Caller, id: &str) -> bool {
+        match self.running.lock().get(id).filter(|query| caller.may_touch(&query.owner)) {
             Some(query) => {
                 query.cancel.cancel();
                 true
@@ -332,17 +338,20 @@ impl Queries {
         self.running.lock().len()
     }
 
-    /// Running queries, latest first; without their stages.
-    pub fn at_work(&self) -> Vec<QueryRecord> {
+    /// Running queries that `caller` may see, latest first; without their stages.
+    pub fn at_work(&self, caller: &Caller) -> Vec<QueryRecord> {
         let mut running: Vec<Arc<Query>> = self.running.lock().values().cloned().collect();
+        running.retain(|query| caller.may_touch(&query.owner));
         running.sort_by_key(|query| query.started.elapsed());
         running.iter().map(|query| query.summary()).collect()
     }
 
     /// The same, then ended ones.
-    pub fn overview(&self) -> Vec<QueryRecord> {
-        let mut all = self.at_work();
-        let ended: Vec<Arc<Query>> = self.ended.lock().iter().map(|(_, query)| Arc::clone(query)).collect();
+    pub fn overview(&self, caller: &Caller) -> Vec<QueryRecord> {
+        let mut all = self.at_work(caller);
+        let mut ended: Vec<Arc<Query>> =
+            self.ended.lock().iter().map(|(_, query)| Arc::clone(query)).collect();
+        ended.retain(|query| caller.may_touch(&query.owner));
         all.extend(ended.iter().map(|query| query.summary()));
         all
     }
@@ -355,25 +364,30 @@ mod tests {
     #[test]
     fn row_07_a_dropped_query_counts_as_cancelled() {
         let queries = Arc::new(Queries::default());
-        let running = queries.begin("q-1", "select 1", "direct");
-        assert!(queries.cancel("q-1") && running.query.cancel.is_cancelled());
+        let running = queries.begin(&Caller::anyone(), "q-1", "select 1", "direct");
+        assert!(queries.cancel(&Caller::anyone(), "q-1") && running.query.cancel.is_cancelled());
         drop(running);
-        assert!(!queries.cancel("q-1"));
-        assert_eq!(queries.get("q-1").unwrap().state(), QueryState::Cancelled);
+        assert!(!queries.cancel(&Caller::anyone(), "q-1"));
+        assert_eq!(queries.get(&Caller::anyone(), "q-1").unwrap().state(), QueryState::Cancelled);
         assert_eq!(queries.outcomes.cancelled.load(Ordering::Relaxed), 1);
-        let running = queries.begin("q-2", "select 1", "direct");
+        let running = queries.begin(&Caller::anyone(), "q-2", "select 1", "direct");
         running.query.sends(3, 96);
         running.finish(&Ok(()));
         drop(running);
-        assert_eq!(queries.get("q-2").unwrap().state(), QueryState::Finished);
-        assert_eq!(queries.overview().len(), 2);
+        assert_eq!(queries.get(&Caller::anyone(), "q-2").unwrap().state(), QueryState::Finished);
+        assert_eq!(queries.overview(&Caller::anyone()).len(), 2);
     }
 
     #[test]
     fn row_08_a_query_is_queued_until_its_turn_and_its_time_counts_from_then() {
         let queries = Arc::new(Queries::default());
-        let running = queries.begin("q-1", "select 1", "direct");
-        let shown = || (queries.get("q-1").unwrap().state(), queries.overview()[0].state.clone());
+        let running = queries.begin(&Caller::anyone(), "q-1", "select 1", "direct");
+        let shown = || {
+            (
+                queries.get(&Caller::anyone(), "q-1").unwrap().state(),
+                queries.overview(&Caller::anyone())[0].state.clone(),
+            )
+        };
         assert_eq!(shown(), (QueryState::Queued, QueryState::Queued));
         std::thread::sleep(Duration::from_millis(5));
         running.admitted();
@@ -383,13 +397,13 @@ mod tests {
         assert!(running.query.deadline(Some(Duration::MAX)).is_none());
         running.finish(&Ok(()));
         running.admitted();
-        assert_eq!(queries.get("q-1").unwrap().state(), QueryState::Finished);
+        assert_eq!(queries.get(&Caller::anyone(), "q-1").unwrap().state(), QueryState::Finished);
     }
 
     #[test]
     fn row_49_the_record_of_a_query_tells_how_it_ended_and_what_it_gave() {
         let queries = Arc::new(Queries::default());
-        let running = queries.begin("q-1", &"x".repeat(1 << 20), "staged");
+        let running = queries.begin(&Caller::anyone(), "q-1", &"x".repeat(1 << 20), "staged");
         running.admitted();
         let stage =
             |id, rows, feeds| StageProgress { id, rows, bytes: rows * 8, feeds, ..Default::default() };
@@ -399,23 +413,23 @@ mod tests {
         // What comes after the end changes nothing.
         running.finish(&Ok(()));
         drop(running);
-        let record = queries.get("q-1").unwrap().record();
+        let record = queries.get(&Caller::anyone(), "q-1").unwrap().record();
         assert_eq!((record.state.clone(), record.rows, record.bytes), (QueryState::Failed, 10, 80));
         assert_eq!(record.error.as_ref().unwrap().code, "OUT_OF_MEMORY");
         assert_eq!(record.sql_bytes, 1 << 20);
         assert!(record.sql.len() < 64 << 10 && record.stages.len() == 2);
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<QueryRecord>(&text).unwrap(), record);
-        assert!(queries.overview()[0].stages.is_empty());
+        assert!(queries.overview(&Caller::anyone())[0].stages.is_empty());
     }
 
     #[test]
     fn row_49_the_history_is_bounded() {
         let queries = Arc::new(Queries::default());
         for number in 0..KEPT.get() + 5 {
-            queries.begin(&format!("q-{number}"), "select 1", "direct").finish(&Ok(()));
+            queries.begin(&Caller::anyone(), &format!("q-{number}"), "select 1", "direct").finish(&Ok(()));
         }
-        let overview = queries.overview();
+        let overview = queries.overview(&Caller::anyone());
         assert_eq!(overview.len(), KEPT.get());
         assert_eq!(overview[0].id, format!("q-{}", KEPT.get() + 4));
     }

@@ -1,14 +1,17 @@
 //! A scheduler's life: build, serve, drain.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
+use ballista_core::serde::protobuf::scheduler_grpc_server::{
+    SERVICE_NAME as SCHEDULER_SERVICE, SchedulerGrpcServer,
+};
 use polarway_common::address::url_host;
 use polarway_common::clock::unix_millis;
-use polarway_common::config::DirectOn;
+use polarway_common::config::{Callers, DirectOn};
 use polarway_common::{
     Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind, machine,
 };
@@ -16,7 +19,10 @@ use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::StreamHost;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::{SCHEMA, base_config, with_scheduler_defaults};
+use polarway_identity::grpc::{self, Guard};
+use polarway_identity::{Identity, connection};
 use polarway_metastore::membership::{Member, MemberState, Members, Registration, Role};
+use polarway_metastore::remote::SERVICE as META_SERVICE;
 use polarway_metastore::{
     EmbeddedMetaStore, Expect, Key, KeyPrefix, MetaDoor, MetaStore, Precondition, Rights, Txn, Write,
     configured,
@@ -31,7 +37,6 @@ use tonic::transport::Server;
 
 use crate::admission::Admission;
 use crate::catalog::Sources;
-use crate::connection;
 use crate::direct::{LocalRunner, RemoteRunner};
 use crate::front::{Door, FrontDoor};
 use crate::handles::Handles;
@@ -70,6 +75,8 @@ pub struct Shared {
     pub members_use_meta: bool,
     /// Metrics of other parts of the process, in the text format of Prometheus.
     pub more_metrics: Option<MoreMetrics>,
+    /// Who may call; without it the scheduler reads its own, by configuration.
+    pub identity: Option<Identity>,
 }
 
 /// Gives metrics as text.
@@ -111,7 +118,13 @@ pub async fn run(
     let options = &config.scheduler;
     let (grpc_listener, grpc) = bind(&options.listen, "scheduler.listen").await?;
     let (http_listener, http_bound) = bind(&options.http_listen, "scheduler.http_listen").await?;
-    let Shared { memory, meta, streams, members_use_meta, more_metrics } = shared;
+    config.identity.may_listen(grpc, "scheduler.listen", Callers::Users)?;
+    config.identity.may_listen(http_bound, "scheduler.http_listen", Callers::Users)?;
+    let Shared { memory, meta, streams, members_use_meta, more_metrics, identity } = shared;
+    let identity = match identity {
+        Some(identity) => identity,
+        None => Identity::load(&config.identity).await?,
+    };
     let meta = match meta {
         Some(meta) => meta,
         None => open_meta(&config).await?,
@@ -185,6 +198,7 @@ pub async fn run(
         let following = follow_executors(ballista.clone(), members.clone(), us.clone(), stop.clone());
         supervisor.spawn("executors", TaskKind::Background, following);
     }
+    supervisor.spawn("tokens", TaskKind::Background, identity.clone().follow(stop.clone()));
     let (janitor, cleaning) =
         Janitor::new(ballista.clone(), Arc::clone(&peers), stored.clone(), stop.clone());
     supervisor.spawn("janitor", TaskKind::Background, cleaning);
@@ -256,7 +270,8 @@ pub async fn run(
 
     let taking_over = submit::take_over(Arc::clone(&service), stop.clone());
     supervisor.spawn("jobs", TaskKind::Background, taking_over);
-    let front = Door::new(FrontDoor::new(Arc::clone(&service)));
+    let front = Door::new(FrontDoor::new(Arc::clone(&service), identity.clone()));
+    let guard = Guard::new(identity.clone(), who_calls);
     let grpc_stop = stop.clone();
     let door = ExecutorDoor::new(ballista.clone());
     supervisor.spawn("scheduler gRPC server", TaskKind::Critical, async move {
@@ -267,6 +282,7 @@ pub async fn run(
             .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
+            .layer(guard)
             .add_service(
                 SchedulerGrpcServer::new(door)
                     .max_decoding_message_size(MESSAGE_BYTES)
@@ -289,10 +305,10 @@ pub async fn run(
             () = overdue => Ok(()),
         }
     });
-    let routes = http::routes(Arc::clone(&service), more_metrics);
+    let routes = http::routes(Arc::clone(&service), more_metrics, identity);
     let http_stop = stop.clone();
     supervisor.spawn("scheduler HTTP server", TaskKind::Critical, async move {
-        axum::serve(http_listener, routes)
+        axum::serve(http_listener, routes.into_make_service_with_connect_info::<SocketAddr>())
             .with_graceful_shutdown(http_stop.cancelled_owned())
             .await
             .map_err(|error| Error::internal(format!("scheduler HTTP server: {error}")))
@@ -314,6 +330,17 @@ pub async fn run(
     let outcome = supervisor.shutdown(LAST_STEPS).await;
     registration.leave().await;
     outcome.and(membership.shutdown(LAST_STEPS).await)
+}
+
+/// Who calls what on the gRPC port: users and processes share it.
+fn who_calls(path: &str) -> grpc::Callers {
+    let service =
+        path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
+    match service {
+        "arrow.flight.protocol.FlightService" => grpc::Callers::All,
+        SCHEDULER_SERVICE | META_SERVICE => grpc::Callers::Processes,
+        _ => grpc::Callers::Nobody,
+    }
 }
 
 /// What other processes may do: say that they are there; read the streams' definitions, say who takes which and what is

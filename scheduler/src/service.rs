@@ -12,10 +12,11 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use polarway_common::config::{DirectOn, ResultDelivery};
-use polarway_common::{Attempt, Error, ErrorKind, QueryId, Supervisor};
+use polarway_common::{Attempt, Caller, Error, ErrorKind, QueryId, Role, Supervisor};
 use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
 use polarway_engine::settings::{self, Settings};
 use polarway_engine::{flight, settable};
+use polarway_identity::audit;
 use polarway_metastore::membership::{Member, Members};
 use polarway_proto::handle::{HandleColumn, HandleCreated};
 use polarway_proto::progress::QueryProgress;
@@ -50,6 +51,8 @@ const MOMENTS: usize = 3;
 pub struct Request {
     pub query_id: String,
     pub sql: String,
+    /// Who sends it; the settings tell its name, too, so that it goes wherever they go.
+    pub caller: Caller,
     pub session: String,
     pub settings: Settings,
     pub now: DateTime<Utc>,
@@ -105,15 +108,26 @@ pub struct QueryService {
 }
 
 impl QueryService {
-    pub fn request(&self, sql: &str, session: &str) -> Request {
+    pub fn request(&self, sql: &str, caller: &Caller, session: &str) -> Request {
         Request {
             query_id: QueryId::new().to_string(),
             sql: sql.to_owned(),
+            caller: caller.clone(),
             session: session.to_owned(),
-            settings: self.sessions.settings(session),
+            settings: self.settings(caller, session),
             now: Utc::now(),
             once: None,
         }
+    }
+
+    /// What holds for statements of a session.
+    pub fn settings(&self, caller: &Caller, session: &str) -> Settings {
+        let mut settings = self.sessions.settings(session);
+        // Plans are kept by statement and settings: nobody gets one that was made for somebody else.
+        if !caller.name().is_empty() {
+            settings.insert(settings::USER.to_owned(), caller.name().to_owned());
+        }
+        settings
     }
 
     pub(crate) fn refuse_while_draining(&self) -> Result<(), Error> {
@@ -164,7 +178,7 @@ impl QueryService {
                 name: field.name().clone(),
                 data_type: field.data_type().to_string(),
             };
-            let (id, ttl) = self.handles.create(request.sql.clone(), ttl).await?;
+            let (id, ttl) = self.handles.create(request.caller.name(), request.sql.clone(), ttl).await?;
             let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
             Ok(HandleCreated { id, ttl_ms, columns: schema.fields().iter().map(column).collect() })
         })
@@ -219,7 +233,7 @@ impl QueryService {
     /// no result before it is read: it goes through this server, where it has a place, is listed and can be cancelled.
     async fn executor_endpoints(&self, request: &Request, compiled: &Arc<Compiled>) -> Result<Info, Error> {
         let route = compiled.decision.target.name();
-        let running = self.queries.begin(&request.query_id, &request.sql, route);
+        let running = self.queries.begin(&request.caller, &request.query_id, &request.sql, route);
         running.planned(compiled);
         let outcome = async {
             let _place = self.admit(&running, compiled.takes_place).await?;
@@ -250,18 +264,33 @@ impl QueryService {
         })
     }
 
-    /// Runs what a ticket names.
-    pub fn run_ticket<'a>(&'a self, ticket: &'a [u8]) -> BoxFuture<'a, Result<DataStream, Error>> {
+    /// Runs what a ticket names, for whoever was given it.
+    ///
+    /// # Errors
+    /// `InvalidTicket`, `NotAllowed` if it is another caller's; those of running it.
+    pub fn run_ticket<'a>(
+        &'a self,
+        caller: &'a Caller,
+        ticket: &'a [u8],
+    ) -> BoxFuture<'a, Result<DataStream, Error>> {
         Box::pin(async move {
             let ticket = self.signer.verify_query(ticket, SystemTime::now())?;
+            let settings = settings::from_wire(&ticket.settings);
+            if settings.get(settings::USER).map_or("", String::as_str) != caller.name() {
+                let error = Error::new(ErrorKind::NotAllowed, "the ticket was given to somebody else")
+                    .with_hint(ErrorKind::InvalidTicket.hint());
+                audit::denied(caller.name(), "DoGet", None, &error);
+                return Err(error);
+            }
             if !ticket.outcome.is_empty() {
                 return Ok(one_batch(Outcome::from_text(&ticket.outcome).batch()?));
             }
             let request = Request {
                 query_id: ticket.query_id,
                 sql: ticket.sql,
+                caller: caller.clone(),
                 session: ticket.session,
-                settings: settings::from_wire(&ticket.settings),
+                settings,
                 now: DateTime::from_timestamp_micros(ticket.now_micros)
                     .ok_or_else(|| Error::new(ErrorKind::InvalidTicket, "the ticket's time is not valid"))?,
                 once: None,
@@ -289,8 +318,25 @@ impl QueryService {
         })
     }
 
-    /// Runs a statement that changes something.
+    /// Runs a statement that changes something, if its caller may.
     pub fn command<'a>(
+        &'a self,
+        request: &'a Request,
+        command: &'a Command,
+    ) -> BoxFuture<'a, Result<Outcome, Error>> {
+        Box::pin(async move {
+            let outcome = match request.caller.must_be(command.needs(), command.tag()) {
+                Ok(()) => self.carried_out(request, command).await,
+                Err(refused) => Err(refused),
+            };
+            if command.needs() > Role::Read {
+                audit::changed(&request.caller, command.tag(), &request.query_id, &outcome);
+            }
+            outcome
+        })
+    }
+
+    fn carried_out<'a>(
         &'a self,
         request: &'a Request,
         command: &'a Command,
@@ -348,8 +394,8 @@ impl QueryService {
         compiled: &'a Arc<Compiled>,
     ) -> BoxFuture<'a, Result<DataStream, Error>> {
         Box::pin(async move {
-            let running =
-                self.queries.begin(&request.query_id, &request.sql, compiled.decision.target.name());
+            let (route, caller) = (compiled.decision.target.name(), &request.caller);
+            let running = self.queries.begin(caller, &request.query_id, &request.sql, route);
             running.planned(compiled);
             let limit = compiled.settings.timeout;
             let started = async {
@@ -457,9 +503,13 @@ impl QueryService {
     }
 
     /// How far a query has come; `None` when it is not known (any more).
-    pub fn progress<'a>(&'a self, query_id: &'a str) -> BoxFuture<'a, Option<QueryProgress>> {
+    pub fn progress<'a>(
+        &'a self,
+        caller: &'a Caller,
+        query_id: &'a str,
+    ) -> BoxFuture<'a, Option<QueryProgress>> {
         Box::pin(async move {
-            let query = self.queries.get(query_id)?;
+            let query = self.queries.get(caller, query_id)?;
             let report = self.report(&query).await.unwrap_or_default();
             Some(QueryProgress {
                 query_id: query_id.to_owned(),
@@ -473,9 +523,13 @@ impl QueryService {
     }
 
     /// All that is known of a query, with its stages as they are now or were at its end.
-    pub fn looked_at<'a>(&'a self, query_id: &'a str) -> BoxFuture<'a, Option<(QueryRecord, Plans)>> {
+    pub fn looked_at<'a>(
+        &'a self,
+        caller: &'a Caller,
+        query_id: &'a str,
+    ) -> BoxFuture<'a, Option<(QueryRecord, Plans)>> {
         Box::pin(async move {
-            let query = self.queries.get(query_id)?;
+            let query = self.queries.get(caller, query_id)?;
             let mut record = query.record();
             // While it runs its job knows more; the job of a query that was cut off in its middle may be known, too.
             if (record.stages.is_empty() || !query.has_ended())
@@ -497,10 +551,22 @@ impl QueryService {
     }
 
     /// Puts rows into a stream.
-    pub fn put(&self, options: PutOptions, frames: PutFrames) -> BoxFuture<'_, Result<PutAnswers, Error>> {
+    pub fn put<'a>(
+        &'a self,
+        caller: &'a Caller,
+        options: PutOptions,
+        frames: PutFrames,
+    ) -> BoxFuture<'a, Result<PutAnswers, Error>> {
         Box::pin(async move {
-            let host = self.planner.streams().ok_or_else(no_streams)?;
-            host.put(options, frames).await
+            let stream = options.stream.clone();
+            let put = async {
+                caller.must_be(Role::Write, "sending rows into a stream")?;
+                let host = self.planner.streams().ok_or_else(no_streams)?;
+                host.put(options, frames).await
+            };
+            let answers = put.await;
+            audit::changed(caller, "writes to a stream", &stream, &answers);
+            answers
         })
     }
 

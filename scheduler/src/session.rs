@@ -44,9 +44,13 @@ struct Stored {
     set_at: u64,
 }
 
-/// The name of the session with this cookie.
-pub fn by_cookie(id: &str) -> String {
-    format!("{BY_COOKIE}{id}")
+/// The name of the caller's session with this cookie.
+pub fn by_cookie(caller: &str, id: &str) -> String {
+    match caller {
+        "" => format!("{BY_COOKIE}{id}"),
+        // No cookie has a blank.
+        caller => format!("{BY_COOKIE}{caller} {id}"),
+    }
 }
 
 impl Sessions {
@@ -177,22 +181,22 @@ mod tests {
         let store: Arc<dyn MetaStore> = Arc::new(store);
         let one = Sessions::new(Some(Arc::clone(&store)));
         let other = Arc::new(Sessions::new(Some(store)));
-        one.set(&by_cookie("before"), "polarway.route", "staged").await;
+        one.set(&by_cookie("", "before"), "polarway.route", "staged").await;
         one.set("connection", "polarway.route", "staged").await;
         let stop = CancellationToken::new();
         let following = tokio::spawn({
             let (other, stop) = (Arc::clone(&other), stop.clone());
             async move { other.follow(stop).await }
         });
-        one.set(&by_cookie("after"), "polarway.route", "direct").await;
+        one.set(&by_cookie("", "after"), "polarway.route", "direct").await;
         let value = |session: &str| other.settings(session).get("polarway.route").cloned();
-        while value(&by_cookie("after")).is_none() {
+        while value(&by_cookie("", "after")).is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(value(&by_cookie("before")).as_deref(), Some("staged"));
+        assert_eq!(value(&by_cookie("", "before")).as_deref(), Some("staged"));
         assert_eq!(value("connection"), None);
-        one.reset(&by_cookie("after"), "polarway.route").await;
-        while value(&by_cookie("after")).is_some() {
+        one.reset(&by_cookie("", "after"), "polarway.route").await;
+        while value(&by_cookie("", "after")).is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         stop.cancel();

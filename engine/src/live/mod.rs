@@ -19,7 +19,7 @@ mod views;
 
 pub use access::{HotQuery, HotRows, LiveAccess};
 pub use nodes::{NodeChannels, call_failed};
-pub use put::{PutAnswers, PutFrames, PutOptions};
+pub use put::{PutAnswers, PutFrames, PutOptions, until_revoked};
 pub use remote::{RemoteRows, query_of};
 pub use select::select;
 pub use slice::HotSlice;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
+use polarway_identity::{Credential, ProcessChannel};
 use polarway_proto::status::{error_from_status, is_of_transport};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -17,17 +18,24 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Processes that come back have another address: at this number the connections begin anew.
 const MAX_NODES: usize = 256;
 
-/// One connection for each address, made when it is first used.
-#[derive(Debug, Default)]
-pub struct NodeChannels(Mutex<HashMap<String, Channel>>);
+/// One connection for each address, made when it is first used. Calls say which process they are from.
+#[derive(Debug)]
+pub struct NodeChannels {
+    credential: Credential,
+    channels: Mutex<HashMap<String, Channel>>,
+}
 
 impl NodeChannels {
+    pub fn new(credential: Credential) -> Self {
+        Self { credential, channels: Mutex::default() }
+    }
+
     /// A client for the process at `address`, `host:port`.
     ///
     /// # Errors
     /// `Internal` when that is no address; whether anybody answers there is seen later.
-    pub fn client(&self, address: &str) -> Result<FlightServiceClient<Channel>, Error> {
-        let mut channels = self.0.lock();
+    pub fn client(&self, address: &str) -> Result<FlightServiceClient<ProcessChannel>, Error> {
+        let mut channels = self.channels.lock();
         let channel = match channels.get(address) {
             Some(channel) => channel.clone(),
             None => {
@@ -39,7 +47,7 @@ impl NodeChannels {
                 channel
             }
         };
-        Ok(FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES))
+        Ok(FlightServiceClient::new(self.credential.on(channel)).max_decoding_message_size(MESSAGE_BYTES))
     }
 }
 
@@ -70,6 +78,12 @@ pub fn call_failed(address: &str, status: &Status) -> Error {
             "run the statement again: if the process does not come back, another one takes the stream over",
         );
     }
+    // It is this process that it does not know, not whoever has sent a statement here.
+    if matches!(error.kind, ErrorKind::Unauthenticated | ErrorKind::NotAllowed) {
+        let told = format!("the process at {address} refuses this one: {}", error.message);
+        return Error::new(ErrorKind::Configuration, told)
+            .with_hint("give all processes of the cluster the same `identity.process_secret`");
+    }
     error
 }
 
@@ -88,5 +102,17 @@ mod tests {
         assert_eq!(call_failed("ingest-0:50052", &broken).kind, ErrorKind::StoreUnavailable);
         let said = status_from_error(&Error::new(ErrorKind::Cancelled, "by the process"));
         assert_eq!(call_failed("ingest-0:50052", &said).kind, ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn row_47_a_process_that_is_not_known_is_no_fault_of_the_user() {
+        for kind in [ErrorKind::Unauthenticated, ErrorKind::NotAllowed] {
+            let error = call_failed("ingest-0:50052", &status_from_error(&Error::new(kind, "who is this")));
+            assert_eq!(error.kind, ErrorKind::Configuration);
+            assert!(
+                error.message.contains("ingest-0:50052") && error.message.contains("who is this"),
+                "{error}"
+            );
+        }
     }
 }

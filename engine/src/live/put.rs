@@ -1,8 +1,11 @@
 //! Rows that clients put into streams by Flight.
 
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use polarway_common::{Error, ErrorKind};
+use polarway_identity::{Identity, Party};
+use polarway_proto::status::status_from_error;
 use polarway_proto::streams::{ACK_HEADER, PRODUCER_HEADER};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -39,9 +42,67 @@ impl PutOptions {
     }
 }
 
+/// The frames as long as their sender is known as it was, and then an error: what came before is stored and acknowledged
+/// all the same.
+pub fn until_revoked(frames: PutFrames, identity: Identity, party: Party) -> PutFrames {
+    if !matches!(party, Party::User { .. }) {
+        return frames;
+    }
+    let revoked = async move { identity.revoked(&party).await }.boxed();
+    stream::unfold(Some((frames, revoked)), |state| async move {
+        let (mut frames, mut revoked) = state?;
+        tokio::select! {
+            biased;
+            () = &mut revoked => {
+                let told = "the token is not known any more, or its role has changed";
+                Some((Err(status_from_error(&Error::new(ErrorKind::Unauthenticated, told))), None))
+            }
+            frame = frames.next() => Some((frame?, Some((frames, revoked)))),
+        }
+    })
+    .boxed()
+}
+
 #[cfg(test)]
 mod tests {
+    use polarway_common::config::{IdentityConfig, Secret};
+    use polarway_proto::status::error_from_status;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+
+    #[tokio::test]
+    async fn row_47_frames_end_with_the_token_of_their_sender() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let knows = |token: &str| {
+            let text = format!("[[token]]\nname = 'ana'\nrole = 'write'\ntoken = '{token}'\n");
+            std::fs::write(file.path(), text).unwrap();
+        };
+        knows("a-token-of-ana-0123456789");
+        let config = IdentityConfig {
+            tokens: Some(file.path().to_owned()),
+            process_secret: Some(Secret::new("the-secret-of-all-processes-0123")),
+            trusted_network: false,
+        };
+        let identity = Identity::load(&config).await.unwrap();
+        let ana = identity.identify(Some(b"Bearer a-token-of-ana-0123456789")).unwrap();
+        let one = || stream::iter([Ok::<_, Status>(FlightData::default())]);
+        let whole = until_revoked(one().boxed(), identity.clone(), ana.clone());
+        assert_eq!(whole.map(|frame| frame.is_ok()).collect::<Vec<_>>().await, [true]);
+
+        let endless = one().chain(stream::pending()).boxed();
+        let mut frames = until_revoked(endless, identity.clone(), ana);
+        frames.next().await.unwrap().unwrap();
+        assert!(frames.next().now_or_never().is_none());
+        knows("another-token-0123456789");
+        let stop = CancellationToken::new();
+        let following = tokio::spawn(identity.follow(stop.clone()));
+        let error = error_from_status(&frames.next().await.unwrap().unwrap_err());
+        assert_eq!(error.kind, ErrorKind::Unauthenticated);
+        assert!(frames.next().await.is_none());
+        stop.cancel();
+        following.await.unwrap().unwrap();
+    }
 
     #[test]
     fn the_path_is_the_stream() {

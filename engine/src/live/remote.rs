@@ -35,7 +35,7 @@ use super::slice::HotSlice;
 use crate::extension::ExtensionCodec;
 
 /// Fetches slices from their owners.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RemoteRows {
     nodes: Arc<NodeChannels>,
 }

@@ -18,6 +18,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_common::config::{S3Config, ShuffleConfig, ShuffleMode};
 use polarway_common::{Attempt, Config, Error, ErrorKind, Supervisor, SystemClock};
+use polarway_identity::Credential;
 use polarway_metastore::{MetaStore, RemoteMetaStore, configured};
 use polarway_storage::shuffle::{
     Limits, OutputId, Requests, ShuffleStore, StoredOutput, StoredOutputs, UploadMetrics, UploadSettings,
@@ -57,15 +58,16 @@ pub struct Stored {
     reused: AtomicU64,
 }
 
-/// The metadata that all processes share: etcd, or the scheduler's own.
+/// The metadata that all processes share: etcd, or the scheduler's own, to which `credential` is shown.
 ///
 /// # Errors
 /// `Configuration`, or etcd cannot be reached.
-pub async fn metadata(config: &Config) -> Result<Arc<dyn MetaStore>, Error> {
-    match configured(&config.metastore).await? {
-        Some(etcd) => Ok(etcd),
-        None => Ok(Arc::new(RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?)),
+pub async fn metadata(config: &Config, credential: Credential) -> Result<Arc<dyn MetaStore>, Error> {
+    if let Some(etcd) = configured(&config.metastore).await? {
+        return Ok(etcd);
     }
+    let scheduler = RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?;
+    Ok(Arc::new(scheduler.with_credential(credential)))
 }
 
 impl Stored {

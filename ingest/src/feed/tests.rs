@@ -12,6 +12,7 @@ use futures::{SinkExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use polarway_common::SystemClock;
+use polarway_identity::Identity;
 use polarway_metastore::{EmbeddedMetaStore, MetaStore};
 use polarway_storage::directory::ObjectDirectory;
 use polarway_storage::streams::{Claimant, Ownership, Previous};
@@ -112,9 +113,8 @@ impl Server {
         let one = Arc::new(One { stream: Arc::clone(&stream), dead: Arc::clone(&dead) });
         let stopped = stop.clone();
         tasks.push(tokio::spawn(async move {
-            serve(listener, one, Options::default(), Arc::new(SocketMetrics::default()), stopped)
-                .await
-                .unwrap();
+            let metrics = Arc::new(SocketMetrics::default());
+            serve(listener, one, Identity::open(), Options::default(), metrics, stopped).await.unwrap();
         }));
         Self { directory, meta, store, stream, dead, address, stop, tasks }
     }

@@ -11,9 +11,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use polarway_common::{Error, ErrorKind};
-use polarway_engine::live::{Held, HotRows, HotSlice, PutOptions, StreamHost, query_of};
+use polarway_common::{Error, ErrorKind, Role};
+use polarway_engine::live::{Held, HotRows, HotSlice, PutOptions, StreamHost, query_of, until_revoked};
 use polarway_engine::{errors, flight};
+use polarway_identity::connection::ConnectionInfo;
+use polarway_identity::grpc::{Callers, party_of};
+use polarway_identity::{Identity, Party, audit};
 use polarway_proto::status::status_from_error;
 use polarway_proto::streams::{
     File, LOG_HEADER, LogState, SliceTicket, Span, Statuses, StreamId, StreamLog, StreamName, View, action,
@@ -25,7 +28,20 @@ use crate::host::Host;
 
 /// See the module's page.
 #[derive(Debug, Clone)]
-pub struct NodeFlight(pub Arc<Host>);
+pub struct NodeFlight {
+    pub host: Arc<Host>,
+    /// Whom the guard of the port asks.
+    pub identity: Identity,
+}
+
+/// Who may call what. Users may put rows; all the rest is between processes.
+pub fn callers(path: &str) -> Callers {
+    match path.strip_prefix("/arrow.flight.protocol.FlightService/") {
+        Some("DoPut") => Callers::All,
+        Some(_) => Callers::Processes,
+        None => Callers::Nobody,
+    }
+}
 
 impl NodeFlight {
     async fn act(&self, action: &Action) -> Result<Bytes, Error> {
@@ -34,20 +50,20 @@ impl NodeFlight {
             action::STATUS => Ok(self.statuses().encode_to_vec().into()),
             action::OPEN => {
                 let StreamName { schema, name } = body(action)?;
-                self.0.made(&schema, &name).await?;
+                self.host.made(&schema, &name).await?;
                 Ok(Bytes::new())
             }
             action::LOG_STATE => {
                 let StreamLog { id, log } = body(action)?;
-                Ok(LogState { taken: self.0.log_state(&id, log)? }.encode_to_vec().into())
+                Ok(LogState { taken: self.host.log_state(&id, log)? }.encode_to_vec().into())
             }
             action::LOG_SETTLED => {
                 let StreamLog { id, log } = body(action)?;
-                self.0.settle(&id, log).await?;
+                self.host.settle(&id, log).await?;
                 Ok(Bytes::new())
             }
             action::DROP => {
-                self.0.dropped(&body::<StreamId>(action)?.id).await?;
+                self.host.dropped(&body::<StreamId>(action)?.id).await?;
                 Ok(Bytes::new())
             }
             other => Err(Error::new(ErrorKind::Unsupported, format!("there is no action `{other}`"))),
@@ -70,11 +86,11 @@ impl NodeFlight {
             latest_event_ms: held.latest_event_ms,
             feed: held.feed,
         };
-        Statuses { streams: self.0.held().into_iter().map(status).collect() }
+        Statuses { streams: self.host.held().into_iter().map(status).collect() }
     }
 
     fn view(&self, id: &str) -> Result<View, Error> {
-        let seen = self.0.seen(id)?;
+        let seen = self.host.seen(id)?;
         let hot = seen.hot();
         let files = seen
             .files
@@ -88,7 +104,7 @@ impl NodeFlight {
             })
             .collect();
         Ok(View {
-            store: self.0.sealed().url.as_str().to_owned(),
+            store: self.host.sealed().url.as_str().to_owned(),
             files,
             hot_from: hot.start,
             hot_to: hot.end,
@@ -100,16 +116,16 @@ impl NodeFlight {
         let ticket = SliceTicket::from_bytes(bytes).ok_or_else(|| {
             Error::new(ErrorKind::InvalidTicket, "this is not a ticket for rows of a stream")
         })?;
-        let schema = self.0.schema(&ticket.stream)?;
+        let schema = self.host.schema(&ticket.stream)?;
         let query = query_of(&ticket, &schema)?;
         let slice = HotSlice {
             stream: ticket.stream,
-            owner: self.0.node().address.clone(),
+            owner: self.host.node().address.clone(),
             from: ticket.from,
             to: ticket.to,
         };
         let schema = schema.project(&query.columns).map_err(|error| Error::internal(error.to_string()))?;
-        let batches = self.0.read(&slice, &query).await.map_err(|error| errors::classify(&error))?;
+        let batches = self.host.read(&slice, &query).await.map_err(|error| errors::classify(&error))?;
         let batches = batches.map_err(|error| status_from_error(&errors::classify(&error)));
         Ok(flight::encode_batches(Arc::new(schema), batches))
     }
@@ -122,6 +138,27 @@ fn body<M: Message + Default>(action: &Action) -> Result<M, Error> {
             format!("the body of `{}` cannot be read: {error}", action.r#type),
         )
     })
+}
+
+/// Who puts rows here, if they may.
+fn putting<T>(request: &Request<T>) -> Result<Party, Error> {
+    let party = party_of(request.extensions())?;
+    let allowed = if request.metadata().contains_key(LOG_HEADER) {
+        party.must_be_process()
+    } else {
+        match &party {
+            // For users of whom it has asked who they are.
+            Party::Process => Ok(()),
+            Party::Anyone | Party::User { .. } => {
+                party.caller().and_then(|caller| caller.must_be(Role::Write, "putting rows into a stream"))
+            }
+        }
+    };
+    if let Err(error) = &allowed {
+        let from = request.extensions().get::<ConnectionInfo>().map(|info| info.remote);
+        audit::denied(party.name(), "DoPut", from, error);
+    }
+    allowed.map(|()| party)
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -146,6 +183,7 @@ impl FlightService for NodeFlight {
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
+        let party = putting(&request).map_err(|error| status_from_error(&error))?;
         let (headers, _, frames) = request.into_parts();
         let mut frames = frames.peekable();
         let first = std::pin::Pin::new(&mut frames).peek().await;
@@ -158,13 +196,18 @@ impl FlightService for NodeFlight {
             let log = log.to_str().ok().and_then(|log| log.parse().ok());
             let log = log.ok_or_else(|| Status::invalid_argument(format!("`{LOG_HEADER}` names no log")))?;
             let id = descriptor.path.join(".");
-            let taken = self.0.take_in(&id, log, frames.boxed()).await;
+            let taken = self.host.take_in(&id, log, frames.boxed()).await;
             taken.map_err(|error| status_from_error(&error))?;
             let answer = futures::stream::once(async { Ok(PutResult::default()) });
             return Ok(Response::new(answer.boxed()));
         }
-        let put = async { self.0.put(PutOptions::read(&descriptor, &headers)?, frames.boxed()).await };
-        put.await.map(Response::new).map_err(|error| status_from_error(&error))
+        let frames = until_revoked(frames.boxed(), self.identity.clone(), party.clone());
+        let put = async { self.host.put(PutOptions::read(&descriptor, &headers)?, frames).await };
+        let answers = put.await;
+        if let Party::User { caller, .. } = &party {
+            audit::changed(caller, "writes to a stream", &descriptor.path.join("."), &answers);
+        }
+        answers.map(Response::new).map_err(|error| status_from_error(&error))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Answer<Self::DoActionStream> {

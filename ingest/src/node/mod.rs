@@ -2,17 +2,22 @@
 
 mod flight;
 mod http;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use polarway_common::Error;
+use polarway_identity::Identity;
+use polarway_identity::connection::incoming;
+use polarway_identity::grpc::Guard;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
-use flight::NodeFlight;
+use flight::{NodeFlight, callers};
 pub use http::serve_http;
 
 use crate::host::Host;
@@ -25,17 +30,19 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How long open calls may last once everything else has ended.
 const CUT_OFF: Duration = Duration::from_secs(3);
 
-/// Serves the streams of `host` until `stop`. A batch of rows has at most `max_frame` bytes.
+/// Serves the streams of `host` to those whom `identity` knows, until `stop`. A batch of rows has at most `max_frame` bytes.
 ///
 /// # Errors
 /// When the server fails.
 pub async fn serve(
-    incoming: TcpIncoming,
+    listener: TcpListener,
     host: Arc<Host>,
     max_frame: usize,
+    identity: Identity,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let flight = FlightServiceServer::new(NodeFlight(host))
+    let guard = Guard::new(identity.clone(), callers);
+    let flight = FlightServiceServer::new(NodeFlight { host, identity })
         .max_decoding_message_size(max_frame.saturating_add(AROUND_FRAME))
         .max_encoding_message_size(MAX_ANSWER);
     let overdue = stop.clone();
@@ -44,8 +51,9 @@ pub async fn serve(
         .initial_stream_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .layer(guard)
         .add_service(flight)
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        .serve_with_incoming_shutdown(incoming(listener), stop.cancelled_owned());
     tokio::select! {
         served = serving => served.map_err(|error| Error::internal(format!("gRPC server: {error}"))),
         () = async {

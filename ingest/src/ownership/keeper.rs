@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use polarway_common::{Clock, Error, Supervisor, TaskKind};
 use polarway_engine::live::NodeChannels;
+use polarway_identity::Credential;
 use polarway_metastore::Members;
 use polarway_metastore::membership::{MemberState, Role, View};
 use polarway_storage::streams::{Owner, Owners};
@@ -29,6 +30,8 @@ pub struct KeeperOptions {
     pub owners: Owners,
     /// How long a process that is gone has to come back before its streams are taken over.
     pub grace: Duration,
+    /// What this process shows to those that take over its logs.
+    pub credential: Credential,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -50,8 +53,9 @@ impl Keeper {
         let heirs = Heirs::new(options.host.node().name.clone(), options.grace);
         let logs = Arc::new(Notify::new());
         let (host, told, stop) = (Arc::clone(&options.host), Arc::clone(&logs), supervisor.token());
+        let nodes = Arc::new(NodeChannels::new(options.credential.clone()));
         supervisor.spawn("old logs", TaskKind::Background, async move {
-            hand_over(&host, &told, &stop).await;
+            hand_over(&host, &nodes, &told, &stop).await;
             Ok(())
         });
         let keeper = Self { options, heirs, logs };
@@ -204,11 +208,10 @@ async fn changed<T>(told: &mut watch::Receiver<T>) {
 }
 
 /// Hands over logs as long as there are any.
-async fn hand_over(host: &Host, told: &Notify, stop: &CancellationToken) {
-    let nodes = Arc::new(NodeChannels::default());
+async fn hand_over(host: &Host, nodes: &Arc<NodeChannels>, told: &Notify, stop: &CancellationToken) {
     loop {
         let left = tokio::select! {
-            left = host.hand_over(&nodes) => left,
+            left = host.hand_over(nodes) => left,
             () = stop.cancelled() => return,
         };
         let again = left.unwrap_or_else(|error| {

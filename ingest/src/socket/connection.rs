@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use polarway_identity::{Identity, Party};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::select;
@@ -42,6 +43,9 @@ pub(super) struct Connection<'a> {
     pub metrics: &'a SocketMetrics,
     /// Cancelled when the server shuts down.
     pub stop: CancellationToken,
+    pub identity: &'a Identity,
+    /// Who the client is.
+    pub party: Party,
 }
 
 impl Connection<'_> {
@@ -107,13 +111,13 @@ impl Connection<'_> {
         let mut overdue = pin!(self.overdue());
         let end = select! {
             biased;
-            end = reader.run(socket, &self.stop) => end,
+            end = reader.run(socket, self.ordered()) => end,
             // While the reader lives this ends only with an error.
             acknowledged = &mut acknowledger => {
                 return acknowledged.map_or_else(End::Fault, |()| End::Lost);
             }
             () = self.watch(heard, out) => End::idle(),
-            () = &mut overdue => return End::draining(),
+            end = &mut overdue => return end,
         };
         if !end.waits_for_acks() {
             return end;
@@ -126,7 +130,7 @@ impl Connection<'_> {
                 Err(fault) if matches!(end, End::Client(_)) => End::Fault(fault),
                 _ => end,
             },
-            () = overdue => end,
+            _ = overdue => end,
             () = sleep(self.options.grace) => end,
         }
     }
@@ -144,10 +148,20 @@ impl Connection<'_> {
         }
     }
 
-    /// Ends when a shutdown's grace is over.
-    async fn overdue(&self) {
-        self.stop.cancelled().await;
+    /// Completes when nothing more is to be read, whatever the client does.
+    async fn ordered(&self) -> End {
+        select! {
+            biased;
+            () = self.stop.cancelled() => End::draining(),
+            () = self.identity.revoked(&self.party) => End::revoked(),
+        }
+    }
+
+    /// Completes when the grace after that is over.
+    async fn overdue(&self) -> End {
+        let end = self.ordered().await;
         sleep(self.options.grace).await;
+        end
     }
 }
 

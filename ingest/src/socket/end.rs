@@ -27,6 +27,11 @@ impl End {
         Self::Fault(Fault::new(FaultKind::Draining, "the server is shutting down"))
     }
 
+    pub fn revoked() -> Self {
+        let message = "the token is not known any more, or its role has changed";
+        Self::Fault(Fault::new(FaultKind::Unauthenticated, message))
+    }
+
     pub fn of_error(error: WsError) -> Self {
         let kind = match &error {
             WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
@@ -62,7 +67,7 @@ impl End {
         };
         match fault.kind {
             FaultKind::Protocol | FaultKind::Unsupported | FaultKind::InvalidText => Closed::Protocol,
-            FaultKind::NotAllowed | FaultKind::Quota => Closed::Policy,
+            FaultKind::Unauthenticated | FaultKind::NotAllowed | FaultKind::Quota => Closed::Policy,
             FaultKind::Idle => Closed::Idle,
             FaultKind::FrameTooLarge => Closed::TooLarge,
             FaultKind::Internal => Closed::Internal,

@@ -11,6 +11,8 @@ pub enum FaultKind {
     Unsupported,
     /// A text frame is not UTF-8.
     InvalidText,
+    /// The client's token is not known any more as it was.
+    Unauthenticated,
     /// The client may not do this.
     NotAllowed,
     /// The client has used up what it may send.
@@ -35,10 +37,11 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, for tests and documentation.
-    pub const ALL: [FaultKind; 13] = [
+    pub const ALL: [FaultKind; 14] = [
         FaultKind::Protocol,
         FaultKind::Unsupported,
         FaultKind::InvalidText,
+        FaultKind::Unauthenticated,
         FaultKind::NotAllowed,
         FaultKind::Quota,
         FaultKind::Idle,
@@ -57,6 +60,7 @@ impl FaultKind {
             FaultKind::Protocol => "protocol",
             FaultKind::Unsupported => "unsupported",
             FaultKind::InvalidText => "invalid_text",
+            FaultKind::Unauthenticated => "unauthenticated",
             FaultKind::NotAllowed => "not_allowed",
             FaultKind::Quota => "quota",
             FaultKind::Idle => "idle",
@@ -76,7 +80,7 @@ impl FaultKind {
             FaultKind::Protocol => 1002,
             FaultKind::Unsupported => 1003,
             FaultKind::InvalidText => 1007,
-            FaultKind::NotAllowed | FaultKind::Quota | FaultKind::Idle => 1008,
+            FaultKind::Unauthenticated | FaultKind::NotAllowed | FaultKind::Quota | FaultKind::Idle => 1008,
             FaultKind::FrameTooLarge => 1009,
             FaultKind::Internal => 1011,
             FaultKind::Draining | FaultKind::Moved => 1012,
@@ -92,6 +96,7 @@ impl FaultKind {
             }
             FaultKind::Unsupported => "send JSON in text frames or Arrow IPC in binary frames",
             FaultKind::InvalidText => "send text as UTF-8, and Arrow IPC in binary frames",
+            FaultKind::Unauthenticated => "connect again with a token that the server knows",
             FaultKind::NotAllowed => "ask the operator for the right to write to this stream",
             FaultKind::Quota => "send less, or ask the operator for a higher quota",
             FaultKind::Idle => "answer pings, and connect again",

@@ -28,8 +28,7 @@ pub struct Opening {
 
 /// Decides about a request by its method, path, query and headers.
 ///
-/// Everything that a connection may do is decided here: who the client is and whether it may write to this stream is
-/// to be decided here too, where headers and query are at hand, with the answers 401 and 403.
+/// Nothing here depends on who the client is or on which streams there are.
 ///
 /// # Errors
 /// 404 for a path that is no stream's, 405 for a method other than `GET`, 426 for a request without upgrade, 400 for

@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 const END: &[u8] = b"\r\n\r\n";
@@ -80,7 +81,9 @@ impl Head {
         for line in lines {
             let colon = line.iter().position(|byte| *byte == b':')?;
             let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-            let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+            let mut value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+            // Whoever prints the headers does not print it.
+            value.set_sensitive(name == AUTHORIZATION);
             headers.try_append(name, value).ok()?;
         }
         Some(Self { method, target, version, headers })
@@ -134,6 +137,14 @@ mod tests {
         assert_eq!((head.target.path(), head.target.query()), ("/v1/streams/a%20b", Some("ack=wal")));
         assert_eq!(head.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(early, b"more");
+    }
+
+    #[test]
+    fn row_47_a_token_is_not_printed() {
+        let request = b"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer the-token\r\n\r\n";
+        let (head, _) = read(request, 4096).unwrap();
+        assert_eq!(head.headers[AUTHORIZATION], "Bearer the-token");
+        assert!(!format!("{head:?} {:?}", head.headers.clone()).contains("the-token"));
     }
 
     #[test]

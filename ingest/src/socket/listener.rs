@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use polarway_identity::{Identity, Party, audit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,12 +27,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 struct Shared {
     streams: Arc<dyn Streams>,
+    identity: Identity,
     options: Options,
     metrics: Arc<SocketMetrics>,
     stop: CancellationToken,
 }
 
-/// Serves clients that push rows, until `shutdown` is cancelled. Then nothing is accepted or read any more; what was
+/// Serves clients that push rows, as far as `identity` knows them, until `shutdown` is cancelled. Then nothing is accepted or read any more; what was
 /// read is acknowledged, as long as [`Options::grace`] allows, and the connections are closed with 1012. When this
 /// returns no task is left. Dropping the future ends all connections at once.
 ///
@@ -40,6 +42,7 @@ struct Shared {
 pub async fn serve(
     listener: TcpListener,
     streams: Arc<dyn Streams>,
+    identity: Identity,
     options: Options,
     metrics: Arc<SocketMetrics>,
     shutdown: CancellationToken,
@@ -47,7 +50,7 @@ pub async fn serve(
     options.check()?;
     let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
     let refusals = Arc::new(Semaphore::new(REFUSING));
-    let shared = Arc::new(Shared { streams, options, metrics, stop: shutdown });
+    let shared = Arc::new(Shared { streams, identity, options, metrics, stop: shutdown });
     let mut tasks = JoinSet::new();
     loop {
         let accepted = select! {
@@ -96,11 +99,11 @@ impl Shared {
 
 /// One connection, from accept to its end. `full`: it is one too many.
 async fn attend(shared: Arc<Shared>, mut socket: TcpStream, _permit: OwnedSemaphorePermit, full: bool) {
-    let Shared { streams, options, metrics, stop } = shared.as_ref();
+    let Shared { streams, identity, options, metrics, stop } = shared.as_ref();
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let Some(upgraded) = upgrade(&mut socket, streams.as_ref(), options, full, stop).await else {
+    let Some(upgraded) = upgrade(&mut socket, streams.as_ref(), identity, options, full, stop).await else {
         add(&metrics.refused, 1);
         return;
     };
@@ -108,10 +111,21 @@ async fn attend(shared: Arc<Shared>, mut socket: TcpStream, _permit: OwnedSemaph
     let name = feed.name().to_owned();
     let producer = opening.producer.clone();
     tracing::debug!(stream = name, producer, "a client is connected");
+    if let Party::User { caller, .. } = &upgraded.party {
+        audit::changed(caller, "writes to a stream", &name, &Ok(()));
+    }
     let _open = Open::new(metrics);
     let ack = opening.ack.unwrap_or(feed.default_ack());
-    let connection =
-        Connection { feed, producer: opening.producer, ack, options, metrics, stop: stop.clone() };
+    let connection = Connection {
+        feed,
+        producer: opening.producer,
+        ack,
+        options,
+        metrics,
+        stop: stop.clone(),
+        identity,
+        party: upgraded.party,
+    };
     let closed = Box::pin(connection.run(socket, upgraded.early)).await;
     metrics.count_closed(closed);
     tracing::debug!(stream = name, producer, reason = closed.name(), "a client's connection has ended");

@@ -4,7 +4,8 @@
 //!
 //! A client opens `/v1/streams/{name}` with the optional query parameters `producer` (1 to 128 visible ASCII
 //! characters) and `ack` (`received`, `wal` or `object_store`; without it the stream's own). What is refused before
-//! the upgrade is refused in HTTP, with a JSON body; see [`decide`].
+//! the upgrade is refused in HTTP, with a JSON body; see [`decide`]. A server that knows users by tokens takes them in the
+//! header `authorization`, and asks who it is before it tells anything about streams.
 //!
 //! The server's first message is the [`Hello`]. Then the client sends frames of rows, text (JSON) or binary (Arrow
 //! IPC), which are opaque here. A frame may begin with a line `#<number>\n`; see [`Numbering`]. The server answers
@@ -31,6 +32,7 @@
 //! time as an argument; `upgrade`, `reader`, `outgoing` and `connection` perform.
 
 mod acks;
+mod admission;
 mod connection;
 mod end;
 mod fault;

@@ -12,7 +12,6 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
-use tokio_util::sync::CancellationToken;
 
 use super::acks::Group;
 use super::end::End;
@@ -38,13 +37,17 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads until the client, an error or `stop` ends it. What was read by then is in the feed.
-    pub async fn run(mut self, socket: &mut WebSocketStream<Incoming>, stop: &CancellationToken) -> End {
-        let mut stopped = pin!(stop.cancelled());
+    /// Reads until the client, an error or `ordered` ends it. What was read by then is in the feed.
+    pub async fn run(
+        mut self,
+        socket: &mut WebSocketStream<Incoming>,
+        ordered: impl Future<Output = End>,
+    ) -> End {
+        let mut ordered = pin!(ordered);
         loop {
             let first = select! {
                 biased;
-                () = &mut stopped => return End::draining(),
+                end = &mut ordered => return end,
                 first = socket.next() => first,
             };
             let arrived = now();
@@ -71,7 +74,7 @@ impl Reader<'_> {
             if !wait.is_zero() {
                 let start = now();
                 select! {
-                    () = &mut stopped => return End::draining(),
+                    end = &mut ordered => return end,
                     () = sleep(wait) => add_micros(&self.metrics.paced_micros, now() - start),
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use polarway_common::{Error, ErrorKind};
 use tokio_tungstenite::tungstenite::http::uri::PathAndQuery;
 use tokio_tungstenite::tungstenite::http::{StatusCode, Uri};
 
@@ -64,6 +65,18 @@ impl Refusal {
         };
         let hint = "open a WebSocket (ws://) at /v1/streams/{name}";
         Some(Self::new(status, "bad_request", &error.to_string(), hint))
+    }
+
+    /// The answer to somebody who may not write, or whom nobody knows.
+    pub(super) fn of_caller(error: &Error) -> Self {
+        let hint = error.hint.as_deref().unwrap_or_else(|| error.kind.hint());
+        match error.kind {
+            ErrorKind::Unauthenticated => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", &error.message, hint)
+                    .with_header("WWW-Authenticate", "Bearer")
+            }
+            _ => Self::new(StatusCode::FORBIDDEN, "not_allowed", &error.message, hint),
+        }
     }
 
     pub(super) fn of_open(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use polarway_identity::{Identity, Party};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::select;
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::server::write_response;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::admit;
 use super::connection::discard;
 use super::handshake::{Opening, decide};
 use super::head::Head;
@@ -21,6 +23,8 @@ use super::sink::{Feed, Streams};
 pub(super) struct Upgraded {
     pub feed: Arc<dyn Feed>,
     pub opening: Opening,
+    /// Who the client is.
+    pub party: Party,
     /// Bytes that came behind the request's head.
     pub early: Vec<u8>,
 }
@@ -29,6 +33,7 @@ pub(super) struct Upgraded {
 pub(super) async fn upgrade(
     socket: &mut TcpStream,
     streams: &dyn Streams,
+    identity: &Identity,
     options: &Options,
     full: bool,
     stop: &CancellationToken,
@@ -36,7 +41,7 @@ pub(super) async fn upgrade(
     let opened = select! {
         biased;
         () = stop.cancelled() => Err(Some(Refusal::draining(options.retry_after))),
-        opened = timeout(options.handshake_timeout, open(socket, streams, options, full)) => {
+        opened = timeout(options.handshake_timeout, open(socket, streams, identity, options, full)) => {
             opened.unwrap_or_else(|_| Err(Some(Refusal::too_slow())))
         }
     };
@@ -64,6 +69,7 @@ pub(super) async fn upgrade(
 async fn open(
     socket: &mut TcpStream,
     streams: &dyn Streams,
+    identity: &Identity,
     options: &Options,
     full: bool,
 ) -> Result<Upgraded, Option<Refusal>> {
@@ -72,10 +78,12 @@ async fn open(
         return Err(Some(Refusal::too_many(options.retry_after)));
     }
     let opening = decide(&head)?;
+    // Before anything is told that depends on the stream.
+    let party = admit(identity, &head, socket.peer_addr().ok())?;
     let opened = streams.open(&opening.stream, opening.producer.as_deref()).await;
     let feed = opened
         .map_err(|error| Refusal::of_open(&error, &opening.stream, &head.target, options.retry_after))?;
-    Ok(Upgraded { feed, opening, early })
+    Ok(Upgraded { feed, opening, party, early })
 }
 
 async fn send(socket: &mut TcpStream, bytes: &[u8], patience: Duration) -> bool {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::server::{Server, within};
@@ -19,19 +20,27 @@ pub struct Client {
 impl Client {
     /// Connects to `/v1/streams/{target}` and takes the hello.
     pub async fn connect(server: &Server, target: &str) -> Self {
-        Self::over(TcpStream::connect(server.address).await.unwrap(), target).await
+        Self::over(TcpStream::connect(server.address).await.unwrap(), target, None).await
+    }
+
+    /// As [`Client::connect`], with a token.
+    pub async fn with_token(server: &Server, target: &str, token: &str) -> Self {
+        Self::over(TcpStream::connect(server.address).await.unwrap(), target, Some(token)).await
     }
 
     /// As [`Client::connect`], with a small receive buffer.
     pub async fn with_small_buffer(server: &Server, target: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        Self::over(socket.connect(server.address).await.unwrap(), target).await
+        Self::over(socket.connect(server.address).await.unwrap(), target, None).await
     }
 
-    async fn over(stream: TcpStream, target: &str) -> Self {
+    async fn over(stream: TcpStream, target: &str, token: Option<&str>) -> Self {
         stream.set_nodelay(true).unwrap();
-        let request = format!("ws://localhost/v1/streams/{target}");
+        let mut request = format!("ws://localhost/v1/streams/{target}").into_client_request().unwrap();
+        if let Some(token) = token {
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
         let (socket, _) = within(client_async(request, stream)).await.unwrap();
         let mut client = Self { socket, hello: Value::Null };
         client.hello = client.message().await;

@@ -10,11 +10,11 @@ use tokio::net::TcpStream;
 use super::client::{Client, raw, rest};
 use super::server::{Server, until};
 
-const UPGRADE: &str = "Host: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+pub const UPGRADE: &str = "Host: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Status, headers and JSON body of an answer.
-fn parts(answer: &str) -> (u16, String, Value) {
+pub fn parts(answer: &str) -> (u16, String, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let (status, headers) = head.split_once("\r\n").unwrap();
     let status = status.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();

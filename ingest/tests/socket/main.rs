@@ -5,6 +5,7 @@
 mod client;
 mod endings;
 mod handshake;
+mod identity;
 mod limits;
 mod protocol;
 mod server;

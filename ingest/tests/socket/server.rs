@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use polarway_identity::Identity;
 use polarway_ingest::socket::{Closed, Options, OptionsError, SocketMetrics, serve};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
@@ -28,7 +29,11 @@ impl Server {
     }
 
     pub async fn with(options: Options) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), options)
+        Self::knowing(Identity::open(), options).await
+    }
+
+    pub async fn knowing(identity: Identity, options: Options) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), identity, options)
     }
 
     /// Sockets whose buffers hold little, so that a peer that does not read is felt soon.
@@ -36,15 +41,16 @@ impl Server {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(4096).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        Self::on(socket.listen(16).unwrap(), options)
+        Self::on(socket.listen(16).unwrap(), Identity::open(), options)
     }
 
-    fn on(listener: TcpListener, options: Options) -> Self {
+    fn on(listener: TcpListener, identity: Identity, options: Options) -> Self {
         let address = listener.local_addr().unwrap();
         let memory = Memory::new();
         let (metrics, stop) = (Arc::<SocketMetrics>::default(), CancellationToken::new());
         let streams = Arc::new(Shared(Arc::clone(&memory)));
-        let task = tokio::spawn(serve(listener, streams, options, Arc::clone(&metrics), stop.clone()));
+        let serving = serve(listener, streams, identity, options, Arc::clone(&metrics), stop.clone());
+        let task = tokio::spawn(serving);
         Self { address, memory, metrics, stop, task }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use polarway_identity::Credential;
 use prost::Message;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -40,6 +41,7 @@ pub struct RemoteMetaStore {
     channel: Channel,
     place: String,
     patience: Patience,
+    credential: Credential,
 }
 
 impl RemoteMetaStore {
@@ -48,7 +50,12 @@ impl RemoteMetaStore {
     /// The channel should send keep-alives, or a watch does not notice that the other machine is gone; and its
     /// window for the connection should be many times that for a stream, or a watch that is not read stops it.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, place: "of another process".to_owned(), patience: Patience::default() }
+        Self {
+            channel,
+            place: "of another process".to_owned(),
+            patience: Patience::default(),
+            credential: Credential::default(),
+        }
     }
 
     /// The store at `address`, a URL with host and port. The connection is made with the first call and made anew
@@ -81,6 +88,13 @@ impl RemoteMetaStore {
         self
     }
 
+    /// Whose calls say which process they are from.
+    #[must_use]
+    pub fn with_credential(mut self, credential: Credential) -> Self {
+        self.credential = credential;
+        self
+    }
+
     /// A call that may be repeated.
     async fn ask<Q, A>(&self, path: &'static str, question: Q) -> Result<A::Value>
     where
@@ -102,7 +116,7 @@ impl RemoteMetaStore {
     {
         let codec = ProstCodec::<Q, A>::default();
         let mut grpc = self.grpc().await?;
-        grpc.unary(Request::new(question), PathAndQuery::from_static(path), codec)
+        grpc.unary(self.signed(question), PathAndQuery::from_static(path), codec)
             .await
             .map(Response::into_inner)
     }
@@ -112,9 +126,15 @@ impl RemoteMetaStore {
         let codec = ProstCodec::<WatchRequest, WatchAnswer>::default();
         let path = PathAndQuery::from_static(path::WATCH);
         let mut grpc = self.grpc().await?;
-        let mut answers = grpc.server_streaming(Request::new(question), path, codec).await?.into_inner();
+        let mut answers = grpc.server_streaming(self.signed(question), path, codec).await?.into_inner();
         let first = answers.message().await?.ok_or_else(|| Status::unavailable(CUT_OFF))?;
         Ok((answers, first.step))
+    }
+
+    fn signed<Q>(&self, question: Q) -> Request<Q> {
+        let mut request = Request::new(question);
+        self.credential.sign(&mut request);
+        request
     }
 
     async fn grpc(&self) -> Result<Grpc<Channel>, Status> {

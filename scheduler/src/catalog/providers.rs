@@ -18,7 +18,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::StreamHost;
-use polarway_engine::settings::{CATALOG, SCHEMA};
+use polarway_engine::settings::{CATALOG, SCHEMA, user};
 use polarway_metastore::membership::Members;
 use polarway_proto::handle::HANDLE_SCHEMA;
 use polarway_storage::catalog::{Definition, ManagedDefinition, Snapshot, TableDefinition, ViewDefinition};
@@ -312,7 +312,8 @@ impl SchemaProvider for HandleSchema {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         let external = |error: Error| DataFusionError::External(Box::new(error));
-        let query = match self.scope.shared.sources.handles.leased(name).await.map_err(external)? {
+        let user = user(self.scope.shared.template.config());
+        let query = match self.scope.shared.sources.handles.leased(user, name).await.map_err(external)? {
             Leased::Query(query) => query,
             Leased::Table(table) => {
                 return self.scope.managed(name, &table).await.map(Some).map_err(external);

@@ -12,7 +12,7 @@ use arrow_flight::{
     Action, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
     PollInfo, SchemaResult, Ticket,
 };
-use polarway_common::{Error, ErrorKind, QueryId};
+use polarway_common::{Caller, Error, ErrorKind, QueryId};
 use polarway_engine::settings;
 use polarway_proto::job::{JobInfo, JobOutcome};
 use polarway_proto::progress::QueryState;
@@ -21,7 +21,7 @@ use polarway_proto::ticket::{QueryTicket, expiry};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::flight_sql::{FrontDoor, schema_bytes, status};
+use super::flight_sql::{FrontDoor, caller_of, schema_bytes, status};
 use crate::write::{Outcome, Written};
 
 /// What a descriptor to poll with begins with; a job's id follows.
@@ -58,7 +58,12 @@ impl Door {
         self.0.submitted(&sql, &call).await
     }
 
-    fn poll_info(&self, job: JobInfo, descriptor: FlightDescriptor) -> Result<PollInfo, Status> {
+    fn poll_info(
+        &self,
+        caller: &Caller,
+        job: JobInfo,
+        descriptor: FlightDescriptor,
+    ) -> Result<PollInfo, Status> {
         if let Some(error) = job.error {
             return Err(status_from_error(&Error::from(error)));
         }
@@ -113,13 +118,14 @@ impl Door {
         };
         info.schema = schema_bytes(&schema)?;
         let service = self.0.service();
+        let session = format!("job:{}", job.id);
         let ticket = service.signer.sign_query(&QueryTicket {
             query_id: QueryId::new().to_string(),
             sql,
-            settings: settings::to_wire(&settings::Settings::new()),
+            settings: settings::to_wire(&service.settings(caller, &session)),
             now_micros: chrono::Utc::now().timestamp_micros(),
             expires_at: expiry(SystemTime::now(), service.ticket_ttl),
-            session: format!("job:{}", job.id),
+            session,
             outcome,
         });
         let ticket = TicketStatementQuery { statement_handle: ticket };
@@ -154,9 +160,10 @@ impl FlightService for Door {
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Of<PollInfo> {
         let descriptor = request.get_ref().clone();
+        let caller = caller_of(&request)?;
         let id = self.job_of(request).await?;
-        let job = self.0.service().job(&id).await.map_err(status)?;
-        Ok(Response::new(self.poll_info(job, descriptor)?))
+        let job = self.0.service().job(&caller, &id).await.map_err(status)?;
+        Ok(Response::new(self.poll_info(&caller, job, descriptor)?))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Of<SchemaResult> {

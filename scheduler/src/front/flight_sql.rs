@@ -31,8 +31,11 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use polarway_common::{Error, ErrorKind};
-use polarway_engine::live::PutOptions;
+use polarway_common::{Caller, Error, ErrorKind};
+use polarway_engine::live::{PutOptions, until_revoked};
+use polarway_identity::connection::ConnectionInfo;
+use polarway_identity::grpc::party_of;
+use polarway_identity::{Identity, token_of};
 use polarway_proto::handle::{
     CLOSE_HANDLE_ACTION, CREATE_HANDLE_ACTION, CreateHandle, HandleRenewed, RENEW_HANDLE_ACTION,
 };
@@ -43,10 +46,10 @@ use polarway_proto::status::{error_from_status, status_from_error};
 use polarway_proto::ticket::PreparedStatement;
 use polarway_storage::catalog::Once;
 use prost::Message;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{metadata, prepared};
-use crate::connection::ConnectionInfo;
 use crate::direct::DataStream;
 use crate::opaque::Opaque;
 use crate::plan::Statement;
@@ -56,6 +59,8 @@ use crate::write::Ingest;
 
 /// How long the outcome of a statement is kept that is polled, in milliseconds.
 const POLLED_FOR: u64 = 3_600_000;
+
+const AUTHORIZATION: &str = "authorization";
 
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
@@ -67,11 +72,12 @@ const CANCEL_RESULT_NOT_CANCELLABLE: i32 = 3;
 #[derive(Clone)]
 pub struct FrontDoor {
     service: Opaque<QueryService>,
+    identity: Identity,
 }
 
 impl FrontDoor {
-    pub fn new(service: Arc<QueryService>) -> Self {
-        Self { service: Opaque::new(service) }
+    pub fn new(service: Arc<QueryService>, identity: Identity) -> Self {
+        Self { service: Opaque::new(service), identity }
     }
 
     /// The query that a cancel request means: by the signed ticket in it, or by the id that came with it.
@@ -92,10 +98,12 @@ impl FrontDoor {
 
     /// A statement of a call.
     fn request<T>(&self, sql: &str, call: &Request<T>) -> Result<service::Request, Status> {
-        let mut request = self.service.request(sql, &session_of(call));
+        let from = Origin::of(call)?;
+        let mut request = self.service.request(sql, &from.caller, &from.session);
         if let Some(name) = call.metadata().get(IDEMPOTENCY_KEY) {
             // Bytes that are no text are no name either.
-            request.once = Some(Once::new(name.to_str().unwrap_or_default(), sql).map_err(status)?);
+            let once = Once::new(name.to_str().unwrap_or_default(), sql).map_err(status)?;
+            request.once = Some(once.of_caller(from.caller.name()));
         }
         Ok(request)
     }
@@ -109,7 +117,8 @@ impl FrontDoor {
         let given =
             call.metadata().get(IDEMPOTENCY_KEY).map(|name| name.to_str().unwrap_or_default().to_owned());
         let key = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let request = self.service.request(sql, &session_of(call));
+        let from = Origin::of(call)?;
+        let request = self.service.request(sql, &from.caller, &from.session);
         let submitted = SubmitJob { sql: sql.to_owned(), parameters: None, key, keep_ms: POLLED_FOR };
         self.service.submit(&request, submitted).await.map_err(status)
     }
@@ -131,8 +140,9 @@ impl FrontDoor {
         })
     }
 
-    fn cancel(&self, info: Option<&FlightInfo>) -> bool {
-        info.and_then(|info| self.query_of(info)).is_some_and(|id| self.service.queries.cancel(&id))
+    fn cancel(&self, caller: &Caller, info: Option<&FlightInfo>) -> bool {
+        let query = info.and_then(|info| self.query_of(info));
+        query.is_some_and(|id| self.service.queries.cancel(caller, &id))
     }
 }
 
@@ -163,15 +173,39 @@ async fn ingest_rows(frames: PeekableFlightDataStream) -> Result<SendableRecordB
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }
 
+/// Where a call comes from.
+struct Origin {
+    caller: Caller,
+    session: String,
+}
+
+impl Origin {
+    /// # Errors
+    /// `NotAllowed` if a process calls what only users do.
+    fn of<T>(call: &Request<T>) -> Result<Self, Status> {
+        let caller = caller_of(call)?;
+        let session = session_of(&caller, call);
+        Ok(Self { caller, session })
+    }
+}
+
+/// Who sends a call.
+///
+/// # Errors
+/// `NotAllowed` if a process calls what only users do.
+pub(super) fn caller_of<T>(call: &Request<T>) -> Result<Caller, Status> {
+    party_of(call.extensions()).and_then(|party| party.caller()).map_err(status)
+}
+
 /// The session a request belongs to.
-fn session_of<T>(request: &Request<T>) -> String {
+fn session_of<T>(caller: &Caller, request: &Request<T>) -> String {
     let cookie = request
         .metadata()
         .get_all("cookie")
         .iter()
         .filter_map(|value| value.to_str().ok())
         .find_map(from_cookies)
-        .map(by_cookie);
+        .map(|cookie| by_cookie(caller.name(), cookie));
     cookie.unwrap_or_else(|| {
         let connection = request.extensions().get::<ConnectionInfo>().map_or(0, |info| info.id);
         format!("connection:{connection}")
@@ -259,16 +293,29 @@ fn rows(batch: Result<arrow::record_batch::RecordBatch, Error>) -> Get {
 impl FlightSqlService for FrontDoor {
     type FlightService = FrontDoor;
 
-    /// There is no identity yet; drivers that send a user name get an empty token and go on.
+    /// Drivers that send name and password ask for a token here: it is the password. Who it is, or that nobody is asked, was
+    /// found out before.
     async fn do_handshake(
         &self,
-        _request: Request<Streaming<HandshakeRequest>>,
+        request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<
         Response<std::pin::Pin<Box<dyn futures::Stream<Item = Result<HandshakeResponse, Status>> + Send>>>,
         Status,
     > {
+        caller_of(&request)?;
         let answer = HandshakeResponse { protocol_version: 0, payload: Bytes::new() };
-        Ok(Response::new(Box::pin(stream::once(async { Ok(answer) }))))
+        let mut response: Response<
+            std::pin::Pin<Box<dyn futures::Stream<Item = Result<HandshakeResponse, Status>> + Send>>,
+        > = Response::new(Box::pin(stream::once(async { Ok(answer) })));
+        let token = request.metadata().get(AUTHORIZATION).and_then(|sent| token_of(sent.as_bytes()));
+        if let Some(token) = token {
+            let bearer = [b"Bearer ", token.as_ref()].concat();
+            let mut value = MetadataValue::try_from(bearer.as_slice())
+                .map_err(|_| Status::invalid_argument("the token has characters that cannot be sent"))?;
+            value.set_sensitive(true);
+            response.metadata_mut().insert(AUTHORIZATION, value);
+        }
+        Ok(response)
     }
 
     async fn get_flight_info_statement(
@@ -281,8 +328,9 @@ impl FlightSqlService for FrontDoor {
         Ok(Response::new(to_flight_info(info, request.into_inner())?))
     }
 
-    async fn do_get_statement(&self, ticket: TicketStatementQuery, _request: Request<Ticket>) -> Get {
-        let stream = self.service.run_ticket(&ticket.statement_handle).await.map_err(status)?;
+    async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Get {
+        let caller = caller_of(&request)?;
+        let stream = self.service.run_ticket(&caller, &ticket.statement_handle).await.map_err(status)?;
         Ok(Response::new(stream))
     }
 
@@ -320,7 +368,8 @@ impl FlightSqlService for FrontDoor {
         command: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let settings = self.service.sessions.settings(&session_of(&request));
+        let from = Origin::of(&request)?;
+        let settings = self.service.settings(&from.caller, &from.session);
         let values = prepared::values(request.into_inner()).await?;
         let (signer, handle) = (&self.service.signer, &command.prepared_statement_handle);
         let mut texts = prepared::bound(signer, handle, &settings, &values).map_err(status)?;
@@ -349,18 +398,18 @@ impl FlightSqlService for FrontDoor {
         command: CommandPreparedStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        let session = session_of(&request);
+        let from = Origin::of(&request)?;
         let name = request.metadata().get(IDEMPOTENCY_KEY).cloned();
         let name = name.as_ref().map(|name| name.to_str().unwrap_or_default());
         let values = prepared::values(request.into_inner()).await?;
         let (signer, handle) = (&self.service.signer, &command.prepared_statement_handle);
-        let settings = self.service.sessions.settings(&session);
+        let settings = self.service.settings(&from.caller, &from.session);
         let mut touched: i64 = 0;
         let texts = prepared::bound(signer, handle, &settings, &values).map_err(status)?;
         for (row, sql) in texts.iter().enumerate() {
-            let mut query = self.service.request(sql, &session);
-            let once = name.map(|name| Once::new(&format!("{name}-{row}"), sql));
-            query.once = once.transpose().map_err(status)?;
+            let mut query = self.service.request(sql, &from.caller, &from.session);
+            let once = name.map(|name| Once::new(&format!("{name}-{row}"), sql)).transpose();
+            query.once = once.map_err(status)?.map(|once| once.of_caller(from.caller.name()));
             // What does not tell counts as nothing.
             touched = touched.saturating_add(self.update(&query).await?.max(0));
         }
@@ -391,6 +440,8 @@ impl FlightSqlService for FrontDoor {
             let kind = message.type_url;
             return Err(status(Error::new(ErrorKind::Unsupported, format!("{kind} is not offered"))));
         }
+        let party = party_of(request.extensions()).map_err(status)?;
+        let caller = party.caller().map_err(status)?;
         let (headers, _, frames) = request.into_parts();
         let mut frames = frames.into_peekable();
         let first = std::pin::Pin::new(&mut frames).peek().await;
@@ -401,7 +452,8 @@ impl FlightSqlService for FrontDoor {
         };
         let put = async {
             let options = PutOptions::read(&descriptor, &headers)?;
-            self.service.put(options, frames.boxed()).await
+            let frames = until_revoked(frames.boxed(), self.identity.clone(), party);
+            self.service.put(&caller, options, frames).await
         };
         put.await.map(Response::new).map_err(status)
     }
@@ -543,12 +595,12 @@ impl FlightSqlService for FrontDoor {
     async fn do_action_cancel_query(
         &self,
         query: ActionCancelQueryRequest,
-        _request: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
         let info = FlightInfo::decode(query.info.as_ref())
             .map_err(|error| Status::invalid_argument(format!("not a FlightInfo: {error}")))?;
-        let result =
-            if self.cancel(Some(&info)) { CANCEL_RESULT_CANCELLED } else { CANCEL_RESULT_NOT_CANCELLABLE };
+        let cancelled = self.cancel(&caller_of(&request)?, Some(&info));
+        let result = if cancelled { CANCEL_RESULT_CANCELLED } else { CANCEL_RESULT_NOT_CANCELLABLE };
         Ok(ActionCancelQueryResult { result })
     }
 
@@ -556,21 +608,25 @@ impl FlightSqlService for FrontDoor {
         &self,
         request: Request<Action>,
     ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
-        let session = session_of(&request);
+        // Executors ask for it, too: they verify tickets with it, and no secret is in it.
+        if request.get_ref().r#type == TICKET_KEY_ACTION {
+            return Ok(action_result(self.service.signer.public_key()));
+        }
+        let Origin { caller, session } = Origin::of(&request)?;
         let Action { r#type: kind, body } = request.into_inner();
         match kind.as_str() {
             CANCEL_FLIGHT_INFO => {
                 let request = CancelFlightInfoRequest::decode(body.as_ref()).map_err(|error| {
                     Status::invalid_argument(format!("not a CancelFlightInfoRequest: {error}"))
                 })?;
-                let cancelled = self.cancel(request.info.as_ref());
+                let cancelled = self.cancel(&caller, request.info.as_ref());
                 let status = if cancelled { CancelStatus::Cancelled } else { CancelStatus::NotCancellable };
                 let result = CancelFlightInfoResult { status: status as i32 };
                 Ok(action_result(result.encode_to_vec().into()))
             }
             QUERY_PROGRESS_ACTION => {
                 let id = String::from_utf8_lossy(&body).into_owned();
-                let Some(progress) = self.service.progress(&id).await else {
+                let Some(progress) = self.service.progress(&caller, &id).await else {
                     return Err(status(Error::new(ErrorKind::NotFound, format!("there is no query `{id}`"))));
                 };
                 json_result(&progress)
@@ -578,34 +634,35 @@ impl FlightSqlService for FrontDoor {
             CREATE_HANDLE_ACTION => {
                 let CreateHandle { sql, ttl_ms } = serde_json::from_slice(&body)
                     .map_err(|error| Status::invalid_argument(format!("not a handle: {error}")))?;
-                let query = self.service.request(&sql, &session);
+                let query = self.service.request(&sql, &caller, &session);
                 let ttl = Duration::from_millis(ttl_ms);
                 json_result(&self.service.create_handle(&query, ttl).await.map_err(status)?)
             }
             RENEW_HANDLE_ACTION => {
-                let ttl =
-                    self.service.handles.renew(&String::from_utf8_lossy(&body)).await.map_err(status)?;
+                let id = String::from_utf8_lossy(&body);
+                let ttl = self.service.handles.renew(&caller, &id).await.map_err(status)?;
                 json_result(&HandleRenewed { ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) })
             }
             CLOSE_HANDLE_ACTION => {
-                self.service.handles.close(&String::from_utf8_lossy(&body)).await.map_err(status)?;
+                let id = String::from_utf8_lossy(&body);
+                self.service.handles.close(&caller, &id).await.map_err(status)?;
                 Ok(action_result(Bytes::new()))
             }
             SUBMIT_JOB_ACTION => {
                 let submitted: SubmitJob = serde_json::from_slice(&body)
                     .map_err(|error| Status::invalid_argument(format!("not a job: {error}")))?;
-                let request = self.service.request(&submitted.sql, &session);
+                let request = self.service.request(&submitted.sql, &caller, &session);
                 let id = self.service.submit(&request, submitted).await.map_err(status)?;
                 Ok(action_result(id.into()))
             }
             JOB_ACTION => {
-                json_result(&self.service.job(&String::from_utf8_lossy(&body)).await.map_err(status)?)
+                let id = String::from_utf8_lossy(&body);
+                json_result(&self.service.job(&caller, &id).await.map_err(status)?)
             }
             CANCEL_JOB_ACTION => {
                 let id = String::from_utf8_lossy(&body);
-                json_result(&self.service.cancel_job(&id).await.map_err(status)?)
+                json_result(&self.service.cancel_job(&caller, &id).await.map_err(status)?)
             }
-            TICKET_KEY_ACTION => Ok(action_result(self.service.signer.public_key())),
             other => Err(status(Error::new(ErrorKind::Unsupported, format!("there is no action `{other}`")))),
         }
     }

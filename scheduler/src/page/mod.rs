@@ -29,6 +29,7 @@ use serde::Deserialize;
 use self::facts::{Heard, now_ms};
 use self::html::{Html, in_address};
 use self::layout::{Page, Place, Theme};
+use crate::http::Asker;
 use crate::service::QueryService;
 
 /// What a script asks for parts of the page with.
@@ -88,9 +89,9 @@ fn answer(shown: &Shown, headers: &HeaderMap, place: Place, title: &str, main: &
     (head, text.into_string()).into_response()
 }
 
-async fn show_cluster(State(shown): State<Shown>, headers: HeaderMap) -> Response {
+async fn show_cluster(State(shown): State<Shown>, asker: Asker, headers: HeaderMap) -> Response {
     let (nodes, streams) = facts::cluster(&shown.service, &shown.heard).await;
-    let mut running = shown.service.queries.at_work();
+    let mut running = shown.service.queries.at_work(&asker.0);
     running.retain(|record| queries::is_running(&record.state));
     let waiting = running.iter().filter(|record| record.state == QueryState::Queued).count();
     let main = cluster::render(&cluster::Cluster {
@@ -105,10 +106,11 @@ async fn show_cluster(State(shown): State<Shown>, headers: HeaderMap) -> Respons
 
 async fn show_queries(
     State(shown): State<Shown>,
+    asker: Asker,
     Query(asked): Query<queries::Asked>,
     headers: HeaderMap,
 ) -> Response {
-    let records = shown.service.queries.overview();
+    let records = shown.service.queries.overview(&asker.0);
     let all = records.len();
     let found = queries::find(records, &asked);
     let view = shown.service.members.current();
@@ -128,11 +130,12 @@ struct Asked {
 
 async fn show_query(
     State(shown): State<Shown>,
+    asker: Asker,
     Path(id): Path<String>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Response {
-    let Some((record, plans)) = shown.service.looked_at(&id).await else {
+    let Some((record, plans)) = shown.service.looked_at(&asker.0, &id).await else {
         let main = query::unknown(&id);
         let page = answer(&shown, &headers, Place::Queries, "Query not found", &main);
         return (StatusCode::NOT_FOUND, page).into_response();
@@ -146,12 +149,17 @@ async fn show_query(
     answer(&shown, &headers, Place::Queries, &format!("Query {id}"), &main)
 }
 
-async fn cancel(State(shown): State<Shown>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn cancel(
+    State(shown): State<Shown>,
+    asker: Asker,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     if !guard::is_from_this_page(&headers) {
         let told = "a query is cancelled from this server's own page, or with DELETE /v1/queries/{id}\n";
         return (StatusCode::FORBIDDEN, told).into_response();
     }
-    if shown.service.queries.cancel(&id) {
+    if shown.service.queries.cancel(&asker.0, &id) {
         tracing::info!(query = id, "a query was cancelled from the page");
     }
     // One that has ended meanwhile shows how.

@@ -327,6 +327,7 @@ mod tests {
     fn record(number: u64, sql: &str, state: QueryState) -> QueryRecord {
         QueryRecord {
             id: format!("q-{number}"),
+            user: String::new(),
             sql: sql.to_owned(),
             sql_bytes: sql.len() as u64,
             route: "direct".to_owned(),

@@ -240,6 +240,7 @@ mod tests {
         };
         let record = QueryRecord {
             id: "q-1".to_owned(),
+            user: String::new(),
             sql: "select '</pre><script>alert(1)</script>'".to_owned(),
             sql_bytes: 1 << 20,
             route: "staged".to_owned(),

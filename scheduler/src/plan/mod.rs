@@ -5,6 +5,7 @@ mod cache;
 mod compile;
 mod compiled;
 mod describe;
+mod need;
 pub mod parameters;
 pub mod route;
 mod statement;

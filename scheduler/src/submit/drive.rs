@@ -164,6 +164,7 @@ impl QueryService {
                 query_id: query_of(id, record.attempt),
                 sql: record.sql.clone(),
                 session: format!("job:{id}"),
+                caller: record.caller(),
                 settings: record.settings.clone(),
                 now,
                 once: Some(Once::new(&format!("{id}/outcome"), &record.sql)?),
@@ -195,7 +196,7 @@ impl QueryService {
                         schema: HANDLE_SCHEMA.to_owned(),
                         name: name.clone(),
                         definition: ManagedDefinition::new(String::new(), &columns),
-                        how: How::Lease { ttl: record.keep() },
+                        how: How::Lease { ttl: record.keep(), owner: record.user.clone() },
                         has_rows: true,
                     };
                     let written = Box::pin(self.write_table(&request, &statement, &target)).await?;
@@ -247,7 +248,7 @@ impl Submissions {
                 }
             }
             tokio::time::sleep(PAUSE).await;
-            if let Ok(now) = self.find(&found.id).await
+            if let Ok(now) = self.find(&found.record.caller(), &found.id).await
                 && now.revision != found.revision
             {
                 return;

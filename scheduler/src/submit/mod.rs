@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use polarway_common::clock::unix_millis;
-use polarway_common::{Error, ErrorKind, Supervisor};
+use polarway_common::{Caller, Error, ErrorKind, Supervisor};
 use polarway_metastore::membership::{Members, Role};
 use polarway_metastore::{Expect, Key, MetaStore, Precondition, Write};
 use polarway_proto::job::{JobInfo, SubmitJob};
@@ -56,9 +56,11 @@ impl Submissions {
         Key::Submission { id: id.to_owned() }.encode()
     }
 
-    async fn find(&self, id: &str) -> Result<Found, Error> {
+    /// The job of this id, unless it is somebody else's.
+    async fn find(&self, caller: &Caller, id: &str) -> Result<Found, Error> {
         let found = self.meta.get(&Self::key(id)).await?.ok_or_else(|| not_found(id))?;
-        Found::read(id, &found)
+        let found = Found::read(id, &found)?;
+        if caller.may_touch(&found.record.user) { Ok(found) } else { Err(not_found(id)) }
     }
 
     /// Whether somebody carries the job out.
@@ -103,6 +105,8 @@ impl QueryService {
             let record = JobRecord {
                 owner: jobs.owner.clone(),
                 attempt: 1,
+                user: request.caller.name().to_owned(),
+                role: request.caller.role(),
                 sql: request.sql.clone(),
                 settings: request.settings.clone(),
                 now_micros: request.now.timestamp_micros(),
@@ -113,7 +117,8 @@ impl QueryService {
                 error: None,
                 outcome: None,
             };
-            let once = Once::new(&key, &request.sql)?.with_outcome(id.clone());
+            let once =
+                Once::new(&key, &request.sql)?.of_caller(request.caller.name()).with_outcome(id.clone());
             let key = Submissions::key(&id);
             let absent = Precondition { key: key.clone(), expect: Expect::Absent };
             let put = Write::Put { key, value: record.encode()? };
@@ -133,11 +138,13 @@ impl QueryService {
     ///
     /// # Errors
     /// `NotFound` once it is not kept any more; those of the metadata store.
-    pub fn job<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<JobInfo, Error>> {
+    pub fn job<'a>(&'a self, caller: &'a Caller, id: &'a str) -> BoxFuture<'a, Result<JobInfo, Error>> {
         Box::pin(async move {
-            let Found { record, .. } = self.submissions.find(id).await?;
-            let progress =
-                if record.is_over() { None } else { self.progress(&query_of(id, record.attempt)).await };
+            let Found { record, .. } = self.submissions.find(caller, id).await?;
+            let progress = match record.is_over() {
+                true => None,
+                false => self.progress(caller, &query_of(id, record.attempt)).await,
+            };
             let mut info = record.into_info(id);
             if info.state == QueryState::Running
                 && progress.as_ref().is_some_and(|now| now.state == QueryState::Queued)
@@ -153,11 +160,11 @@ impl QueryService {
     ///
     /// # Errors
     /// As [`QueryService::job`].
-    pub fn cancel_job<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+    pub fn cancel_job<'a>(&'a self, caller: &'a Caller, id: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             let jobs = &self.submissions;
             loop {
-                let found = jobs.find(id).await?;
+                let found = jobs.find(caller, id).await?;
                 if found.record.is_over() {
                     return Ok(false);
                 }
@@ -166,7 +173,7 @@ impl QueryService {
                 record.ended_at = Some(unix_millis(SystemTime::now()));
                 // Whoever carries it out sees that, and stops.
                 if jobs.end(&found, record).await? {
-                    self.queries.cancel(&query_of(id, found.record.attempt));
+                    self.queries.cancel(caller, &query_of(id, found.record.attempt));
                     return Ok(true);
                 }
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use polarway_common::Error;
+use polarway_common::{Caller, Error, Role};
 use polarway_engine::settings::Settings;
 use polarway_metastore::{Expect, Txn, Versioned};
 use polarway_proto::job::{JobError, JobInfo, JobOutcome};
@@ -19,6 +19,11 @@ pub struct JobRecord {
     pub owner: String,
     /// Counts the schedulers that have had it.
     pub attempt: u32,
+    /// Who submitted it, and as what: the job outlives the token. Empty where callers are not told apart.
+    #[serde(default)]
+    pub user: String,
+    #[serde(default = "any_role")]
+    pub role: Role,
     pub sql: String,
     pub settings: Settings,
     /// What `now()` is, microseconds since 1970.
@@ -39,7 +44,16 @@ pub struct Found {
     pub record: JobRecord,
 }
 
+/// That of records from before there were roles.
+fn any_role() -> Role {
+    Role::Admin
+}
+
 impl JobRecord {
+    pub fn caller(&self) -> Caller {
+        Caller::new(self.user.as_str(), self.role)
+    }
+
     pub fn is_over(&self) -> bool {
         !matches!(self.state, QueryState::Queued | QueryState::Running)
     }

@@ -137,9 +137,9 @@ impl Writing {
                     )
                     .await
             }
-            How::Lease { ttl } => {
+            How::Lease { ttl, owner } => {
                 let (absent, lease) =
-                    self.handles.lease_table(&target.name, &target.definition, *ttl).await?;
+                    self.handles.lease_table(owner, &target.name, &target.definition, *ttl).await?;
                 preconditions.push(absent);
                 writes.push(lease);
                 commit_once(self.writes.meta().as_ref(), preconditions, writes, once.as_ref()).await

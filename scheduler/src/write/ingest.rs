@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use polarway_common::{Error, ErrorKind};
+use polarway_common::{Caller, Error, ErrorKind, Role};
 use polarway_engine::errors::classify;
 use polarway_engine::offload;
 use polarway_engine::output::plain_schema;
 use polarway_engine::settings::SCHEMA;
 use polarway_engine::write::write;
+use polarway_identity::audit;
 use polarway_proto::handle::HANDLE_SCHEMA;
 use polarway_proto::ingest::{OUTCOME_OPTION, TTL_OPTION};
 use polarway_storage::catalog::{Definition, ManagedDefinition};
@@ -88,7 +89,21 @@ impl QueryService {
         rows: SendableRecordBatchStream,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
+            let written = self.taken_in(request, ingest, rows).await;
+            audit::changed(&request.caller, "sends rows to a table", &request.query_id, &written);
+            written
+        })
+    }
+
+    fn taken_in<'a>(
+        &'a self,
+        request: &'a Request,
+        ingest: &'a Ingest,
+        rows: SendableRecordBatchStream,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
             self.refuse_while_draining()?;
+            request.caller.must_be(Role::Write, "sending rows")?;
             if ingest.asks {
                 return self.withdrawn(request).await;
             }
@@ -97,10 +112,10 @@ impl QueryService {
             }
             // Another process may have made the table.
             self.planner.catalog().refresh().await?;
-            let (target, rows) = self.ingested(ingest, rows)?;
+            let (target, rows) = self.ingested(&request.caller, ingest, rows)?;
             let begun = self.writing.begin_table(&target).await?;
             let place = self.admission.enter().await?;
-            let running = self.queries.begin(&request.query_id, &request.sql, "ingest");
+            let running = self.queries.begin(&request.caller, &request.query_id, &request.sql, "ingest");
             running.admitted();
             let context = self.context_of(request)?;
             let (spec, access) = (Arc::clone(&begun.spec), Arc::clone(&self.local.runtime.writes));
@@ -134,6 +149,7 @@ impl QueryService {
     /// The table that rows are for, and the rows in the order of its columns.
     fn ingested(
         &self,
+        caller: &Caller,
         ingest: &Ingest,
         rows: SendableRecordBatchStream,
     ) -> Result<(TableTarget, SendableRecordBatchStream), Error> {
@@ -145,7 +161,7 @@ impl QueryService {
                 schema: HANDLE_SCHEMA.to_owned(),
                 name: table.clone(),
                 definition: ManagedDefinition::new(String::new(), &columns),
-                how: How::Lease { ttl: *ttl },
+                how: How::Lease { ttl: *ttl, owner: caller.name().to_owned() },
                 has_rows: true,
             };
             return Ok((target, rows));

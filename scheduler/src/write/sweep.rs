@@ -94,11 +94,11 @@ impl Writing {
                 tables.clear_unnamed(table, under_way).await?;
             }
             (Left::Leased { table, handle }, Some(_)) => {
-                match self.handles.leased(handle).await {
+                match self.handles.holds(handle).await {
                     Err(error) if error.kind == ErrorKind::NotFound => {
                         self.writes.end_table(open, table, READ_UNTIL).await?;
                     }
-                    Ok(_) | Err(_) => {}
+                    Ok(()) | Err(_) => {}
                 }
                 return Ok(());
             }

@@ -64,6 +64,8 @@ pub enum How {
     /// It is made for as long as the handle of its name lasts.
     Lease {
         ttl: Duration,
+        /// Whose handle it is.
+        owner: String,
     },
     Append,
     /// Its rows are replaced.

@@ -42,6 +42,16 @@ impl Once {
         Ok(Self { name: name.to_owned(), digest, step: 0, outcome: String::new() })
     }
 
+    /// The same as a statement of the caller `caller`: whoever else chooses its name means another statement.
+    #[must_use]
+    pub fn of_caller(self, caller: &str) -> Self {
+        match caller {
+            "" => self,
+            // No name of a caller has a blank, and no name that a client gives.
+            caller => Self { name: format!("{caller} {}", self.name), ..self },
+        }
+    }
+
     /// One of the changes of a statement that makes several, counted in the order in which it makes them.
     #[must_use]
     pub fn step(&self, step: u32) -> Self {

@@ -1,4 +1,5 @@
 mod answers;
+mod identity;
 mod leases;
 mod outages;
 mod watches;
