@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from polarway._tasks import cancel_and_join
+from polarway._turns import turns
 from polarway.error import Error
 from polarway.option import Nothing, Option, Some
 from polarway.result import Err, Ok, Result
@@ -80,6 +81,7 @@ class Timed(Generic[T]):
 async def awaited(start: Start[T]) -> Result[T, Error]:
     """Starts a call and waits for it. Cancelled, it cancels the call, and with it what that runs on the cluster."""
     loop = asyncio.get_running_loop()
+    await turns(loop).enter()
     future: asyncio.Future[Result[T, Error]] = loop.create_future()
 
     def settle(outcome: Result[T, Error]) -> None:
