@@ -1,10 +1,11 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use polarway_client::Endpoint;
-use polarway_common::{ByteSize, Config, Error, HostPort, HumanDuration};
+use polarway_client::{Endpoint, Token};
+use polarway_common::{ByteSize, Config, Error, ErrorKind, HostPort, HumanDuration};
 
 use crate::sql::format::Format;
 use crate::tpch::Table;
@@ -221,6 +222,41 @@ pub struct ServerArgs {
         value_delimiter = ','
     )]
     pub endpoint: Vec<Endpoint>,
+    /// File with the token that tells the server who asks; another one may be put in its place at any time. The environment
+    /// variable POLARWAY_TOKEN has the token itself in place of a file; no flag has, since others see command lines.
+    #[arg(long, env = "POLARWAY_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// The environment variable that has a token.
+const TOKEN_VARIABLE: &str = "POLARWAY_TOKEN";
+
+impl ServerArgs {
+    /// What tells the server who asks, if there is anything.
+    ///
+    /// # Errors
+    /// When a file and the variable are both given, or the variable has no token. The error does not show it.
+    pub fn token(&self) -> Result<Option<Token>, Error> {
+        self.token_or(std::env::var_os(TOKEN_VARIABLE))
+    }
+
+    fn token_or(&self, variable: Option<OsString>) -> Result<Option<Token>, Error> {
+        let invalid = |why: &str| Error::new(ErrorKind::Configuration, why);
+        match (&self.token_file, variable) {
+            (None, None) => Ok(None),
+            (Some(file), None) => Ok(Some(Token::of_file(file))),
+            (Some(_), Some(_)) => Err(invalid(
+                "--token-file (or POLARWAY_TOKEN_FILE) and POLARWAY_TOKEN are both set: which one is meant?",
+            )
+            .with_hint("take one of them away")),
+            (None, Some(text)) => {
+                let text = text.into_string().map_err(|_| invalid("POLARWAY_TOKEN is no text"))?;
+                let named =
+                    |error: Error| Error { message: format!("POLARWAY_TOKEN: {}", error.message), ..error };
+                Token::new(text).map(Some).map_err(named)
+            }
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -418,6 +454,47 @@ mod tests {
         assert_eq!(config.query.route.to_string(), "direct");
         assert_eq!(config.log.level, "warn");
         assert_eq!(config.scheduler.listen.port, 7);
+    }
+
+    fn servers(file: Option<&str>) -> ServerArgs {
+        ServerArgs { endpoint: vec![], token_file: file.map(PathBuf::from) }
+    }
+
+    #[test]
+    fn a_token_comes_from_a_file_or_the_environment() {
+        assert!(servers(None).token_or(None).unwrap().is_none());
+        assert!(servers(Some("f")).token_or(None).unwrap().is_some());
+        assert!(servers(None).token_or(Some("s3cret".into())).unwrap().is_some());
+        let both = servers(Some("f")).token_or(Some("s3cret".into())).unwrap_err();
+        assert_eq!(both.kind, ErrorKind::Configuration);
+        for name in ["--token-file", "POLARWAY_TOKEN_FILE", "POLARWAY_TOKEN are"] {
+            assert!(both.message.contains(name), "{both}");
+        }
+        for wrong in ["", "s3cret ", "s3cret\n"] {
+            let error = servers(None).token_or(Some(wrong.into())).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Configuration);
+            assert!(error.message.starts_with("POLARWAY_TOKEN: the token "), "{error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_command_that_asks_a_server_takes_a_token_from_a_file_alone() {
+        for command in ["sql", "nodes"] {
+            let line = ["polarway", command, "--token-file", "f"];
+            let servers = match Cli::try_parse_from(line).unwrap().command {
+                Command::Sql(args) => args.servers,
+                Command::Nodes(args) => args.into_sql().servers,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(servers.token_file, Some(PathBuf::from("f")));
+            assert!(Cli::try_parse_from(["polarway", command, "--token", "s3cret"]).is_err());
+            let mut cli = Cli::command();
+            let help = cli.find_subcommand_mut(command).unwrap().render_long_help().to_string();
+            let words: Vec<&str> = help.split_whitespace().collect();
+            assert!(words.contains(&"POLARWAY_TOKEN") && words.contains(&"--token-file"), "{help}");
+            assert!(help.contains("POLARWAY_TOKEN_FILE"), "{help}");
+        }
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow_flight::error::FlightError;
-use arrow_flight::{Action, CancelFlightInfoRequest, CancelStatus, FlightInfo};
+use arrow_flight::{Action, CancelFlightInfoRequest, CancelStatus, FlightClient, FlightInfo};
 use futures::TryStreamExt;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::progress::{QUERY_PROGRESS_ACTION, QueryProgress};
 use polarway_proto::statement::IDEMPOTENCY_KEY;
 
+use crate::credentials::Credentials;
 use crate::pool::Pool;
 use crate::servers::Servers;
 use crate::session::random_uuid;
@@ -43,14 +44,16 @@ impl Client {
     /// Connects to the first of the given servers that answers.
     ///
     /// # Errors
-    /// [`ErrorKind::Draining`] (retryable) when none can be reached, [`ErrorKind::Configuration`] when none is given.
+    /// [`ErrorKind::Draining`] (retryable) when none can be reached, [`ErrorKind::Configuration`] when none is given, or the
+    /// token cannot be read. Whether the servers know the token is told by the first call.
     pub async fn connect(options: ClientOptions) -> Result<Self, Error> {
         let cookie = options
             .session
             .cookie()
             .parse()
             .map_err(|error| Error::internal(format!("the session id is not a header value: {error}")))?;
-        let pool = Arc::new(Pool::new(options.connect_timeout, cookie));
+        let credentials = Credentials::load(options.token, options.endpoints.clone()).await?;
+        let pool = Arc::new(Pool::new(options.connect_timeout, cookie, credentials));
         let mut failed = Error::new(ErrorKind::Configuration, "no server address was given");
         for (index, server) in options.endpoints.iter().enumerate() {
             match pool.client(server).await {
@@ -125,9 +128,14 @@ impl Client {
     pub async fn cancel(&self, query: &QueryHandle) -> Result<CancelOutcome, Error> {
         let server = query.server();
         let request = CancelFlightInfoRequest::new(query.info().clone());
-        let mut client = self.inner.pool.client(server).await.map_err(Failure::into_error)?;
-        let answer = client.cancel_flight_info(request).await;
-        match answer.map_err(|error| Failure::from_flight(error, server).into_error()) {
+        let cancelled = self.inner.pool.call(server, |mut client| {
+            let request = request.clone();
+            async move {
+                let answer = client.cancel_flight_info(request).await;
+                answer.map_err(|error| Failure::from_flight(error, server))
+            }
+        });
+        match cancelled.await.map_err(Failure::into_error) {
             Ok(result) => Ok(match result.status() {
                 CancelStatus::Cancelled => CancelOutcome::Cancelled,
                 CancelStatus::Cancelling | CancelStatus::Unspecified => CancelOutcome::Cancelling,
@@ -141,10 +149,15 @@ impl Client {
     /// How far a query is. Servers tell for a minute after its end; `None` when they know it no more.
     pub async fn progress(&self, query_id: &str) -> Result<Option<QueryProgress>, Error> {
         let server = self.server();
-        let action = Action::new(QUERY_PROGRESS_ACTION, query_id.to_owned());
-        let mut client = self.inner.pool.client(server).await.map_err(Failure::into_error)?;
-        let answer = async { client.do_action(action).await?.try_next().await }.await;
-        match answer.map_err(|error| Failure::from_flight(error, server).into_error()) {
+        let refused = |error: FlightError| Failure::from_flight(error, server);
+        let asked = self.inner.pool.call(server, |mut client| {
+            let action = Action::new(QUERY_PROGRESS_ACTION, query_id.to_owned());
+            async move {
+                let mut results = client.do_action(action).await.map_err(refused)?;
+                results.try_next().await.map_err(refused)
+            }
+        });
+        match asked.await.map_err(Failure::into_error) {
             Ok(None) => Ok(None),
             Ok(Some(body)) => serde_json::from_slice(&body)
                 .map(Some)
@@ -192,11 +205,13 @@ impl Client {
         statement: Statement<'_>,
         key: &str,
     ) -> Result<FlightInfo, Failure> {
-        let mut client = self.inner.pool.client(server).await?;
         let refused = |error: FlightError| Failure::from_flight(error, server);
-        client.add_header(IDEMPOTENCY_KEY, key).map_err(refused)?;
-        let descriptor = statement.descriptor(&mut client).await.map_err(refused)?;
-        client.get_flight_info(descriptor).await.map_err(refused)
+        let plan = |mut client: FlightClient| async move {
+            client.add_header(IDEMPOTENCY_KEY, key).map_err(refused)?;
+            let descriptor = statement.descriptor(&mut client).await.map_err(refused)?;
+            client.get_flight_info(descriptor).await.map_err(refused)
+        };
+        self.inner.pool.call(server, plan).await
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use arrow_flight::Action;
+use arrow_flight::error::FlightError;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use polarway_common::Error;
@@ -67,12 +68,14 @@ impl Client {
     pub(crate) async fn ask(&self, kind: &str, body: Bytes) -> Result<Bytes, Error> {
         let mut failed = Error::internal("the client has no server");
         for server in self.servers().in_turn() {
-            let asked = async {
-                let mut client = self.pool().client(&server).await?;
-                let refused = |error| Failure::from_flight(error, &server);
-                let mut results = client.do_action(Action::new(kind, body.clone())).await.map_err(refused)?;
-                results.try_next().await.map_err(refused).map(Option::unwrap_or_default)
-            };
+            let refused = |error: FlightError| Failure::from_flight(error, &server);
+            let asked = self.pool().call(&server, |mut client| {
+                let action = Action::new(kind, body.clone());
+                async move {
+                    let mut results = client.do_action(action).await.map_err(refused)?;
+                    results.try_next().await.map_err(refused).map(Option::unwrap_or_default)
+                }
+            });
             match asked.await {
                 Ok(answer) => {
                     self.servers().answered(&server);

@@ -128,11 +128,12 @@ impl Client {
         Ok(Handle { id, ttl, columns })
     }
 
-    /// To the first server that can be reached. Rows are sent once: if the connection breaks, the others are asked what became
-    /// of them.
+    /// To the first server that can be reached. Rows are sent once, with the token as it is now: if the connection breaks, the
+    /// others are asked what became of them.
     async fn put_rows(&self, command: CommandStatementIngest, rows: IngestRows) -> Result<u64, Error> {
         let key = random_uuid();
         let mut failed = Error::internal("the client has no server");
+        self.pool().refresh_token().await;
         for server in self.servers().in_turn() {
             match self.pool().client(&server).await {
                 Ok(client) => {
@@ -159,11 +160,15 @@ impl Client {
         command.options.insert(OUTCOME_OPTION.to_owned(), "true".to_owned());
         let schema = SchemaRef::new(arrow::datatypes::Schema::empty());
         for server in self.servers().in_turn() {
-            let Ok(client) = self.pool().client(&server).await else { continue };
-            let none = IngestRows::new(SchemaRef::clone(&schema), stream::empty());
-            match put(client, &server, &command, key, none).await {
+            let asked = self.pool().call(&server, |client| {
+                let none = IngestRows::new(SchemaRef::clone(&schema), stream::empty());
+                put(client, &server, &command, key, none)
+            });
+            match asked.await {
                 Ok(count) => return Ok(count),
                 Err(Failure::Answer(error)) if error.kind == ErrorKind::NotFound => return Err(lost),
+                // The others know the caller as little.
+                Err(failure) if failure.is_unauthenticated() => break,
                 Err(_) => {}
             }
         }

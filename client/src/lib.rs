@@ -33,6 +33,7 @@
 //! ```
 
 mod client;
+mod credentials;
 mod endpoint;
 mod frames;
 mod functor;
@@ -46,6 +47,7 @@ mod reader;
 mod servers;
 mod session;
 mod statement;
+mod token;
 mod transport;
 mod traverse;
 
@@ -60,4 +62,5 @@ pub use polarway_proto::job::{JobError, JobInfo, JobOutcome};
 pub use polarway_proto::progress::{ExecutorShare, QueryProgress, QueryState, StageProgress};
 pub use query::{QueryHandle, QueryStream};
 pub use session::SessionId;
+pub use token::Token;
 pub use traverse::{Sequence, Traverse};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Endpoint, SessionId};
+use crate::{Endpoint, SessionId, Token};
 
 /// Plain data; [`crate::Client::connect`] acts on it.
 #[derive(Debug, Clone)]
@@ -16,10 +16,13 @@ pub struct ClientOptions {
     pub retry_for: Duration,
     /// What the server keeps `SET` values under. Clients that share an id share their settings.
     pub session: SessionId,
+    /// Goes with every call to one of `endpoints`, and to no other server: those that a result names get its ticket alone.
+    /// `None`: nothing does, which is what servers without identity expect.
+    pub token: Option<Token>,
 }
 
 impl ClientOptions {
-    /// One server, five seconds to connect, a session of its own.
+    /// One server, five seconds to connect, a session of its own, no token.
     pub fn to(endpoint: Endpoint) -> Self {
         Self::to_any(vec![endpoint])
     }
@@ -31,6 +34,20 @@ impl ClientOptions {
             connect_timeout: Duration::from_secs(5),
             retry_for: Duration::from_secs(30),
             session: SessionId::random(),
+            token: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_do_not_show_their_token() {
+        let token = Some(Token::new("s3cret").unwrap());
+        let options = ClientOptions { token, ..ClientOptions::to("a:1".parse().unwrap()) };
+        let shown = format!("{options:?}");
+        assert!(shown.contains("token: Some(***)") && !shown.contains("s3cret"), "{shown}");
     }
 }

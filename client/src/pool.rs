@@ -11,6 +11,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
 use crate::Endpoint;
+use crate::credentials::Credentials;
 use crate::transport::{Failure, unreachable};
 
 /// Largest message accepted from a server. Servers send batches of a few MiB; one huge value may need more.
@@ -23,6 +24,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const FRAME: u32 = 1 << 20;
 /// How long a server that did not accept a connection is not tried again for a part of a result.
 const AVOID_FOR: Duration = Duration::from_secs(30);
+const AUTHORIZATION: &str = "authorization";
 
 enum Slot {
     Open(Channel),
@@ -34,22 +36,63 @@ pub(crate) struct Pool {
     slots: Mutex<HashMap<Endpoint, Slot>>,
     connect_timeout: Duration,
     cookie: MetadataValue<Ascii>,
+    credentials: Credentials,
 }
 
 impl Pool {
-    pub(crate) fn new(connect_timeout: Duration, cookie: MetadataValue<Ascii>) -> Self {
-        Self { slots: Mutex::new(HashMap::new()), connect_timeout, cookie }
+    pub(crate) fn new(
+        connect_timeout: Duration,
+        cookie: MetadataValue<Ascii>,
+        credentials: Credentials,
+    ) -> Self {
+        Self { slots: Mutex::new(HashMap::new()), connect_timeout, cookie, credentials }
+    }
+
+    /// What a call to `server` gives. If that does not take the token, and the token's file has another one by now, the
+    /// call is made once more: one that is refused so has not been carried out.
+    pub(crate) async fn call<T, C>(
+        &self,
+        server: &Endpoint,
+        make: impl Fn(FlightClient) -> C,
+    ) -> Result<T, Failure>
+    where
+        C: Future<Output = Result<T, Failure>>,
+    {
+        let mut is_second = false;
+        loop {
+            let client = self.client(server).await?;
+            // Of this call: others may have read the file since.
+            let sent = client.metadata().get(AUTHORIZATION).cloned();
+            let failure = match make(client).await {
+                Err(failure) if failure.is_unauthenticated() => failure,
+                made => return made,
+            };
+            let has_other = match &sent {
+                Some(sent) => self.credentials.has_other_than(sent).await,
+                None => false,
+            };
+            if is_second || !has_other {
+                return Err(failure);
+            }
+            is_second = true;
+        }
+    }
+
+    /// Takes the token that its file has by now, for a call that cannot be made twice.
+    pub(crate) async fn refresh_token(&self) {
+        self.credentials.refresh().await;
     }
 
     /// A Flight client on the pooled connection to `server`, made now if there is none.
     pub(crate) async fn client(&self, server: &Endpoint) -> Result<FlightClient, Failure> {
         if let Some(Slot::Open(channel)) = self.lock().get(server) {
-            return Ok(self.flight(channel.clone()));
+            return Ok(self.flight(server, channel.clone()));
         }
         match self.connect(server).await {
             Ok(channel) => {
                 self.lock().insert(server.clone(), Slot::Open(channel.clone()));
-                Ok(self.flight(channel))
+                self.credentials.refresh().await;
+                Ok(self.flight(server, channel))
             }
             Err(failure) => {
                 self.avoid(server);
@@ -97,12 +140,19 @@ impl Pool {
         }
     }
 
-    fn flight(&self, channel: Channel) -> FlightClient {
+    /// A server that only a result names gets what the result says for it, and nothing by which it could pass for the caller.
+    fn flight(&self, server: &Endpoint, channel: Channel) -> FlightClient {
         let service = FlightServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let mut client = FlightClient::new_from_inner(service);
-        client.metadata_mut().insert("cookie", self.cookie.clone());
+        if self.credentials.is_configured(server) {
+            let metadata = client.metadata_mut();
+            metadata.insert("cookie", self.cookie.clone());
+            if let Some(header) = self.credentials.header() {
+                metadata.insert(AUTHORIZATION, header);
+            }
+        }
         client
     }
 
@@ -124,7 +174,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server: Endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
         drop(listener);
-        let pool = Pool::new(Duration::from_secs(5), MetadataValue::from_static("a=b"));
+        let credentials = Credentials::load(None, vec![server.clone()]).await.unwrap();
+        let pool = Pool::new(Duration::from_secs(5), MetadataValue::from_static("a=b"), credentials);
         assert!(!pool.is_avoided(&server));
         let Err(Failure::Unreachable(error)) = pool.client(&server).await else { panic!("connected") };
         assert_eq!(error.kind, ErrorKind::Draining);

@@ -149,8 +149,11 @@ async fn open(
 }
 
 async fn get(pool: &Pool, server: &Endpoint, ticket: Ticket) -> Result<FlightRecordBatchStream, Failure> {
-    let mut client = pool.client(server).await?;
-    client.do_get(ticket).await.map_err(|error| Failure::from_flight(error, server))
+    let asked = pool.call(server, |mut client| {
+        let ticket = ticket.clone();
+        async move { client.do_get(ticket).await.map_err(|error| Failure::from_flight(error, server)) }
+    });
+    asked.await
 }
 
 /// The server a location names; none for Flight's "reuse this connection" and for schemes this client cannot speak.

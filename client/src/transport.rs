@@ -34,6 +34,11 @@ impl Failure {
         }
     }
 
+    /// Whether the server does not know the caller.
+    pub(crate) fn is_unauthenticated(&self) -> bool {
+        matches!(self, Failure::Answer(error) if error.kind == ErrorKind::Unauthenticated)
+    }
+
     pub(crate) fn from_status(status: &Status, server: &Endpoint) -> Self {
         let local = is_of_transport(status) || is_not_ready(status);
         if !local {
@@ -104,6 +109,19 @@ mod tests {
         let error = failure.into_error();
         assert!(error.is_retryable());
         assert!(error.message.contains("127.0.0.1:50051: connection reset by peer"), "{}", error.message);
+    }
+
+    #[test]
+    fn who_is_not_known_here_is_not_known_elsewhere() {
+        let unknown = Error::new(ErrorKind::Unauthenticated, "the token is not known");
+        let ours = Failure::from_status(&status_from_error(&unknown), &server());
+        let foreign = Failure::from_status(&Status::unauthenticated("who are you?"), &server());
+        for failure in [ours, foreign] {
+            assert!(failure.is_unauthenticated(), "{failure:?}");
+            assert!(!failure.is_elsewhere_retryable(), "{failure:?}");
+        }
+        let low = Failure::Answer(Error::new(ErrorKind::NotAllowed, "no"));
+        assert!(!low.is_unauthenticated() && !low.is_elsewhere_retryable());
     }
 
     #[test]

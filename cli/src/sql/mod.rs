@@ -15,6 +15,7 @@ mod width;
 use std::path::{Path, PathBuf};
 
 use polarway_client::{Client, ClientOptions};
+use polarway_common::{Error, ErrorKind};
 
 use crate::args::SqlArgs;
 use crate::terminal;
@@ -72,16 +73,21 @@ pub async fn run(args: SqlArgs, history: PathBuf) -> u8 {
 async fn connect(args: &SqlArgs) -> Result<Client, u8> {
     let mut options = ClientOptions::to_any(args.servers.endpoint.clone());
     options.connect_timeout = args.connect_timeout.get();
+    options.token = args.servers.token().map_err(tell)?;
     tokio::select! {
-        connected = Client::connect(options) => connected.map_err(|error| {
-            terminal::complain(&format!("error: {}\n", error.message));
-            if let Some(hint) = error.hint {
-                terminal::complain(&format!("hint: {hint}\n"));
-            }
-            exit::UNREACHABLE
-        }),
+        connected = Client::connect(options) => connected.map_err(tell),
         _ = tokio::signal::ctrl_c() => Err(exit::INTERRUPTED),
     }
+}
+
+/// Tells why there is no connection; gives the exit code for it.
+fn tell(error: Error) -> u8 {
+    terminal::complain(&format!("error: {}\n", error.message));
+    if let Some(hint) = error.hint {
+        terminal::complain(&format!("hint: {hint}\n"));
+    }
+    // Such as a token that cannot be read: no server has been asked.
+    if error.kind == ErrorKind::Configuration { exit::USAGE } else { exit::UNREACHABLE }
 }
 
 async fn run_scripts(session: &mut Session, commands: &[String], files: &[PathBuf]) -> Result<(), End> {

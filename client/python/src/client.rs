@@ -1,8 +1,9 @@
 //! A session with a cluster.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use polarway_client::{Client, ClientOptions, Endpoint, Handle, QueryStream};
+use polarway_client::{Client, ClientOptions, Endpoint, Handle, QueryStream, Token};
 use polarway_common::{Error, ErrorKind};
 use pyo3::prelude::*;
 
@@ -22,11 +23,28 @@ fn seconds(name: &str, value: f64) -> Result<Duration, Error> {
     })
 }
 
-fn options(endpoints: &[String], connect_timeout: f64, retry_for: f64) -> Result<ClientOptions, Error> {
+/// A token as it is, or a file that has it.
+fn token(text: Option<String>, file: Option<PathBuf>) -> Result<Option<Token>, Error> {
+    match (text, file) {
+        (Some(_), Some(_)) => {
+            Err(Error::new(ErrorKind::Configuration, "`token` and `token_file` cannot both be given"))
+        }
+        (Some(text), None) => Token::new(text).map(Some),
+        (None, file) => Ok(file.map(Token::of_file)),
+    }
+}
+
+fn options(
+    endpoints: &[String],
+    connect_timeout: f64,
+    retry_for: f64,
+    token: Option<Token>,
+) -> Result<ClientOptions, Error> {
     let endpoints = endpoints.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, Error>>()?;
     Ok(ClientOptions {
         connect_timeout: seconds("connect_timeout", connect_timeout)?,
         retry_for: seconds("retry_for", retry_for)?,
+        token,
         ..ClientOptions::to_any(endpoints)
     })
 }
@@ -39,10 +57,13 @@ impl NativeClient {
         endpoints: Vec<String>,
         connect_timeout: f64,
         retry_for: f64,
+        token: Option<String>,
+        token_file: Option<PathBuf>,
         done: Py<PyAny>,
     ) -> PyResult<Call> {
         let connecting = async move {
-            let options = options(&endpoints, connect_timeout, retry_for)?;
+            let token = self::token(token, token_file)?;
+            let options = options(&endpoints, connect_timeout, retry_for, token)?;
             Client::connect(options).await.map(Self)
         };
         start(connecting, done)

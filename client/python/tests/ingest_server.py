@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,8 +13,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from http import HTTPStatus
+    from collections.abc import AsyncGenerator, Callable
 
     from websockets.http11 import Request, Response
 
@@ -48,11 +48,21 @@ class IngestServer:
         self.stream = stream
         self.behaviours = list(behaviours)
         self.requests: list[str] = []
+        self.authorizations: list[str | None] = []
+        self.tokens: set[str] | None = None
+        """Those that are taken; without a set, everybody is."""
+        self.on_request: Callable[[], None] = lambda: None
+        """Is called before each request is looked at."""
         self.frames: list[bytes] = []
         self.address = ""
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.on_request()
         self.requests.append(request.path)
+        authorization = request.headers.get("Authorization")
+        self.authorizations.append(authorization)
+        if self.tokens is not None and authorization not in {f"Bearer {token}" for token in self.tokens}:
+            return connection.respond(HTTPStatus.UNAUTHORIZED, _error("unauthenticated"))
         behaviour = self.behaviours.pop(0) if self.behaviours else Behaviour()
         setattr(connection, "behaviour", behaviour)  # noqa: B010 - a place for what belongs to it
         if behaviour.status is None:

@@ -126,7 +126,7 @@ async def test_push_waits_while_too_much_is_unacknowledged() -> None:
 
 async def test_errors_that_do_not_get_better_end_the_sink() -> None:
     for kind, expected in [
-        ("not_allowed", "PERMISSION_DENIED"),
+        ("not_allowed", "NOT_ALLOWED"),
         ("protocol", "INTERNAL"),
         ("frame_too_large", "INVALID_SETTING"),
     ]:

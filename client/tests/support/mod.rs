@@ -30,6 +30,8 @@ use tonic::{Request, Response, Status, Streaming};
 #[derive(Default)]
 pub struct Seen {
     pub cookies: Mutex<Vec<String>>,
+    /// The header `authorization` of each call, empty where there was none.
+    pub authorizations: Mutex<Vec<String>>,
     pub reads: AtomicUsize,
     /// An endless result was given up by its reader.
     pub abandoned: AtomicBool,
@@ -46,10 +48,17 @@ pub struct FakeServer {
 }
 
 impl FakeServer {
+    /// Takes calls of everybody.
     pub async fn start() -> Self {
+        Self::start_for(None).await
+    }
+
+    /// Takes calls with this token, if one is given, and no others.
+    pub async fn start_for(token: Option<&str>) -> Self {
+        let wanted = token.map(|token| format!("Bearer {token}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let seen = Arc::new(Seen::default());
-        let service = FlightServiceServer::new(Service { seen: Arc::clone(&seen) });
+        let service = FlightServiceServer::new(Service { seen: Arc::clone(&seen), wanted });
         let serving = async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -75,6 +84,8 @@ impl Drop for FakeServer {
 
 struct Service {
     seen: Arc<Seen>,
+    /// What the header `authorization` has to be.
+    wanted: Option<String>,
 }
 
 /// `count` numbers from `first` on, as one batch.
@@ -96,9 +107,18 @@ impl Drop for OnDrop {
 }
 
 impl Service {
-    fn note_cookie<T>(&self, request: &Request<T>) {
-        let cookie = request.metadata().get("cookie").map_or("", |cookie| cookie.to_str().unwrap());
-        self.seen.cookies.lock().unwrap().push(cookie.to_owned());
+    fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let header = |name: &str| {
+            let value = request.metadata().get(name).map_or("", |value| value.to_str().unwrap());
+            value.to_owned()
+        };
+        let authorization = header("authorization");
+        self.seen.cookies.lock().unwrap().push(header("cookie"));
+        self.seen.authorizations.lock().unwrap().push(authorization.clone());
+        if self.wanted.as_ref().is_some_and(|wanted| *wanted != authorization) {
+            return Err(status_from_error(&Error::new(ErrorKind::Unauthenticated, "the token is not known")));
+        }
+        Ok(())
     }
 
     fn plan(sql: &str) -> Result<FlightInfo, Error> {
@@ -181,14 +201,14 @@ impl FlightService for Service {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        self.note_cookie(&request);
+        self.admit(&request)?;
         let command = Command::try_from(Any::decode(&*request.into_inner().cmd).unwrap()).unwrap();
         let Command::CommandStatementQuery(query) = command else { panic!("not a statement") };
         Service::plan(&query.query).map(Response::new).map_err(|error| status_from_error(&error))
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        self.note_cookie(&request);
+        self.admit(&request)?;
         self.seen.reads.fetch_add(1, Ordering::SeqCst);
         let ticket = String::from_utf8(request.into_inner().ticket.to_vec()).unwrap();
         let encoder = FlightDataEncoderBuilder::new().with_schema(schema()).build(self.batches(&ticket));
@@ -196,7 +216,7 @@ impl FlightService for Service {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        self.note_cookie(&request);
+        self.admit(&request)?;
         let action = request.into_inner();
         let body = match action.r#type.as_str() {
             "CancelFlightInfo" => {
@@ -232,7 +252,11 @@ impl FlightService for Service {
         Err(Status::unimplemented(""))
     }
 
-    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        self.admit(&request)?;
         Err(Status::unimplemented(""))
     }
 

@@ -9,6 +9,7 @@ from polarway._limit import Limit
 from polarway._polarway import NativeClient
 from polarway._repeatable import never
 from polarway._retrying import Retrying
+from polarway._token import Token
 from polarway._traffic import AWAY, FORKED, Traffic
 from polarway.options import Options
 from polarway.parameters import encoded
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from polarway.breaker import CircuitBreaker
     from polarway.error import Error
     from polarway.parameters import Encoded, Parameters
+    from polarway.reading import Path
 
 T = TypeVar("T")
 
@@ -41,9 +43,12 @@ class Session:
         max_concurrent: Calls that are under way at once; None: any number.
         max_waiting: Calls beyond these that wait for their turn. Any more is an error of kind `OVERLOADED` at once.
         progress: What `query` does about a progress bar unless asked: see there.
+        token: Tells the servers who calls. It is sent to `endpoints` only, and shown nowhere.
+        token_file: A file that has the token, in place of `token`. It is read again for new connections, and when a
+            server does not take the token: so another one can be put in its place.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, `token` is none, or both `token` and `token_file` are given.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each option
@@ -57,8 +62,11 @@ class Session:
         max_concurrent: int | None = None,
         max_waiting: int = 256,
         progress: bool | None = None,
+        token: str | None = None,
+        token_file: Path | None = None,
     ) -> None:
-        self._options = Options.of(endpoints, connect_timeout, retry_for, max_concurrent, max_waiting)
+        known_by = Token.of(token, token_file)
+        self._options = Options.of(endpoints, connect_timeout, retry_for, max_concurrent, max_waiting, token=known_by)
         self._breaker = breaker
         self._retrying = None if retry is None else Retrying(retry)
         self._progress = progress
@@ -68,7 +76,15 @@ class Session:
     def _connecting(self) -> tuple[Traffic, Start[NativeClient]]:
         """What the calls of a new connection are, and the one that makes it."""
         options = self._options
-        connect = partial(NativeClient.connect, list(options.endpoints), options.connect_timeout, options.retry_for)
+        token = Token() if options.token is None else options.token
+        connect = partial(
+            NativeClient.connect,
+            list(options.endpoints),
+            options.connect_timeout,
+            options.retry_for,
+            token.text,
+            token.file,
+        )
         traffic = Traffic(
             limit=None if options.max_concurrent is None else Limit(options.max_concurrent, options.max_waiting),
             circuit=None if self._breaker is None else self._breaker.circuit,

@@ -12,7 +12,7 @@ from polarway._bell import Bell
 from polarway._delays import Delays
 from polarway._tasks import cancel_and_join
 from polarway.backoff import Backoff
-from polarway.live_faults import Refusal
+from polarway.live_faults import UNAUTHENTICATED, Refusal
 from polarway.live_options import moved_to
 from polarway.live_window import Window, first_number
 from polarway.result import Err
@@ -20,6 +20,8 @@ from polarway.result import Err
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from polarway._token import LatestToken
+    from polarway.error import Error
     from polarway.live_link import Link
     from polarway.live_options import SinkOptions
 
@@ -49,8 +51,11 @@ class Delivery:
         refusal: Why the latest connection did not come about, or ended.
     """
 
-    def __init__(self, addresses: Sequence[str], path: str, *, named: bool, options: SinkOptions) -> None:
+    def __init__(
+        self, addresses: Sequence[str], path: str, *, named: bool, options: SinkOptions, token: LatestToken
+    ) -> None:
         self._addresses = addresses
+        self._token = token
         self._path = path
         self._named = named
         self._options = options
@@ -76,7 +81,11 @@ class Delivery:
         hops = 0
         while True:
             acknowledged = self.tally.acknowledged
-            opened = await Link.open(address + self._path, self._options.connect_timeout)
+            read = await self._token.read()
+            if isinstance(read, Err):
+                return _unreadable(read.unwrap_err())
+            token = read.unwrap()
+            opened = await Link.open(address + self._path, self._options.connect_timeout, token)
             refusal: Refusal
             if isinstance(opened, Err):
                 refusal, was_open = opened.unwrap_err(), False
@@ -85,11 +94,14 @@ class Delivery:
                 lost = clock()
             self.refusal = refusal
             self.tally.failures += refusal.location is None
-            if not refusal.gets_better or clock() - lost > self._options.retry_for:
+            is_replaced = refusal.kind == UNAUTHENTICATED and await self._token.is_other_than(token)
+            if not (refusal.gets_better or is_replaced) or clock() - lost > self._options.retry_for:
                 return refusal
             if self.tally.acknowledged > acknowledged:
                 delays.reset()
                 hops = 0
+            if is_replaced:
+                continue
             if refusal.location is not None:
                 address = moved_to(address, refusal.location)
                 hops += 1
@@ -149,6 +161,10 @@ class Delivery:
             self.tally.token = heard.token or self.tally.token
             self.bell.ring()
         return Refusal("lost", "the connection to the server was lost")
+
+
+def _unreadable(error: Error) -> Refusal:
+    return Refusal("no_token", error.message, error.hint)
 
 
 def _foreign(last: int) -> Refusal:

@@ -8,13 +8,16 @@ from typing import Any
 
 from polarway.error import Error
 
+UNAUTHENTICATED = "unauthenticated"
+"""The kind when the server does not know the caller."""
+
 
 @dataclass(frozen=True)
 class Refusal:
     """Why a connection did not come about, or ended.
 
     Attributes:
-        kind: The server's name for it (docs/streams.md), or one of `unreachable`, `lost` and `no_server`.
+        kind: The server's name for it (docs/streams.md), or one of `unreachable`, `lost`, `no_server` and `no_token`.
         message: One sentence that names the cause.
         hint: What to do about it.
         retry_after: Seconds after which the server wants to be asked again.
@@ -56,8 +59,10 @@ _FINAL = {
     "invalid_text",
     "method_not_allowed",
     "no_server",
+    "no_token",
     "not_allowed",
     "protocol",
+    UNAUTHENTICATED,
     "unknown_path",
     "unknown_stream",
     "unsupported",
@@ -74,10 +79,12 @@ _KINDS = {
     "lost": "DRAINING",
     "moved": "DRAINING",
     "no_server": "INVALID_SETTING",
-    "not_allowed": "PERMISSION_DENIED",
+    "no_token": "CONFIGURATION",
+    "not_allowed": "NOT_ALLOWED",
     "quota": "OVERLOADED",
     "timeout": "DRAINING",
     "too_many_connections": "OVERLOADED",
+    UNAUTHENTICATED: "UNAUTHENTICATED",
     "unavailable": "STORE_UNAVAILABLE",
     "unknown_path": "INVALID_SETTING",
     "unknown_stream": "TABLE_NOT_FOUND",
@@ -87,10 +94,12 @@ _HINTS = {
     "foreign_numbers": "give each sink a name of its own, or none",
     "lost": "connect again; what was not acknowledged is sent again",
     "no_server": "use the address that `polarway up` or an ingest process prints behind `ws=`",
+    UNAUTHENTICATED: "give the sink `token=` or `token_file=`; an operator gives tokens out",
     "unreachable": "check the address, and that the process runs with `--ws-listen`",
 }
 # For an end whose reason was not said, which proxies make: RFC 6455, section 7.4.
 _CODES = {1002: "protocol", 1003: "unsupported", 1007: "invalid_text", 1009: "frame_too_large"}
+_UNAUTHORIZED = 401
 _SERVER_ERRORS = 500
 
 
@@ -114,6 +123,8 @@ def answered(status: int, body: bytes, retry_after: str | None, location: str | 
     if said is None:
         # No server of ours: a proxy that has lost its server will have it again, others will stay what they are.
         kind = "unreachable" if status >= _SERVER_ERRORS else "no_server"
+        if status == _UNAUTHORIZED:
+            kind = UNAUTHENTICATED
         said = Refusal(kind, f"the answer of the server was HTTP {status}")
     seconds = float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
     return Refusal(said.kind, said.message, said.hint, seconds, location)

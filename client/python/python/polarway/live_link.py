@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +27,7 @@ _CLOSE_TIMEOUT = 0.05
 _LARGEST_MESSAGE = 1024 * 1024
 # What may wait in memory for the network before `send` waits.
 _WRITE_LIMIT = 1024 * 1024
+_SCHEME = "Bearer "
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,20 @@ class Ack:
     upto: int
     bad: int
     token: str | None
+
+
+class _Discretion(logging.Filter):
+    """Keeps tokens out of the log: at level DEBUG the library writes each header."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_hidden(part) for part in record.args)
+        return True
+
+
+# Below the library's own, so that whoever turns that on sees what it tells of sinks too.
+_LOGGER = logging.getLogger("websockets.client.polarway")
+_LOGGER.addFilter(_Discretion())
 
 
 class _Connect(connect):
@@ -62,10 +78,10 @@ class Link:
         self._said: Refusal | None = None
 
     @classmethod
-    async def open(cls, url: str, timeout: float) -> Result[Link, Refusal]:
+    async def open(cls, url: str, timeout: float, token: str | None = None) -> Result[Link, Refusal]:
         """Connects, and reads the first message."""
         try:
-            return await asyncio.wait_for(cls._open(url), timeout)
+            return await asyncio.wait_for(cls._open(url, token), timeout)
         except (asyncio.TimeoutError, TimeoutError):
             return Err(Refusal("unreachable", f"{_place(url)} did not answer within {timeout:g} s"))
         except InvalidStatus as error:
@@ -84,9 +100,11 @@ class Link:
             return Err(Refusal("unreachable", f"{_place(url)} cannot be reached: {error}"))
 
     @classmethod
-    async def _open(cls, url: str) -> Result[Link, Refusal]:
+    async def _open(cls, url: str, token: str | None) -> Result[Link, Refusal]:
         socket = await _Connect(
             url,
+            additional_headers=None if token is None else {"Authorization": _SCHEME + token},
+            logger=_LOGGER,
             compression=None,
             open_timeout=None,
             ping_interval=_PING_EVERY,
@@ -135,6 +153,10 @@ class Link:
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
             await asyncio.wait_for(self._socket.close(), _CLOSE_TIMEOUT)
         self._socket.transport.abort()
+
+
+def _hidden(part: object) -> object:
+    return f"{_SCHEME}***" if isinstance(part, str) and part.startswith(_SCHEME) else part
 
 
 def _object(text: str | bytes) -> dict[str, Any]:

@@ -81,6 +81,8 @@ def path_of(stream: str, producer: str, ack: Durability | None) -> str:
 def moved_to(address: str, location: str) -> str:
     """The address that a redirect names. It keeps the scheme: a server does not know that TLS ends before it.
 
+    So a token, which is sent along, never goes where it could be read and could not be before.
+
     >>> moved_to("wss://a:8443", "ws://b:8081/v1/streams/ticks")
     'wss://b:8081'
     """

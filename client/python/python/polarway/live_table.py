@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from polarway._session import raised
 from polarway._tasks import cancel_and_join
+from polarway._token import LatestToken, Token
 from polarway.error import Error
 from polarway.live_counts import Acknowledged, Pushed, SinkCounts
 from polarway.live_delivery import Delivery
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from polarway.live_encoding import Payload, Row
     from polarway.live_options import Durability
     from polarway.live_window import Window
+    from polarway.reading import Path
 
 # Seconds for which a cancelled `async with` still waits for acknowledgements.
 _FAREWELL = 1.0
@@ -65,6 +67,8 @@ class LiveTableSink:
         retry_for: float = SinkOptions.retry_for,
         backoff_min: float = SinkOptions.backoff_min,
         backoff_max: float = SinkOptions.backoff_max,
+        token: str | None = None,
+        token_file: Path | None = None,
     ) -> None:
         """Makes a sink that is not connected yet.
 
@@ -84,6 +88,9 @@ class LiveTableSink:
             retry_for: Seconds without a connection after which the sink gives up. It does not by itself.
             backoff_min: Seconds of the first pause between two attempts.
             backoff_max: Seconds of the longest one.
+            token: Tells the servers who sends. Servers that have the stream get it too, and it is shown nowhere.
+            token_file: A file that has the token, in place of `token`. It is read for each connection, so that another
+                token can be put in its place.
 
         Raises:
             ValueError: an argument is not valid.
@@ -102,7 +109,11 @@ class LiveTableSink:
         name = producer if producer is not None else f"python-{uuid.uuid4().hex}"
         self._pending = Pending(batch_rows, batch_bytes)
         self._delivery = Delivery(
-            listed(addresses), path_of(stream, name, ack), named=producer is not None, options=self._options
+            listed(addresses),
+            path_of(stream, name, ack),
+            named=producer is not None,
+            options=self._options,
+            token=LatestToken(Token.of(token, token_file)),
         )
         # Rows and bad rows that were acknowledged when the last flush ended.
         self._told = (0, 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from polarway._token import Token
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Options:
             lost, to the others and the same in turn, under the same id. 0: not at all.
         max_concurrent: Calls that are under way at once, 1 or more; None: any number.
         max_waiting: Calls that wait beyond these, 0 or more.
+        token: What the servers are told of who calls; it goes to `endpoints` only.
 
     Raises:
         ValueError: a limit is out of its range.
@@ -30,6 +33,7 @@ class Options:
     retry_for: float = 30.0
     max_concurrent: int | None = None
     max_waiting: int = 256
+    token: Token | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.max_concurrent is not None and self.max_concurrent < 1:
@@ -38,15 +42,17 @@ class Options:
             raise ValueError(f"max_waiting must be 0 or more, not {self.max_waiting}")
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 - one argument for each option
         cls,
         endpoints: str | Sequence[str],
         connect_timeout: float,
         retry_for: float,
         max_concurrent: int | None,
         max_waiting: int,
+        *,
+        token: Token | None,
     ) -> Options:
         """Takes one address, several separated by commas, or a sequence of them."""
         given = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
         addresses = tuple(address.strip() for address in given)
-        return cls(addresses, connect_timeout, retry_for, max_concurrent, max_waiting)
+        return cls(addresses, connect_timeout, retry_for, max_concurrent, max_waiting, token)
