@@ -41,10 +41,11 @@ def until(what: str, condition: Callable[[], Any], seconds: float = CEILING) -> 
         time.sleep(0.05)
 
 
-def get(url: str) -> tuple[int, str]:
+def get(url: str, token: str = "") -> tuple[int, str]:
     """Status and body of an answer; status 0 without one."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -86,6 +87,8 @@ class Pod:
     directory: Path
     shift: int
     process: subprocess.Popen[bytes] | None = None
+    #: What whoever asks it shows.
+    token: str = ""
 
     @property
     def container(self) -> Document:
@@ -99,12 +102,12 @@ class Pod:
 
     def get(self, path: str, port: str = "http") -> tuple[int, str]:
         """Status and body of what it answers over HTTP."""
-        return get(f"http://{self.at(port)}{path}")
+        return get(f"http://{self.at(port)}{path}", self.token)
 
     def probe(self, which: str) -> int:
-        """Does what the kubelet does, and gives the status."""
+        """Does what the kubelet does, which has no token, and gives the status."""
         http = self.container[which]["httpGet"]
-        return self.get(http["path"], http["port"])[0]
+        return get(f"http://{self.at(http['port'])}{http['path']}")[0]
 
     def log(self) -> str:
         """What it wrote to standard output and error."""
@@ -130,6 +133,8 @@ class Release:
     documents: list[Document]
     directory: Path
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: What its clients show.
+    token: str = ""
     pods: list[Pod] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -153,7 +158,8 @@ class Release:
             directory = self.directory / name
             directory.mkdir(parents=True)
             address = f"{self.prefix}.{len(self.pods) + 1}"
-            self.pods.append(Pod(name, role(workload), template, address, directory, self.shift))
+            pod = Pod(name, role(workload), template, address, directory, self.shift, token=self.token)
+            self.pods.append(pod)
 
     def of(self, wanted: str) -> list[Pod]:
         """The pods of a role."""
@@ -195,11 +201,11 @@ class Release:
         ports = "|".join(map(str, self.ports))
         return re.sub(rf":({ports})\b", lambda found: f":{int(found[1]) + self.shift}", text)
 
-    def environment(self, pod: Pod) -> dict[str, str]:
-        """The variables of a pod, as the kubelet resolves them."""
+    def environment(self, pod: Pod, container: Document | None = None) -> dict[str, str]:
+        """The variables of a pod's container, as the kubelet resolves them."""
         fields = {"metadata.name": pod.name, "status.podIP": pod.address, "metadata.namespace": NAMESPACE}
         variables: dict[str, str] = {}
-        for variable in pod.container.get("env", []):
+        for variable in (container or pod.container).get("env", []):
             source = variable.get("valueFrom", {})
             if "fieldRef" in source:
                 value = fields[source["fieldRef"]["fieldPath"]]
@@ -224,8 +230,9 @@ class Release:
                 for item in items:
                     (directory / item["path"]).write_text(self.translate(pod, data[item["key"]]))
             elif "secret" in volume:
-                for key, value in self.secrets[volume["secret"]["secretName"]].items():
-                    (directory / key).write_text(value)
+                data = self.secrets[volume["secret"]["secretName"]]
+                for item in volume["secret"].get("items", [{"key": key, "path": key} for key in data]):
+                    (directory / item["path"]).write_text(data[item["key"]])
 
     # Processes
 
@@ -290,7 +297,9 @@ class Release:
     def sql(self, *arguments: str) -> str:
         """What the shell prints when it asks the schedulers by the client Service."""
         endpoints = ",".join(pod.at("grpc") for pod in self.of("scheduler"))
-        return run([polarway(), "sql", "--endpoint", endpoints, "--format", "csv", "--quiet", *arguments])
+        shown = {"POLARWAY_TOKEN": self.token} if self.token else {}
+        command = [polarway(), "sql", "--endpoint", endpoints, "--format", "csv", "--quiet", *arguments]
+        return run(command, env=os.environ | shown)
 
 
 def run(command: Sequence[str], **options: Any) -> str:
@@ -303,10 +312,13 @@ def run(command: Sequence[str], **options: Any) -> str:
 
 @contextlib.contextmanager
 def running(
-    documents: list[Document], directory: Path, secrets: Mapping[str, Mapping[str, str]] | None = None
+    documents: list[Document],
+    directory: Path,
+    secrets: Mapping[str, Mapping[str, str]] | None = None,
+    token: str = "",
 ) -> Iterator[Release]:
     """A release that is up, and gone afterwards whatever happens."""
-    release = Release(documents, directory, secrets or {})
+    release = Release(documents, directory, secrets or {}, token)
     try:
         release.start()
         yield release

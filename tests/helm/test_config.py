@@ -9,6 +9,7 @@ from chart import VALUES, Document, find, kinds, render, role, workloads
 from local import polarway
 
 ROLES = {"scheduler", "executor", "ingest"}
+SECRET = "a-secret-that-is-long-enough-for-all"
 
 
 def environment(pod: Document) -> dict[str, str]:
@@ -19,7 +20,7 @@ def environment(pod: Document) -> dict[str, str]:
         of_field = "10.0.0.1" if source.get("fieldRef", {}).get("fieldPath") == "status.podIP" else "pod-0"
         # The id of a key and the name of a user are no secrets.
         known = variable["name"].endswith(("ACCESS_KEY_ID", "USER"))
-        text = of_field if "fieldRef" in source else "somebody" if known else "a-secret-of-some-length"
+        text = of_field if "fieldRef" in source else "somebody" if known else SECRET
         variables[variable["name"]] = variable.get("value", text)
     return variables
 
@@ -37,7 +38,7 @@ def test_the_server_takes_its_configuration(name: str, tmp_path: Path) -> None:
         env = environment(workload["spec"]["template"])
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert "a-secret-of-some-length" not in done.stdout
+        assert SECRET not in done.stdout
         checked.add(role(workload))
     assert checked >= {"scheduler", "executor"}
 

@@ -268,6 +268,87 @@ def test_secrets_of_the_store_come_by_name() -> None:
     assert "POLARWAY_SCHEDULER__TICKET_SECRET" not in env(documents, "executor")
 
 
+def reference(variables: dict[str, Document], name: str) -> Document:
+    return variables[name]["valueFrom"]["secretKeyRef"]
+
+
+def test_without_identity_every_server_is_told_that_its_network_is_trusted() -> None:
+    documents = render(None, *STREAMS)
+    for of in ["scheduler", "executor", "ingest"]:
+        told = {name: it for name, it in env(documents, of).items() if name.startswith("POLARWAY_IDENTITY__")}
+        assert [(name, it["value"]) for name, it in told.items()] == [("POLARWAY_IDENTITY__TRUSTED_NETWORK", "true")]
+
+
+def test_identity_reaches_the_servers_by_name_and_as_a_file_that_follows_the_secret() -> None:
+    documents = render(EXAMPLES / "identity.yaml")
+    for of in ["scheduler", "executor", "ingest"]:
+        variables = env(documents, of)
+        secret = {"name": "polarway-identity", "key": "process-secret"}
+        assert reference(variables, "POLARWAY_IDENTITY__PROCESS_SECRET") == secret
+        # Nobody who calls an executor can say who it is.
+        trusted = of == "executor"
+        assert ("POLARWAY_IDENTITY__TRUSTED_NETWORK" in variables) is trusted
+        assert ("POLARWAY_IDENTITY__TOKENS" in variables) is not trusted
+        volumes = {it["name"]: it for it in spec(documents, of)["template"]["spec"]["volumes"]}
+        mounts = {it["name"]: it for it in container(documents, of)["volumeMounts"]}
+        assert ("identity" in volumes, "identity" in mounts) == (not trusted, not trusted)
+        if not trusted:
+            # Nothing else of the secret, and no `subPath`, which would keep the file as it was.
+            assert volumes["identity"]["secret"] == {
+                "secretName": "polarway-identity",
+                "items": [{"key": "tokens.toml", "path": "tokens.toml"}],
+            }
+            assert mounts["identity"] == {"name": "identity", "mountPath": "/etc/polarway/identity", "readOnly": True}
+            assert variables["POLARWAY_IDENTITY__TOKENS"]["value"] == "/etc/polarway/identity/tokens.toml"
+        # That of clients is no server's business.
+        assert "POLARWAY_TOKEN" not in variables
+
+
+def test_keys_of_the_identity_can_be_named() -> None:
+    documents = render(
+        None,
+        'identity.existingSecret="{{ .Release.Name }}-who"',
+        'identity.tokensKey="t"',
+        'identity.processSecretKey="p"',
+        'identity.clientTokenKey="c"',
+        "sharedVolume.enabled=true",
+    )
+    variables = env(documents, "scheduler")
+    assert reference(variables, "POLARWAY_IDENTITY__PROCESS_SECRET") == {"name": "pw-who", "key": "p"}
+    assert variables["POLARWAY_IDENTITY__TOKENS"]["value"] == "/etc/polarway/identity/t"
+    volumes = {it["name"]: it for it in spec(documents, "scheduler")["template"]["spec"]["volumes"]}
+    assert volumes["identity"]["secret"] == {"secretName": "pw-who", "items": [{"key": "t", "path": "t"}]}
+    shown = {it["name"]: it for it in kinds(documents, "Pod")[0]["spec"]["initContainers"][0]["env"]}
+    assert reference(shown, "POLARWAY_TOKEN") == {"name": "pw-who", "key": "c"}
+
+
+def test_clients_of_the_release_show_a_token() -> None:
+    for name, identified in [("identity", True), ("minimal", False)]:
+        documents = render(VALUES[name])
+        clients = containers(kinds(documents, "Pod")[0])
+        assert [it["name"] for it in clients] == ["data", "kill", "query"]
+        for it in clients:
+            shown = {variable["name"]: variable for variable in it.get("env", [])}
+            assert ("POLARWAY_TOKEN" in shown) is identified
+            if identified:
+                assert reference(shown, "POLARWAY_TOKEN") == {"name": "polarway-identity", "key": "token"}
+        # On its standard input: who sees the processes does not see it.
+        script = find(documents, "ConfigMap", f"{NAME}-test")["data"]["kill.sh"]
+        assert ('"$POLARWAY_TOKEN" | curl -fsS -m 5 -H @- ' in script) is identified
+        assert "Authorization" not in script.partition("curl")[2]
+
+
+def test_prometheus_shows_a_token_to_schedulers_and_to_nobody_else() -> None:
+    monitors = kinds(render(EXAMPLES / "identity.yaml"), "ServiceMonitor")
+    assert {role(it) for it in monitors} == {"scheduler", "executor", "ingest", "etcd"}
+    shown = {role(it): it["spec"]["endpoints"][0].get("authorization") for it in monitors}
+    credentials = {"name": "polarway-metrics", "key": "token"}
+    assert shown.pop("scheduler") == {"type": "Bearer", "credentials": credentials}
+    assert set(shown.values()) == {None}
+    for it in kinds(render(EXAMPLES / "streams.yaml"), "ServiceMonitor"):
+        assert "authorization" not in it["spec"]["endpoints"][0]
+
+
 @pytest.mark.parametrize(
     ("example", "annotation"),
     [

@@ -13,7 +13,7 @@ import pytest
 import metrics
 import oracle
 from chart import CHART, NAME, REPOSITORY, VALUES, find, render
-from local import Pod, Release, Repeated, network, polarway, run, running, until
+from local import Pod, Release, Repeated, get, network, polarway, run, running, until
 
 VALUES_OF_RELEASE = (
     "sharedVolume.enabled=true",
@@ -227,6 +227,58 @@ def test_a_single_scheduler_keeps_its_metadata_on_its_volume(tmp_path: Path) -> 
         began = time.monotonic()
         assert set(release.stop().values()) == {0}
         assert time.monotonic() - began < max(pod.spec["terminationGracePeriodSeconds"] for pod in release.pods)
+
+
+WRITER, READER, LATER = (f"a-token-of-the-{who}-0123456789" for who in ("writer", "reader", "later-one"))
+PROCESS = "what-processes-know-each-other-by"
+
+
+def tokens(writer: str) -> str:
+    """A file of tokens."""
+    known = {"writer": ("write", writer), "reader": ("read", READER)}
+    return "".join(
+        f"[[token]]\nname = '{name}'\nrole = '{role}'\ntoken = '{token}'\n" for name, (role, token) in known.items()
+    )
+
+
+def test_row_47_a_release_with_identity_asks_who_calls(tmp_path: Path) -> None:
+    secrets = {"who": {"tokens.toml": tokens(WRITER), "process-secret": PROCESS, "token": WRITER}}
+    streams = ('ingest={"enabled": true, "replicas": 1}', 'identity.existingSecret="who"')
+    with running(render(None, *SMALL, *streams), tmp_path, secrets, WRITER) as release:
+        release.sql("-c", TABLE)
+        for route in ["direct", "staged"]:
+            ask(release, route)
+        scheduler = release.of("scheduler")[0]
+        address = f"http://{scheduler.at('http')}"
+        for path, known, allowed in [("/healthz", 200, 200), ("/metrics", 401, 200), ("/api/jobs", 401, 403)]:
+            assert [get(f"{address}{path}", token)[0] for token in ("", READER)] == [known, allowed], path
+        # What the kubelet and Prometheus ask of the others needs nothing.
+        for pod in release.of("executor") + release.of("ingest"):
+            assert get(f"http://{pod.at('http')}/metrics")[0] == 200
+
+        release.token = ""
+        with pytest.raises(ChildProcessError, match="token"):
+            ask(release)
+        release.token = READER
+        ask(release)
+        with pytest.raises(ChildProcessError, match="needs the role `write`"):
+            release.sql("-c", "CREATE TABLE other AS SELECT 1 AS n")
+
+        # The secret changes, and with it the files that are mounted; no pod starts anew.
+        secrets["who"]["tokens.toml"] = tokens(LATER)
+        for pod in release.of("scheduler") + release.of("ingest"):
+            release.configure(pod)
+        for pod in release.of("scheduler"):
+            until(
+                "the old token is known no more",
+                lambda it=pod: get(f"http://{it.at('http')}/metrics", WRITER)[0] == 401,
+            )
+        release.token = LATER
+        ask(release)
+        told = "".join(pod.log() for pod in release.pods)
+        assert "polarway::audit" in told
+        for token in [WRITER, READER, LATER, PROCESS]:
+            assert token not in told
 
 
 def test_without_executors_queries_wait_and_say_so_to_what_scales(tmp_path: Path) -> None:

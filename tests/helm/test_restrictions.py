@@ -59,6 +59,10 @@ CONTRADICTIONS = [
         ['workloadIdentity={"provider": "aws", "roleArn": "a"}', "serviceAccount.create=false"],
         "set serviceAccount.create=true",
     ),
+    (
+        ['identity.existingSecret="who"', "metrics.serviceMonitor.enabled=true"],
+        "name a secret with one of the role read in metrics.serviceMonitor.authorization.existingSecret",
+    ),
     (STREAMS, "ingest.enabled needs ingest.directory"),
     ([*STREAMS, 'ingest.directory="/streams"'], "ingest.directory (/streams) is in no volume that all processes share"),
     (["tests.required=true"], "set storage.tables or sharedVolume.enabled"),
@@ -66,6 +70,9 @@ CONTRADICTIONS = [
     (['executor.config.executor.drain_timeout="1s"'], "executor.config has executor.drain_timeout"),
     (['config.storage.s3.secret_access_key="x"'], "comes from objectStore.s3.existingSecret"),
     (['scheduler.config.metastore.password="x"'], "comes from externalEtcd.auth.existingSecret"),
+    (['config.identity.tokens="/tokens"'], "config has identity.tokens, which comes from identity.existingSecret"),
+    (['config.identity.process_secret="x"'], "config has identity.process_secret"),
+    (["executor.config.identity.trusted_network=false"], "executor.config has identity.trusted_network"),
 ]
 
 
@@ -97,6 +104,7 @@ def test_all_contradictions_are_told_at_once() -> None:
         ('ingest.feeds.allowed=["https://x"]', "/ingest/feeds/allowed/0"),
         ('image.digest="sha256:1"', "/image/digest"),
         ("extraEnv=[1]", "/extraEnv"),
+        ('identity.tokensKey="../tokens"', "/identity/tokensKey"),
         ('metrics.serviceMonitor.interval="15"', "/metrics/serviceMonitor/interval"),
         ('executor.podAntiAffinity="maybe"', "/executor/podAntiAffinity"),
         ("metastore.leaseSeconds=1", "/metastore/leaseSeconds"),

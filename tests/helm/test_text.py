@@ -67,10 +67,13 @@ def test_notes(name: str) -> None:
     values = VALUES[name]
     arguments = ["install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client"]
     _, _, notes = helm(*arguments, *(["--values", str(values)] if values else [])).partition("NOTES:")
-    assert f"{NAME}-scheduler-0 -- polarway sql" in notes
+    identified = name == "identity"
+    assert (f"{NAME}-scheduler-0 -- polarway sql" in notes) is not identified
+    assert ("polarway sql --token-file" in notes) is identified
+    assert ("whoever reaches a Service of this release may do everything" in notes) is not identified
     assert f"{NAME}-client=true" in notes
     assert ("No data can be read yet" in notes) is (name == "default")
     assert (f"helm test {RELEASE}" in notes) is (
-        name in {"keda-to-zero", "minimal", "s3-secret", "streams", "workload-identity"}
+        name in {"identity", "keda-to-zero", "minimal", "s3-secret", "streams", "workload-identity"}
     )
-    assert ("ws://" in notes) is (name == "streams")
+    assert ("ws://" in notes) is (name in {"identity", "streams"})

@@ -65,6 +65,30 @@
 {{- end }}
 {{- end -}}
 
+{{/* Who may call. Executors cannot tell callers of their ports apart: the network has to. dict "root" "role" */}}
+{{- define "polarway.identityEnv" -}}
+{{- $identity := .root.Values.identity -}}
+{{- if and $identity.existingSecret (ne .role "executor") }}
+- name: POLARWAY_IDENTITY__TOKENS
+  value: /etc/polarway/identity/{{ $identity.tokensKey }}
+{{- else }}
+- name: POLARWAY_IDENTITY__TRUSTED_NETWORK
+  value: "true"
+{{- end }}
+{{- if $identity.existingSecret }}
+{{ include "polarway.secretEnv" (dict "name" "POLARWAY_IDENTITY__PROCESS_SECRET" "secret" (tpl $identity.existingSecret .root) "key" $identity.processSecretKey) }}
+{{- end }}
+{{- end -}}
+
+{{/* What a client of the release shows. */}}
+{{- define "polarway.clientEnv" -}}
+{{- with .Values.identity -}}
+{{- if .existingSecret -}}
+{{ include "polarway.secretEnv" (dict "name" "POLARWAY_TOKEN" "secret" (tpl .existingSecret $) "key" .clientTokenKey) }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* dict "root" "role" */}}
 {{- define "polarway.env" -}}
 {{- $values := index .root.Values .role -}}
@@ -80,6 +104,7 @@
 {{ include "polarway.fieldEnv" (dict "name" "POLARWAY_EXECUTOR__ADVERTISE_HOST" "path" "status.podIP") }}
 {{ include "polarway.fieldEnv" (dict "name" "POLARWAY_EXECUTOR__NAME" "path" "metadata.name") }}
 {{- end }}
+{{- include "polarway.identityEnv" . }}
 {{- include "polarway.etcdEnv" .root }}
 {{- include "polarway.storeEnv" .root }}
 {{- include "polarway.extraEnv" (dict "root" .root "extra" .root.Values.extraEnv) }}

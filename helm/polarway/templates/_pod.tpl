@@ -139,6 +139,12 @@ lifecycle:
   mountPath: /etc/polarway/gcs
   readOnly: true
 {{- end }}
+{{- if and .root.Values.identity.existingSecret (ne .role "executor") }}
+# The directory, not the file: it follows the secret when that changes.
+- name: identity
+  mountPath: /etc/polarway/identity
+  readOnly: true
+{{- end }}
 {{- if and (not .root.Values.etcd.enabled) .root.Values.externalEtcd.tls.existingSecret }}
 - name: etcd-tls
   mountPath: /etc/polarway/etcd-tls
@@ -182,6 +188,14 @@ lifecycle:
 - name: gcs
   secret:
     secretName: {{ tpl . $.root }}
+{{- end }}
+{{- if and .root.Values.identity.existingSecret (ne .role "executor") }}
+- name: identity
+  secret:
+    secretName: {{ tpl .root.Values.identity.existingSecret .root }}
+    items:
+      - key: {{ .root.Values.identity.tokensKey }}
+        path: {{ .root.Values.identity.tokensKey }}
 {{- end }}
 {{- if and (not .root.Values.etcd.enabled) .root.Values.externalEtcd.tls.existingSecret }}
 - name: etcd-tls

@@ -121,6 +121,10 @@
 {{- end -}}
 {{- end -}}
 
+{{- if and $v.identity.existingSecret $v.metrics.serviceMonitor.enabled (not $v.metrics.serviceMonitor.authorization.existingSecret) -}}
+{{- $faults = append $faults "metrics.serviceMonitor.enabled with identity.existingSecret: schedulers give metrics to those with a token only; name a secret with one of the role read in metrics.serviceMonitor.authorization.existingSecret" -}}
+{{- end -}}
+
 {{- if and $v.ingest.enabled (not (include "polarway.ingestDirectory" .)) -}}
 {{- $faults = append $faults "ingest.enabled needs ingest.directory, where sealed rows go and all processes read them, such as s3://bucket/streams (or sharedVolume.enabled)" -}}
 {{- end -}}
@@ -134,6 +138,7 @@
 {{- range $name, $config := dict "config" $v.config "scheduler.config" $v.scheduler.config "executor.config" $v.executor.config "ingest.config" $v.ingest.config -}}
 {{- range $key, $value := dict
       "data_dir" "the volumes"
+      "identity.tokens" "identity.existingSecret" "identity.process_secret" "identity.existingSecret" "identity.trusted_network" "identity.existingSecret"
       "scheduler.listen" "listenHost" "scheduler.http_listen" "listenHost" "scheduler.advertise_host" "the pod's address"
       "scheduler.drain_timeout" "scheduler.drainSeconds" "scheduler.ticket_secret" "scheduler.ticketSecret.existingSecret"
       "executor.listen" "listenHost" "executor.http_listen" "listenHost" "executor.advertise_host" "the pod's address"
