@@ -22,6 +22,10 @@ MEBIBYTE = 1 << 20
 # What the image may weigh, and what of it may be anything else than the binary. docs/container.md says both.
 LIMIT = 200 * MEBIBYTE
 LIMIT_BESIDE_THE_BINARY = 6 * MEBIBYTE
+READ_ONLY = ("--read-only", "--read-only-tmpfs=false")
+OPEN = ("up", "--listen", "0.0.0.0:50051", "--http-listen", "0.0.0.0:8080")
+TRUSTED = ("--set", "identity.trusted_network=true")
+TOKENS = ("--set", "identity.tokens=/etc/polarway/tokens.toml")
 # Makes a file of a few rows in a directory that it makes, too.
 WRITE = ("tpch", "--scale-factor", "0.001", "--table", "nation", "--output")
 
@@ -140,7 +144,7 @@ def test_health_check_fails_where_no_server_is(podman: Podman, image: str) -> No
 
 def test_executor_without_its_scheduler_is_alive_and_not_ready(podman: Podman, image: str) -> None:
     command = ["executor", "--scheduler", "127.0.0.1:1"]
-    executor = podman.start(image, command, ["--read-only", "--read-only-tmpfs=false"])
+    executor = podman.start(image, command, READ_ONLY)
     try:
         until_healthy(executor)
         ready = executor.ask(POLARWAY, "health", "--ready")
@@ -162,8 +166,8 @@ def test_root_file_system_cannot_be_written(podman: Podman, image: str, server: 
 
 def test_data_outlives_a_restart_that_ends_well(podman: Podman, image: str) -> None:
     # Open to others, as docs/container.md has it.
-    command = ["up", "--listen", "0.0.0.0:50051", "--http-listen", "0.0.0.0:8080", "--allow", "/data"]
-    container = podman.start(image, command, ["--read-only", "--read-only-tmpfs=false", "--volume", "/data"])
+    command = [*OPEN, "--allow", "/data", *TRUSTED]
+    container = podman.start(image, command, [*READ_ONLY, "--volume", "/data"])
     try:
         until_ready(container)
         query(container, "CREATE VIEW kept AS SELECT 7 AS x")
@@ -172,5 +176,35 @@ def test_data_outlives_a_restart_that_ends_well(podman: Podman, image: str) -> N
         until_ready(container, starts=2)
         assert query(container, "SELECT x FROM kept") == "x\n7\n"
         until_healthy(container)
+    finally:
+        container.remove()
+
+
+def test_server_is_not_open_to_others_unless_somebody_says_so(podman: Podman, image: str) -> None:
+    refused = podman.run(image, OPEN, READ_ONLY)
+    assert refused.returncode != 0
+    assert "`scheduler.listen`" in refused.stderr
+    assert "identity.tokens" in refused.stderr
+
+
+def test_row_47_server_that_is_open_to_others_asks_for_tokens(podman: Podman, image: str, tmp_path: Path) -> None:
+    token = "a-token-of-ana-0123456789"
+    known = tmp_path / "tokens.toml"
+    known.write_text(f"[[token]]\nname = 'ana'\nrole = 'write'\ntoken = '{token}'\n", encoding="utf-8")
+    shown = tmp_path / "token"
+    shown.write_text(f"{token}\n", encoding="utf-8")
+    for path in (tmp_path, known, shown):
+        path.chmod(0o755)
+    mounts = ["--volume", f"{tmp_path}:/etc/polarway:ro"]
+    container = podman.start(image, [*OPEN, *TOKENS], [*READ_ONLY, *mounts])
+    try:
+        until_ready(container)
+        until_healthy(container)
+        nobody = container.ask(POLARWAY, "sql", "--command", "SELECT 1")
+        assert nobody.returncode != 0
+        assert "token" in nobody.stderr
+        who = query(container, "SHOW polarway.user", "--token-file", "/etc/polarway/token")
+        assert "ana" in who
+        assert token not in container.logs()
     finally:
         container.remove()

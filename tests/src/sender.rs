@@ -7,6 +7,7 @@ use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -37,9 +38,19 @@ impl Sender {
     }
 
     pub async fn try_connect(server: SocketAddr, stream: &str) -> Result<Self, Error> {
+        Self::connect_with(server, stream, None).await
+    }
+
+    /// As whoever has `token`.
+    pub async fn connect_with(server: SocketAddr, stream: &str, token: Option<&str>) -> Result<Self, Error> {
         let work = async {
             let tcp = TcpStream::connect(server).await?;
-            let (socket, _) = client_async(format!("ws://{server}/v1/streams/{stream}"), tcp).await?;
+            let mut request = format!("ws://{server}/v1/streams/{stream}").into_client_request()?;
+            if let Some(token) = token {
+                let value = format!("Bearer {token}").parse().unwrap();
+                request.headers_mut().insert("authorization", value);
+            }
+            let (socket, _) = client_async(request, tcp).await?;
             let mut sender = Self {
                 socket,
                 last: 0,

@@ -20,6 +20,7 @@ async fn row_15_an_executor_that_is_cut_off_is_done_without_and_rejoins() {
     let setup = Setup::cluster(1)
         .slots(1)
         .front_at(SocketAddr::new(namespace.host(), 0))
+        .set("identity.trusted_network", "true")
         .set("metastore.etcd", etcd.url())
         .set("metastore.lease_ttl", "2s")
         .set("shuffle.url", copies.path().display())
