@@ -37,8 +37,13 @@ class Engine(Protocol):
         """Reads whole files, one after another (`each`) or as one (`scan`), and returns the number of rows."""
 
 
-def serve(engine: Engine) -> None:
-    """Answers requests until standard input ends."""
+def serve(start: Callable[[], Engine]) -> None:
+    """Starts the engine and answers requests until standard input ends. If it does not start, the answer says why."""
+    try:
+        engine = start()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs into the record
+        answer({"answer": "error", "message": short(error)})
+        sys.exit(1)
     answer({"answer": "ready", "engine": engine.name, "version": engine.version})
     for line in sys.stdin:
         try:

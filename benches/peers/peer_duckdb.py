@@ -29,4 +29,4 @@ class DuckDb:
 
 
 if __name__ == "__main__":
-    serve(DuckDb())
+    serve(DuckDb)

@@ -33,4 +33,4 @@ class Polars:
 
 
 if __name__ == "__main__":
-    serve(Polars())
+    serve(Polars)

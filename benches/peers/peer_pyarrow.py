@@ -24,4 +24,4 @@ class PyArrow:
 
 
 if __name__ == "__main__":
-    serve(PyArrow())
+    serve(PyArrow)
