@@ -6,7 +6,7 @@
 //!
 //! Layers, from the bottom:
 //! - [`stats`], [`compare`], [`record`], [`report`]: plain data and decisions, tested without processes;
-//! - [`process`], [`machine`], [`data`]: what is needed of the operating system;
+//! - [`process`], [`family`], [`machine`], [`data`]: what is needed of the operating system;
 //! - [`peers`]: programs that speak a line protocol on their standard streams (DataFusion and Ballista are
 //!   compiled in, the Python ones live in `benches/peers`);
 //! - [`socket`]: a WebSocket client that costs next to nothing, for the suites of streams;
@@ -20,6 +20,7 @@ pub mod data;
 pub mod door;
 pub mod engines;
 pub mod failure;
+pub mod family;
 pub mod load;
 pub mod machine;
 pub mod peers;

@@ -1,5 +1,6 @@
 //! Child processes: started, watched for the line that says they are ready, measured, stopped and joined.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -11,8 +12,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::failure::{Context, Failure, Result};
+use crate::family;
 use crate::machine::kibibytes;
-use crate::record::ProcessPeak;
+use crate::record::{ProcessPeak, keep_larger};
 
 /// How long a process may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(30);
@@ -41,6 +43,8 @@ pub struct Process {
     stdout: Option<Lines<BufReader<ChildStdout>>>,
     drain: Option<JoinHandle<()>>,
     peak: u64,
+    /// Peaks of what stems from it, also of what has ended.
+    family: Vec<ProcessPeak>,
 }
 
 impl Process {
@@ -73,6 +77,7 @@ impl Process {
             stdout,
             drain: None,
             peak: 0,
+            family: Vec::new(),
         })
     }
 
@@ -135,13 +140,30 @@ impl Process {
         ProcessPeak { role: self.role.clone(), peak_rss_bytes: self.peak }
     }
 
-    /// Sends SIGTERM and waits; kills what does not end within half a minute.
+    /// [`Process::peak`], and the same of the processes that stem from it, such as a peer's JVM. Those are called by
+    /// its name and their own; equal names are added up.
+    pub fn peaks(&mut self) -> Vec<ProcessPeak> {
+        if let Some(pid) = self.child.id() {
+            let mut now: BTreeMap<String, u64> = BTreeMap::new();
+            for relative in family::descendants(pid) {
+                *now.entry(format!("{}-{}", self.role, relative.name)).or_default() += relative.peak();
+            }
+            let now = now.into_iter().map(|(role, peak_rss_bytes)| ProcessPeak { role, peak_rss_bytes });
+            keep_larger(&mut self.family, now.collect());
+        }
+        let mut peaks = vec![self.peak()];
+        peaks.extend(self.family.iter().cloned());
+        peaks
+    }
+
+    /// Sends SIGTERM and waits, also for what stems from it; kills what does not end within half a minute.
     ///
     /// # Errors
     /// The signal cannot be sent or the child cannot be waited for.
     pub async fn stop(mut self) -> Result<ExitStatus> {
         drop(self.child.stdin.take());
         self.discard_output();
+        let family = self.child.id().map(family::descendants).unwrap_or_default();
         if let Some(pid) = self.child.id() {
             Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
         }
@@ -152,6 +174,8 @@ impl Process {
                 self.child.wait().await
             }
         };
+        // What is measured next must not share the cores with what is still ending.
+        family::end(&family, GRACE).await?;
         if let Some(drain) = self.drain.take() {
             drain.await?;
         }
@@ -193,6 +217,25 @@ mod tests {
         process.discard_output();
         assert!(process.peak().peak_rss_bytes > 0);
         assert!(!process.stop().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn children_are_measured_and_end_with_their_parent() {
+        let directory = tempfile::tempdir().unwrap();
+        // The child ends with its standard input, as the server of a peer does.
+        let mut process = shell("echo up; cat >/dev/null; true", directory.path());
+        assert_eq!(process.line(Duration::from_secs(10)).await.unwrap(), "up");
+        let peaks = loop {
+            let peaks = process.peaks();
+            if peaks.iter().any(|peak| peak.role == "shell-cat" && peak.peak_rss_bytes > 0) {
+                break peaks;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(peaks[0].role, "shell");
+        let family = family::descendants(process.pid().unwrap());
+        process.stop().await.unwrap();
+        assert!(!family.is_empty() && !family.iter().any(family::Relative::lives));
     }
 
     #[tokio::test]

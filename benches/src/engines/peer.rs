@@ -9,7 +9,7 @@ use crate::failure::{Context, Failure, Result};
 use crate::load::{Load, Sample};
 use crate::peers::{Answer, Ask};
 use crate::process::{Launch, Process};
-use crate::record::ProcessPeak;
+use crate::record::{ProcessPeak, keep_larger};
 
 /// How long a peer may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -22,8 +22,8 @@ pub struct Peer {
     launch: Launch,
     running: Option<Running>,
     tables: Vec<(String, String)>,
-    /// The largest of processes that ended before the one that runs.
-    earlier: u64,
+    /// Peaks of processes that ended before the ones that run.
+    earlier: Vec<ProcessPeak>,
 }
 
 struct Running {
@@ -35,7 +35,7 @@ impl Peer {
     /// Starts the peer; also gives its version.
     pub async fn start(launch: Launch) -> Result<(Self, String)> {
         let (running, version) = Running::start(&launch).await?;
-        Ok((Self { launch, running: Some(running), tables: Vec::new(), earlier: 0 }, version))
+        Ok((Self { launch, running: Some(running), tables: Vec::new(), earlier: Vec::new() }, version))
     }
 
     pub async fn table(&mut self, name: &str, path: &str) -> Result<()> {
@@ -75,8 +75,11 @@ impl Peer {
     }
 
     pub fn peaks(&mut self) -> Vec<ProcessPeak> {
-        let now = self.running.as_mut().map_or(0, |running| running.process.peak().peak_rss_bytes);
-        vec![ProcessPeak { role: self.launch.role.clone(), peak_rss_bytes: now.max(self.earlier) }]
+        let mut peaks = self.earlier.clone();
+        if let Some(running) = &mut self.running {
+            keep_larger(&mut peaks, running.process.peaks());
+        }
+        peaks
     }
 
     pub async fn stop(self) -> Result<()> {
@@ -112,8 +115,8 @@ impl Peer {
     }
 
     async fn give_up(&mut self) -> Result<()> {
-        if let Some(mut running) = self.running.take() {
-            self.earlier = self.earlier.max(running.process.peak().peak_rss_bytes);
+        self.earlier = self.peaks();
+        if let Some(running) = self.running.take() {
             running.process.stop().await?;
         }
         Ok(())
