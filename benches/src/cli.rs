@@ -67,18 +67,18 @@ pub enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Suite {
     All,
-    /// TPC-H by the direct route, against DataFusion in process.
+    /// TPC-H by the direct route, against DataFusion in process, Sail, Spark and Daft.
     Tpch,
-    /// TPC-H and a small query over two executors, against DataFusion in process and stock Ballista.
+    /// TPC-H and a small query over two executors, against DataFusion in process, stock Ballista, Sail, Spark and Daft.
     Staged,
     /// Latency of the smallest queries, throughput of a small aggregate under 1 to 500 clients, and its latency beside
     /// a long query.
     Small,
-    /// A large result through the door, against pyarrow.
+    /// A large result through the door, against pyarrow, Sail, Spark and Daft.
     Fetch,
     /// Peak memory of one process under a limit while the data grows.
     Memory,
-    /// Many files at once, against Polars.
+    /// Many files at once, against Polars, Sail, Spark and Daft.
     Files,
     /// Streams: freshness, acknowledgement, throughput against a plain WebSocket server, memory, and bad neighbours.
     Live,
@@ -119,9 +119,10 @@ pub struct RunArgs {
     /// Directory of the Python peers.
     #[arg(long, default_value = "benches/peers")]
     pub peers: PathBuf,
-    /// Interpreter with the Python peers' packages [default: the one that benches/setup.sh makes].
+    /// Directory of the Python peers' environments, which benches/setup.sh makes [default:
+    /// $XDG_CACHE_HOME/polarway/peers].
     #[arg(long)]
-    pub python: Option<PathBuf>,
+    pub environments: Option<PathBuf>,
     /// The product [default: `polarway` beside this program].
     #[arg(long)]
     pub polarway: Option<PathBuf>,

@@ -144,7 +144,7 @@ fn open_bench(args: &RunArgs) -> Result<Bench> {
     let launcher = Launcher {
         polarway: absolute(args.polarway.as_deref().unwrap_or(&beside))?,
         harness,
-        python: absolute(args.python.as_deref().unwrap_or(&cache.join("venv/bin/python")))?,
+        environments: absolute(args.environments.as_deref().unwrap_or(&cache.join("peers")))?,
         peers: absolute(&args.peers)?,
         data: store.root().to_owned(),
         logs: absolute(&logs)?,
@@ -156,7 +156,9 @@ fn open_bench(args: &RunArgs) -> Result<Bench> {
 fn cache_directory() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    Ok(base.context(|| "neither XDG_CACHE_HOME nor HOME is set; give --data and --python")?.join("polarway"))
+    Ok(base
+        .context(|| "neither XDG_CACHE_HOME nor HOME is set; give --data and --environments")?
+        .join("polarway"))
 }
 
 /// The command as a reader would type it: the program without its directory.

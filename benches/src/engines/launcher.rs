@@ -1,11 +1,13 @@
 //! Starts engines: where the programs are, where logs and data go.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ballista::{self, Ballista};
 use super::peer::Peer;
 use super::polarway::{Polarway, Shape, Terms};
 use super::{Engine, OURS, System};
+use crate::failure::{Failure, Result};
 use crate::process::Launch;
 
 /// The programs and places of a run.
@@ -15,8 +17,8 @@ pub struct Launcher {
     pub polarway: PathBuf,
     /// This program, which holds the DataFusion and Ballista peers.
     pub harness: PathBuf,
-    /// Interpreter with the Python peers' packages.
-    pub python: PathBuf,
+    /// Directory of the Python peers' environments, each under the peer's name.
+    pub environments: PathBuf,
     /// Directory of the Python peers' programs.
     pub peers: PathBuf,
     /// Directory that our processes may read.
@@ -31,14 +33,21 @@ pub enum Python {
     DuckDb,
     Polars,
     PyArrow,
+    Sail,
+    Spark,
+    Daft,
 }
 
 impl Python {
-    fn script(self) -> &'static str {
+    /// The name of its environment and in records, where it has no other.
+    pub fn name(self) -> &'static str {
         match self {
-            Python::DuckDb => "peer_duckdb.py",
-            Python::Polars => "peer_polars.py",
-            Python::PyArrow => "peer_pyarrow.py",
+            Python::DuckDb => "duckdb",
+            Python::Polars => "polars",
+            Python::PyArrow => "pyarrow",
+            Python::Sail => "sail",
+            Python::Spark => "spark",
+            Python::Daft => "daft",
         }
     }
 }
@@ -82,8 +91,43 @@ impl Launcher {
 
     /// A peer in Python, recorded as `name`.
     pub async fn python(&self, which: Python, name: &str) -> Engine {
-        let script = self.peers.join(which.script()).display().to_string();
-        self.peer(name, &self.python, vec![script]).await
+        self.script(which, name, &[]).await
+    }
+
+    /// A peer in Python that uses as many cores as it is told.
+    pub async fn guest(&self, which: Python, partitions: usize) -> Engine {
+        self.script(which, which.name(), &["--partitions", &partitions.to_string()]).await
+    }
+
+    /// Sail with `workers` in its server's process.
+    pub async fn sail_cluster(&self, workers: usize, partitions: usize) -> Engine {
+        let (workers, partitions) = (workers.to_string(), partitions.to_string());
+        let arguments = ["--partitions", &partitions, "--workers", &workers];
+        self.script(Python::Sail, Python::Sail.name(), &arguments).await
+    }
+
+    async fn script(&self, which: Python, name: &str, arguments: &[&str]) -> Engine {
+        let interpreter = match self.interpreter(which) {
+            Ok(interpreter) => interpreter,
+            Err(missing) => return Engine::new(name, Err(missing), self.secret()),
+        };
+        let script = self.peers.join(format!("peer_{}.py", which.name())).display().to_string();
+        let words = [script].into_iter().chain(arguments.iter().map(|word| (*word).to_owned())).collect();
+        self.peer(name, &interpreter, words).await
+    }
+
+    /// The interpreter that has the peer's packages, or why it is not installed, as `benches/setup.sh` left it.
+    fn interpreter(&self, which: Python) -> Result<PathBuf> {
+        let home = self.environments.join(which.name());
+        let interpreter = home.join("bin").join("python");
+        if interpreter.exists() {
+            return Ok(interpreter);
+        }
+        let reason = fs::read_to_string(home.with_extension("missing"));
+        Err(Failure::new(match reason {
+            Ok(reason) => reason.trim().to_owned(),
+            Err(_) => "benches/setup.sh has not installed it".to_owned(),
+        }))
     }
 
     async fn peer(&self, name: &str, program: &Path, arguments: Vec<String>) -> Engine {
@@ -109,11 +153,41 @@ impl Launcher {
             (shown(&self.data), "<data>"),
             (shown(&self.logs), "<logs>"),
             (shown(&self.peers), "<peers>"),
-            (shown(&self.python), "<python>"),
+            (shown(&self.environments), "<environments>"),
         ]
     }
 }
 
 fn up(arguments: &[&str]) -> Shape {
     Shape::Up { arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_not_installed_is_absent_and_says_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        let launcher = Launcher {
+            polarway: place("polarway"),
+            harness: place("harness"),
+            environments: place("environments"),
+            peers: place("peers"),
+            data: place("data"),
+            logs: place("logs"),
+        };
+        fs::create_dir(&launcher.environments).unwrap();
+        fs::write(launcher.environments.join("daft.missing"), "daft==0 cannot be installed\n").unwrap();
+        for (which, reason) in [
+            (Python::Daft, "daft==0 cannot be installed"),
+            (Python::Spark, "benches/setup.sh has not installed it"),
+        ] {
+            let engine = launcher.guest(which, 2).await;
+            assert_eq!(engine.absent().unwrap().to_string(), reason);
+            let record = engine.stop().await.unwrap();
+            assert_eq!((record.name.as_str(), record.error.as_deref()), (which.name(), Some(reason)));
+        }
+    }
 }
