@@ -26,7 +26,10 @@ pub fn render(report: &Report) -> String {
     let mut page = String::from(
         "# Benchmarks\n\n\
          This page is generated from the results of `make bench`; edit the harness, not the page. Ours and each peer \
-         run in turn on the same files of one machine. All raw samples are in the result file.\n\n",
+         run in turn on the same files of one machine. All raw samples are in the result file.\n\n\
+         A peer that could not be installed or started has no figures: \"–\" stands in its lines, and the reason among \
+         its suite's engines and notes. A request that failed is named in the notes, and its case is in no sum. Answers \
+         are compared by their number of rows.\n\n",
     );
     push(&mut page, &machine(&report.machine));
     push(&mut page, "## Results\n");
@@ -284,6 +287,8 @@ mod tests {
 
 This page is generated from the results of `make bench`; edit the harness, not the page. Ours and each peer run in turn on the same files of one machine. All raw samples are in the result file.
 
+A peer that could not be installed or started has no figures: \"–\" stands in its lines, and the reason among its suite's engines and notes. A request that failed is named in the notes, and its case is in no sum. Answers are compared by their number of rows.
+
 ## Machine
 
 | fact | value |
@@ -346,6 +351,23 @@ Command: ``, commit ,  to .
         report().write(&input).unwrap();
         write(&input, &out).unwrap();
         assert_eq!(fs::read_to_string(&out).unwrap(), render(&report()));
+    }
+
+    #[test]
+    fn an_absent_peer_is_named_with_the_reason() {
+        let note = "spark is not measured: no Java runtime";
+        let line = Comparison::new("TPC-H", Unit::Seconds, (Some(1.0), None), "spark", None, 0)
+            .with_notes(vec![note.into()]);
+        let spark = EngineRecord {
+            name: "spark".into(),
+            error: Some("no Java runtime".into()),
+            ..EngineRecord::default()
+        };
+        let suite = SuiteRecord { engines: vec![spark], comparisons: vec![line], ..SuiteRecord::default() };
+        let page = render(&Report { format: FORMAT, machine: Machine::default(), suites: vec![suite] });
+        assert!(page.contains("| TPC-H | 1.00 s | – (spark) | – | – | – | – | – |\n"), "{page}");
+        assert!(page.contains("| spark | – | not measured: no Java runtime |\n"), "{page}");
+        assert!(page.contains(&format!("- {note}\n")), "{page}");
     }
 
     #[test]

@@ -103,33 +103,35 @@ fn outcome(measurement: &Measurement) -> String {
     }
 }
 
-/// Two lines, of the sum of best and the sum of median times over the cases that both engines answered.
-pub fn totals(record: &SuiteRecord, what: &str, other: &str, aim: Aim) -> Vec<Comparison> {
-    let pairs: Vec<(&Measurement, &Measurement)> = record
-        .measurements
-        .iter()
-        .filter(|ours| ours.engine == OURS)
-        .filter_map(|ours| Some((ours, record.measurement(other, &ours.case)?)))
-        .collect();
-    let both: Vec<_> = pairs.iter().filter(|(ours, theirs)| ours.failed() + theirs.failed() == 0).collect();
-    let failed: u64 =
-        record.measurements.iter().filter(|one| one.engine == OURS).map(Measurement::failed).sum();
+/// Two lines, of the sum of best and the sum of median times over the cases that both engines answered. If the other
+/// one is absent, ours stands alone.
+pub fn totals(record: &SuiteRecord, what: &str, other: &str, aim: Option<Aim>) -> Vec<Comparison> {
+    let ours: Vec<&Measurement> = record.measurements.iter().filter(|one| one.engine == OURS).collect();
+    let theirs: Vec<&Measurement> =
+        ours.iter().filter_map(|ours| record.measurement(other, &ours.case)).collect();
+    let answered =
+        |sides: &[&Measurement], case: &str| sides.iter().any(|side| side.case == case && side.failed() == 0);
+    let counts =
+        |one: &Measurement| answered(&ours, &one.case) && (theirs.is_empty() || answered(&theirs, &one.case));
+    let failed: u64 = ours.iter().map(|one| one.failed()).sum();
+    let summed = ours.iter().filter(|one| counts(one)).count();
     let mut notes = remarks(record, other);
-    if both.len() < pairs.len() {
-        notes.push(format!("Sums are over the {} of {} cases that both answered.", both.len(), pairs.len()));
+    if summed < ours.len() && !theirs.is_empty() {
+        notes.push(format!("Sums are over the {summed} of {} cases that both answered.", ours.len()));
     }
     let sum = |pick: fn(&Summary) -> Option<f64>| {
-        let sum_of = |side: fn(&(&Measurement, &Measurement)) -> Summary| {
-            let seconds: f64 = both.iter().filter_map(|pair| pick(&side(pair))).sum();
-            (!both.is_empty()).then_some(seconds / 1_000.0)
+        let sum_of = |sides: &[&Measurement]| {
+            let picked: Vec<f64> =
+                sides.iter().filter(|one| counts(one)).filter_map(|one| pick(&one.summary)).collect();
+            (!picked.is_empty()).then(|| picked.iter().sum::<f64>() / 1_000.0)
         };
-        (sum_of(|pair| pair.0.summary), sum_of(|pair| pair.1.summary))
+        (sum_of(&ours), sum_of(&theirs))
     };
     [("best", sum(|summary| summary.best_ms)), ("median", sum(|summary| summary.p50_ms))]
         .into_iter()
         .map(|(kind, figures)| {
             let line = format!("{what}, sum of {kind} times");
-            Comparison::new(line, Unit::Seconds, figures, other, Some(aim), failed)
+            Comparison::new(line, Unit::Seconds, figures, other, aim, failed)
                 .with_rss(peaks(record, OURS), peaks(record, other))
                 .with_notes(notes.clone())
         })
@@ -150,14 +152,26 @@ pub fn peaks_at(record: &SuiteRecord, name: &str, case: &str) -> Vec<ProcessPeak
     record.measurement(name, case).map(|measured| measured.processes.clone()).unwrap_or_default()
 }
 
-/// Failures of either side, and answers of different length.
+/// Why the other side is absent, failures of either side, and answers of different length.
 fn remarks(record: &SuiteRecord, other: &str) -> Vec<String> {
     let cases = record.measurements.iter().filter(|measured| measured.engine == OURS);
-    cases.flat_map(|ours| remarks_on(record, other, &ours.case)).collect()
+    absence(record, other)
+        .into_iter()
+        .chain(cases.flat_map(|ours| outcomes(record, other, &ours.case)))
+        .collect()
 }
 
 /// [`remarks`] on one case.
 pub fn remarks_on(record: &SuiteRecord, other: &str, case: &str) -> Vec<String> {
+    absence(record, other).into_iter().chain(outcomes(record, other, case)).collect()
+}
+
+fn absence(record: &SuiteRecord, other: &str) -> Option<String> {
+    let error = record.engine(other)?.error.as_ref()?;
+    Some(format!("{other} is not measured: {error}"))
+}
+
+fn outcomes(record: &SuiteRecord, other: &str, case: &str) -> Vec<String> {
     let sides = [OURS, other].map(|engine| record.measurement(engine, case));
     let mut notes: Vec<String> = sides
         .iter()
@@ -204,7 +218,7 @@ mod tests {
             ..SuiteRecord::default()
         };
         let [best, median] =
-            totals(&record, "TPC-H", "datafusion", Aim::RatioAtMost(1.0)).try_into().unwrap();
+            totals(&record, "TPC-H", "datafusion", Some(Aim::RatioAtMost(1.0))).try_into().unwrap();
         assert_eq!((best.ours, best.other, best.met), (Some(1.5), Some(2.5), Some(true)));
         assert_eq!((median.ours, median.other, median.met), (Some(2.5), Some(2.5), Some(true)));
         assert_eq!(
@@ -230,7 +244,7 @@ mod tests {
             ],
             ..SuiteRecord::default()
         };
-        let lines = totals(&record, "TPC-H", "datafusion", Aim::RatioAtMost(1.0));
+        let lines = totals(&record, "TPC-H", "datafusion", Some(Aim::RatioAtMost(1.0)));
         assert!(lines.iter().all(|line| line.met == Some(false)));
         let alone = medians(&record, "q01 alone", "q01", "datafusion", Some(Aim::RatioAtMost(1.0)));
         assert_eq!((alone.ratio, alone.met), (Some(0.5), Some(true)));

@@ -1,10 +1,12 @@
-//! A large result through the door, against pyarrow reading the same Parquet file.
+//! A large result through the door, against pyarrow and the guests reading the same Parquet file.
 
 use super::cases::{self, Plan, Work};
+use super::guests::{GUESTS, Visit};
 use super::{Bench, announce, peaks, stop, table};
 use crate::compare::{Aim, Comparison, Unit};
 use crate::engines::{OURS, Python};
 use crate::failure::{Context, Result};
+use crate::machine;
 use crate::record::{Measurement, SuiteRecord};
 
 const CASE: &str = "all rows";
@@ -39,16 +41,27 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
         measurements,
         ..SuiteRecord::default()
     };
+    let visit = Visit {
+        partitions: machine::cores(),
+        workers: 0,
+        tables: Vec::new(),
+        cases: vec![(CASE.into(), Work::Read { paths: vec![path.display().to_string()], how: "scan" })],
+        plan,
+    };
+    visit.run(bench, &mut record).await?;
+    let what = format!("Fetch of {rows} rows x 4 columns");
+    let mut lines = vec![line(&record, &what, "pyarrow", Some(Aim::RatioAtLeast(0.5)))];
+    lines.extend(GUESTS.iter().map(|guest| line(&record, &what, guest.name(), None)));
+    record.comparisons = lines;
+    Ok(record)
+}
+
+fn line(record: &SuiteRecord, what: &str, other: &str, aim: Option<Aim>) -> Comparison {
     let rate = |engine| record.measurement(engine, CASE).and_then(rows_per_second);
     let failed = record.measurement(OURS, CASE).map_or(0, Measurement::failed);
-    let line = format!("Fetch of {rows} rows x 4 columns");
-    let aim = Some(Aim::RatioAtLeast(0.5));
-    record.comparisons = vec![
-        Comparison::new(line, Unit::RowsPerSecond, (rate(OURS), rate("pyarrow")), "pyarrow", aim, failed)
-            .with_rss(peaks(&record, OURS), peaks(&record, "pyarrow"))
-            .with_notes(cases::remarks_on(&record, "pyarrow", CASE)),
-    ];
-    Ok(record)
+    Comparison::new(what, Unit::RowsPerSecond, (rate(OURS), rate(other)), other, aim, failed)
+        .with_rss(peaks(record, OURS), peaks(record, other))
+        .with_notes(cases::remarks_on(record, other, CASE))
 }
 
 fn rows_per_second(measured: &Measurement) -> Option<f64> {

@@ -1,9 +1,11 @@
-//! Many Parquet files at once through the door, against Polars in a loop and Polars as one scan.
+//! Many Parquet files at once through the door, against Polars in a loop, Polars as one scan, and the guests.
 
 use super::cases::{self, Plan, Work};
+use super::guests::{self, Visit};
 use super::{Bench, announce, stop, table};
 use crate::engines::Python;
 use crate::failure::Result;
+use crate::machine;
 use crate::record::SuiteRecord;
 
 const LOOP: &str = "polars (loop)";
@@ -29,14 +31,13 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
     }
     let plan = Plan::of(&bench.args);
     let mut measurements = Vec::new();
+    let mut scans = Vec::new();
     for &count in counts {
         let statements = (0..count).map(|index| format!("SELECT * FROM file_{index}")).collect();
         let paths: Vec<String> = paths.iter().take(count).map(|path| path.display().to_string()).collect();
-        let works = [
-            Work::AtOnce(statements),
-            Work::Read { paths: paths.clone(), how: "each" },
-            Work::Read { paths, how: "scan" },
-        ];
+        let scan = Work::Read { paths: paths.clone(), how: "scan" };
+        scans.push((case(count), scan.clone()));
+        let works = [Work::AtOnce(statements), Work::Read { paths, how: "each" }, scan];
         measurements.extend(cases::measure(&mut engines, &case(count), &works, plan).await);
     }
     let mut record = SuiteRecord {
@@ -50,13 +51,14 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
         measurements,
         ..SuiteRecord::default()
     };
-    record.comparisons = counts
-        .iter()
-        .flat_map(|&count| [LOOP, SCAN].map(|other| (count, other)))
-        .map(|(count, other)| {
-            cases::medians(&record, &format!("{count} files, median time"), &case(count), other, None)
-        })
-        .collect();
+    let visit = Visit { partitions: machine::cores(), workers: 0, tables: Vec::new(), cases: scans, plan };
+    visit.run(bench, &mut record).await?;
+    for &count in counts {
+        let (line, case) = (format!("{count} files, median time"), case(count));
+        let polars = [LOOP, SCAN].map(|other| cases::medians(&record, &line, &case, other, None));
+        record.comparisons.extend(polars);
+        record.comparisons.extend(guests::medians(&record, &line, &case));
+    }
     Ok(record)
 }
 

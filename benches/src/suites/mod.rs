@@ -5,6 +5,7 @@ mod cases;
 pub mod concurrency;
 pub mod fetch;
 pub mod files;
+pub mod guests;
 pub mod live;
 pub mod memory;
 pub mod small;

@@ -1,6 +1,7 @@
-//! What the door adds to the smallest queries: one client, against DataFusion in process.
+//! What the door adds to the smallest queries: one client, against DataFusion in process and the guests.
 
-use super::cases::{self, Plan};
+use super::cases::{self, Plan, Work};
+use super::guests::{self, Visit};
 use super::{Bench, announce, stop, table};
 use crate::compare::Aim;
 use crate::failure::Result;
@@ -42,11 +43,19 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
         measurements,
         ..SuiteRecord::default()
     };
-    record.comparisons = CASES
-        .map(|(case, _)| {
-            let line = format!("{case}, one client, p50");
-            cases::medians(&record, &line, case, "datafusion", Some(Aim::DifferenceAtMost(1.0)))
-        })
-        .to_vec();
+    let visit = Visit {
+        partitions: cores,
+        workers: 0,
+        tables: vec![("one_row".into(), file)],
+        cases: CASES.map(|(case, sql)| (case.to_owned(), Work::Sql(sql.to_owned()))).to_vec(),
+        plan,
+    };
+    visit.run(bench, &mut record).await?;
+    for (case, _) in CASES {
+        let line = format!("{case}, one client, p50");
+        let aim = Some(Aim::DifferenceAtMost(1.0));
+        record.comparisons.push(cases::medians(&record, &line, case, "datafusion", aim));
+        record.comparisons.extend(guests::medians(&record, &line, case));
+    }
     Ok(record)
 }

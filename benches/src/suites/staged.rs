@@ -1,7 +1,8 @@
-//! The staged route over two executors of one slot each: TPC-H against DataFusion in process and stock Ballista, and
-//! the latency of a small query against stock Ballista.
+//! The staged route over two executors of one slot each: TPC-H against DataFusion in process, stock Ballista and the
+//! guests, and the latency of a small query against stock Ballista and the guests.
 
-use super::cases::{self, Plan};
+use super::cases::{self, Plan, Work};
+use super::guests::{self, Visit};
 use super::small::SUPPLIER;
 use super::{Bench, PARTS, announce, stop, table, tpch};
 use crate::compare::Aim;
@@ -41,8 +42,10 @@ pub async fn tpch(bench: &Bench, scale: f64) -> Result<SuiteRecord> {
         ..SuiteRecord::default()
     };
     let what = format!("TPC-H SF {scale}, 22 queries, staged over {EXECUTORS} executors");
-    let mut lines = cases::totals(&record, &what, "datafusion", Aim::RatioAtMost(1.2));
-    lines.extend(cases::totals(&record, &what, "ballista", Aim::RatioAtMost(0.8)));
+    tpch::visit(bench, &data, PARTITIONS, EXECUTORS)?.run(bench, &mut record).await?;
+    let mut lines = cases::totals(&record, &what, "datafusion", Some(Aim::RatioAtMost(1.2)));
+    lines.extend(cases::totals(&record, &what, "ballista", Some(Aim::RatioAtMost(0.8))));
+    lines.extend(guests::totals(&record, &what));
     record.comparisons = lines;
     Ok(record)
 }
@@ -71,8 +74,17 @@ pub async fn small(bench: &Bench) -> Result<SuiteRecord> {
         measurements,
         ..SuiteRecord::default()
     };
+    let visit = Visit {
+        partitions: PARTITIONS,
+        workers: EXECUTORS,
+        tables: vec![("supplier".into(), data.join("supplier"))],
+        cases: vec![(case.into(), Work::Sql(SUPPLIER.into()))],
+        plan,
+    };
+    visit.run(bench, &mut record).await?;
     let line = "Small aggregate, staged, one client, p50";
     record.comparisons = vec![cases::medians(&record, line, case, "ballista", Some(Aim::RatioAtMost(0.4)))];
+    record.comparisons.extend(guests::medians(&record, line, case));
     Ok(record)
 }
 

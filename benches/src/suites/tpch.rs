@@ -1,9 +1,10 @@
-//! TPC-H by the direct route, against DataFusion in its own process with as many cores.
+//! TPC-H by the direct route, against DataFusion in its own process with as many cores, and against the guests.
 
 use std::fs;
 use std::path::Path;
 
-use super::cases::{self, Plan};
+use super::cases::{self, Plan, Work};
+use super::guests::{self, Visit};
 use super::{Bench, PARTS, announce, stop, table};
 use crate::compare::Aim;
 use crate::data::TPCH_TABLES;
@@ -38,7 +39,9 @@ pub async fn run(bench: &Bench, scale: f64) -> Result<SuiteRecord> {
         ..SuiteRecord::default()
     };
     let what = format!("TPC-H SF {scale}, {QUERIES} queries, direct");
-    record.comparisons = cases::totals(&record, &what, "datafusion", Aim::RatioAtMost(1.05));
+    visit(bench, &data, cores, 0)?.run(bench, &mut record).await?;
+    record.comparisons = cases::totals(&record, &what, "datafusion", Some(Aim::RatioAtMost(1.05)));
+    record.comparisons.extend(guests::totals(&record, &what));
     Ok(record)
 }
 
@@ -55,6 +58,18 @@ pub(super) async fn queries(bench: &Bench, engines: &mut [Engine], data: &Path) 
         measurements.extend(cases::measure_sql(engines, name, sql, plan).await);
     }
     Ok(measurements)
+}
+
+/// The 22 queries for the guests; see [`Visit`].
+pub(super) fn visit(bench: &Bench, data: &Path, partitions: usize, workers: usize) -> Result<Visit> {
+    let texts = read(&bench.args.queries)?.into_iter();
+    Ok(Visit {
+        partitions,
+        workers,
+        tables: TPCH_TABLES.map(|name| (name.to_owned(), data.join(name))).to_vec(),
+        cases: texts.map(|(name, sql)| (name, Work::Sql(sql))).collect(),
+        plan: Plan::of(&bench.args),
+    })
 }
 
 /// Names and texts of `q01.sql` to `q22.sql`.
