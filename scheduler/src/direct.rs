@@ -1,7 +1,7 @@
 //! The direct route: one process runs the whole plan and its batches are streamed as they are made.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -23,12 +23,15 @@ use tonic::Status;
 
 use crate::peers::{PeerAddress, Peers, executor_error};
 use crate::plan::{Compiled, Planner};
-use crate::staged::ballista::Ballista;
+use crate::staged::ballista::{AliveExecutor, Ballista};
 
 pub type DataStream = BoxStream<'static, Result<FlightData, Status>>;
 
 /// Executors tried before a direct query fails.
 const TRIES: usize = 3;
+/// How long another executor than those that have failed is waited for.
+const SUCCESSOR_WAIT: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Runs plans in this process.
 #[derive(Clone)]
@@ -151,16 +154,7 @@ impl RemoteRunner {
         failed: &[PeerAddress],
     ) -> Result<(PeerAddress, Bytes), Error> {
         let wait = compiled.settings.executor_wait.unwrap_or(self.executor_wait);
-        self.ballista.wait_for_executor(wait).await?;
-        let executors = self.ballista.executors().await;
-        let address = executors
-            .into_iter()
-            .min_by_key(|executor| {
-                let load = self.peers.load(&executor.address) * 1000 / executor.slots.max(1) as usize;
-                (failed.contains(&executor.address), load, executor.id.clone())
-            })
-            .map(|executor| executor.address)
-            .ok_or_else(|| Error::new(ErrorKind::NoExecutors, "no executor is there to run the query"))?;
+        let address = self.least_loaded(wait, failed).await?;
         let ticket = PlanTicket {
             query_id: query_id.to_owned(),
             plan: travelling.plan,
@@ -172,6 +166,32 @@ impl RemoteRunner {
             analyze,
         };
         Ok((address, self.signer.sign_plan(&ticket)))
+    }
+
+    /// The executor with the least work. One that has failed is tried again only if no other comes soon: an executor that
+    /// has died counts as one for a while, and its successor may be on its way.
+    async fn least_loaded(&self, wait: Duration, failed: &[PeerAddress]) -> Result<PeerAddress, Error> {
+        let patience = Instant::now() + wait.min(SUCCESSOR_WAIT);
+        loop {
+            self.ballista.wait_for_executor(wait).await?;
+            let executors = self.ballista.executors().await;
+            let least = executors.into_iter().min_by_key(|executor| {
+                let load = self.peers.load(&executor.address) * 1000 / executor.slots.max(1) as usize;
+                (failed.contains(&executor.address), load, executor.id.clone())
+            });
+            match least {
+                Some(AliveExecutor { address, .. })
+                    if !failed.contains(&address) || Instant::now() >= patience =>
+                {
+                    return Ok(address);
+                }
+                Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                None => {
+                    let told = "no executor is there to run the query";
+                    return Err(Error::new(ErrorKind::NoExecutors, told));
+                }
+            }
+        }
     }
 
     /// Runs the query on the executor with the least work and passes its messages on. An executor that fails before
