@@ -1,5 +1,5 @@
 //! What every Polarway component stands on: the user-visible error, configuration, identities, the clock,
-//! task supervision, signals and telemetry.
+//! task supervision, signals and what the log shows.
 //!
 //! Nothing here knows about SQL, DataFusion or the network; a crate that needs only one of these pays for little
 //! more than tokio and serde.
@@ -11,13 +11,13 @@ pub mod config;
 pub mod error;
 pub mod ids;
 pub mod listening;
+pub mod log_filter;
 pub mod machine;
 pub mod nearest;
 // Servers run on Unix; clients, which share this crate, run elsewhere too.
 #[cfg(unix)]
 pub mod signal;
 pub mod supervise;
-pub mod telemetry;
 pub mod units;
 
 pub use address::HostPort;

@@ -54,16 +54,11 @@ pub fn init(log: &LogConfig, telemetry: &TelemetryConfig, role: &str) -> Result<
             .with_filter(Targets::new().with_target(TARGET, Level::INFO))
     });
     let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
-    let installed = match log.format {
-        LogFormat::Text => {
-            let lines = lines.with_ansi(std::io::stderr().is_terminal()).with_filter(shown);
-            registry().with(lines).with(traces).try_init()
-        }
-        LogFormat::Json => {
-            let lines = lines.json().flatten_event(true).with_ansi(false).with_filter(shown);
-            registry().with(lines).with(traces).try_init()
-        }
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(shown).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).with_filter(shown).boxed(),
     };
+    let installed = registry().with(lines).with(traces).try_init();
     if installed.is_err() {
         tracing::debug!("logging has been started before");
         return Ok(Telemetry::default());

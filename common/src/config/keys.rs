@@ -12,12 +12,14 @@ use crate::error::{Error, Result};
 pub(super) enum Shape {
     Text,
     Integer,
+    /// With a fraction or without.
+    Number,
     Boolean,
     List,
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 37] = [
+const OPTIONAL: [(&str, Shape); 39] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -54,6 +56,8 @@ const OPTIONAL: [(&str, Shape); 37] = [
     ("storage.s3.secret_access_key", Shape::Text),
     ("storage.s3.session_token", Shape::Text),
     ("storage.tables", Shape::Text),
+    ("telemetry.otlp_endpoint", Shape::Text),
+    ("telemetry.slow_query", Shape::Text),
     ("zone", Shape::Text),
 ];
 
@@ -95,7 +99,8 @@ impl Keys {
                 Value::Integer(_) => Shape::Integer,
                 Value::Boolean(_) => Shape::Boolean,
                 Value::Array(_) => Shape::List,
-                Value::String(_) | Value::Float(_) | Value::Datetime(_) => Shape::Text,
+                Value::Float(_) => Shape::Number,
+                Value::String(_) | Value::Datetime(_) => Shape::Text,
             };
             self.shapes.insert(key, shape);
         }

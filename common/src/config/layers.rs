@@ -122,6 +122,7 @@ impl Layers {
     fn set_text(&mut self, key: &str, text: &str, source: &Source<'_>) -> Result<()> {
         let value = match self.keys.shape(key) {
             Some(Shape::Integer) => text.trim().parse().ok().map(Value::Integer),
+            Some(Shape::Number) => text.trim().parse().ok().map(Value::Float),
             Some(Shape::Boolean) => text.trim().parse().ok().map(Value::Boolean),
             Some(Shape::List) => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -160,6 +161,7 @@ impl Layers {
 fn expectation(key: &str, shape: Shape, message: &str) -> String {
     match shape {
         Shape::Integer => "expected a whole number that is not negative, such as 4".to_owned(),
+        Shape::Number => "expected a number such as 0.01".to_owned(),
         Shape::Boolean => "expected true or false".to_owned(),
         Shape::List => "expected a list of texts; in the file [\"a\", \"b\"], elsewhere a,b".to_owned(),
         Shape::Text if is_secret(key) => "expected a text".to_owned(),

@@ -18,6 +18,7 @@ mod scheduler;
 mod secret;
 mod shuffle;
 mod storage;
+mod telemetry;
 mod validate;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use scheduler::{DirectOn, ResultDelivery, SchedulerConfig};
 pub use secret::Secret;
 pub use shuffle::{ShuffleConfig, ShuffleMode};
 pub use storage::{S3Config, StorageConfig};
+pub use telemetry::TelemetryConfig;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::ByteSize;
@@ -53,6 +55,7 @@ pub struct Config {
     /// The part of the data centre that this process is in, for others to see. Default: none.
     pub zone: Option<String>,
     pub log: LogConfig,
+    pub telemetry: TelemetryConfig,
     pub identity: IdentityConfig,
     pub scheduler: SchedulerConfig,
     pub admission: AdmissionConfig,
@@ -82,6 +85,7 @@ impl Config {
             data_dir,
             zone: None,
             log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
             identity: IdentityConfig::default(),
             scheduler: SchedulerConfig::default(),
             admission: AdmissionConfig::default(),

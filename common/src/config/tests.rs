@@ -30,6 +30,11 @@ fn everything_set() -> Config {
         data_dir: "/data".into(),
         zone: Some("east".to_owned()),
         log: LogConfig { level: "debug".to_owned(), format: LogFormat::Json },
+        telemetry: TelemetryConfig {
+            otlp_endpoint: Some("http://collector:4317".to_owned()),
+            sample: 0.5,
+            slow_query: Some(HumanDuration::from_secs(18)),
+        },
         identity: IdentityConfig {
             tokens: Some("/tokens.toml".into()),
             process_secret: Some(Secret::new("process-secret-of-32-characters-")),

@@ -4,11 +4,11 @@ use url::Url;
 
 use super::{
     Config, DirectOn, ExecutorConfig, IngestConfig, MetaStoreConfig, QueryConfig, S3Config, SchedulerConfig,
-    ShuffleConfig, StorageConfig,
+    ShuffleConfig, StorageConfig, TelemetryConfig,
 };
 use crate::address::{HostPort, is_host, is_wildcard};
 use crate::error::{Error, ErrorKind, Result};
-use crate::telemetry;
+use crate::log_filter;
 use crate::units::{ByteSize, HumanDuration};
 
 /// Below this not even a small query has room.
@@ -26,7 +26,7 @@ impl Config {
     /// # Errors
     /// [`ErrorKind::Configuration`] that names all of them.
     pub fn validate(&self) -> Result<()> {
-        telemetry::filter(&self.log.level)?;
+        log_filter::filter(&self.log.level)?;
         let mut faults = Faults::default();
         scheduler(&self.scheduler, &mut faults);
         query(&self.query, &mut faults);
@@ -35,6 +35,7 @@ impl Config {
         ingest(&self.ingest, &mut faults);
         metastore(&self.metastore, &mut faults);
         shuffle(&self.shuffle, &mut faults);
+        telemetry(&self.telemetry, &mut faults);
         if self.identity.process_secret.as_ref().is_some_and(|secret| !is_process_secret(secret.expose())) {
             faults.add("`identity.process_secret` must have 32 visible ASCII characters or more".to_owned());
         }
@@ -46,6 +47,19 @@ impl Config {
             ));
         }
         faults.into_result()
+    }
+}
+
+fn telemetry(telemetry: &TelemetryConfig, faults: &mut Faults) {
+    if !(0.0..=1.0).contains(&telemetry.sample) {
+        faults.add(format!("`telemetry.sample` ({}) must be from 0 to 1", telemetry.sample));
+    }
+    if let Some(endpoint) = &telemetry.otlp_endpoint
+        && !matches!(Url::parse(endpoint), Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host())
+    {
+        faults.add(format!(
+            "`telemetry.otlp_endpoint` ({endpoint}) must be a URL such as http://collector:4317"
+        ));
     }
 }
 
