@@ -16,7 +16,8 @@ mod tpch;
 use std::process::ExitCode;
 
 use clap::Parser;
-use polarway_common::{Error, telemetry};
+use polarway_common::Error;
+use polarway_common::config::TelemetryConfig;
 
 use args::{Cli, Command, GlobalArgs};
 
@@ -89,5 +90,10 @@ async fn dispatch(cli: Cli) -> Result<u8, Error> {
 
 /// A client's log is of interest only to somebody who asked for it.
 fn log_if_asked(global: &GlobalArgs) -> Result<(), Error> {
-    if global.log_level.is_none() { Ok(()) } else { telemetry::init(&global.load(vec![])?.log) }
+    if global.log_level.is_none() {
+        return Ok(());
+    }
+    let log = global.load(vec![])?.log;
+    // What a client does is traced by whoever calls it.
+    polarway_telemetry::init(&log, &TelemetryConfig::default(), "client").map(drop)
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures::future::{join_all, select_all};
 use polarway_common::config::{ExecutorConfig, Secret};
 use polarway_common::signal::shutdown_signal;
-use polarway_common::{
-    Config, Error, ErrorKind, HostPort, Listening, Supervisor, TaskKind, machine, telemetry,
-};
+use polarway_common::{Config, Error, ErrorKind, HostPort, Listening, Supervisor, TaskKind, machine};
 use polarway_engine::runtime::MemoryBudget;
+use polarway_engine::spawned::stays_in_its_span;
 use polarway_identity::{Credential, Identity};
 use polarway_ingest::remote::RemoteStreams;
+use polarway_telemetry::Telemetry;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -35,7 +35,7 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let of_command = vec![("scheduler.direct".to_owned(), "local".to_owned())];
     let mut flags = door_settings(&args.door);
     flags.extend(setting("ingest.listen", args.ws_listen.as_ref()));
-    let mut config = load(global, of_command, flags, &args.door.data)?;
+    let (mut config, telemetry) = load("up", global, of_command, flags, &args.door.data)?;
     let tables = config.data_dir.join("tables").display().to_string();
     config.storage.tables.get_or_insert(tables);
     if !config.metastore.etcd.is_empty() {
@@ -53,27 +53,32 @@ pub async fn up(args: UpArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let memory = MemoryBudget::new(config.query.resolved_memory_limit().as_usize());
     let plan =
         Plan { role: "up", scheduler: Some(config), executors, memory: Some(memory), streams, ingest: None };
-    Box::pin(run(plan)).await
+    Box::pin(run(plan, telemetry)).await
 }
 
 pub async fn scheduler(args: SchedulerArgs, global: &GlobalArgs) -> Result<u8, Error> {
-    let config = load(global, vec![], door_settings(&args.door), &args.door.data)?;
+    let (config, telemetry) = load("scheduler", global, vec![], door_settings(&args.door), &args.door.data)?;
     allocator::suit(config.query.resolved_memory_limit(), false);
-    Box::pin(run(Plan { role: "scheduler", scheduler: Some(config), ..Plan::default() })).await
+    let plan = Plan { role: "scheduler", scheduler: Some(config), ..Plan::default() };
+    Box::pin(run(plan, telemetry)).await
 }
 
 pub async fn executor(args: ExecutorArgs, global: &GlobalArgs) -> Result<u8, Error> {
-    let mut config = load(global, vec![], executor_settings(&args), &args.data)?;
+    let role = match args.role {
+        ExecutorRole::Query => "executor",
+        ExecutorRole::Ingest => "ingest",
+    };
+    let (mut config, telemetry) = load(role, global, vec![], executor_settings(&args), &args.data)?;
     allocator::suit(config.executor_memory_limit(), matches!(args.role, ExecutorRole::Ingest));
     let plan = Plan { role: "executor", ..Plan::default() };
-    Box::pin(run(match args.role {
+    let plan = match args.role {
         ExecutorRole::Query => Plan { executors: vec![config], ..plan },
         ExecutorRole::Ingest => {
             config.ingest.listen.get_or_insert_with(|| HostPort::new(WS_HOST, WS_PORT));
             Plan { ingest: Some(config), ..plan }
         }
-    }))
-    .await
+    };
+    Box::pin(run(plan, telemetry)).await
 }
 
 type Settings = Vec<(String, String)>;
@@ -109,11 +114,12 @@ fn executor_settings(args: &ExecutorArgs) -> Settings {
 }
 
 fn load(
+    role: &str,
     global: &GlobalArgs,
     of_command: Settings,
     mut flags: Settings,
     data: &DataArgs,
-) -> Result<Config, Error> {
+) -> Result<(Config, Telemetry), Error> {
     flags.extend(setting("data_dir", data.data_dir.as_ref().map(|path| path.display())));
     let mut config = global.load_over(of_command, flags)?;
     if !data.allow.is_empty() {
@@ -125,13 +131,16 @@ fn load(
         config.storage.writable.clone_from(&data.writable);
         config.validate()?;
     }
-    telemetry::init(&config.log)?;
+    let telemetry = polarway_telemetry::init(&config.log, &config.telemetry, role)?;
+    if config.telemetry.otlp_endpoint.is_some() {
+        stays_in_its_span();
+    }
     if config.identity.trusted_network {
         tracing::warn!(
             "`identity.trusted_network`: on ports where callers are not told apart, whoever reaches this process is believed"
         );
     }
-    Ok(config)
+    Ok((config, telemetry))
 }
 
 /// The configurations of `count` executors in this process: cores are divided among them, memory is shared.
@@ -169,7 +178,13 @@ struct Plan {
     ingest: Option<Config>,
 }
 
-async fn run(plan: Plan) -> Result<u8, Error> {
+async fn run(plan: Plan, telemetry: Telemetry) -> Result<u8, Error> {
+    let outcome = Box::pin(served(plan)).await;
+    telemetry.end().await;
+    outcome
+}
+
+async fn served(plan: Plan) -> Result<u8, Error> {
     let mut servers = Servers::default();
     let outcome = tokio::select! {
         started = servers.start(plan) => started,

@@ -13,6 +13,7 @@ use futures::{FutureExt, StreamExt};
 use polarway_common::{Error, ErrorKind};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::guarded::StoppablePlan;
 use crate::handover::{Giver, handover};
@@ -65,10 +66,11 @@ impl CpuRuntime {
         let schema = plan.schema();
         let (giver, batches) =
             handover(AHEAD, || external(Error::internal("the plan was stopped before its end")));
-        let task = self.handle.spawn(async move {
+        let work = async move {
             let outcome = to_its_end(pump(plan, context, &giver), timeout, external).await;
             giver.end(outcome);
-        });
+        };
+        let task = self.handle.spawn(work.in_current_span());
         let running = (stop.drop_guard(), AbortOnDropHandle::new(task));
         let batches = batches.map(move |batch| {
             let _running = &running;

@@ -17,5 +17,6 @@ pub mod passing;
 pub mod runtime;
 pub mod settable;
 pub mod settings;
+pub mod spawned;
 pub mod time_zone;
 pub mod write;

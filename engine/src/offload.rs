@@ -16,6 +16,7 @@ use polarway_common::Error;
 use polarway_proto::status::error_from_status;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::cpu::{CpuRuntime, to_its_end};
 use crate::errors::classify;
@@ -42,7 +43,7 @@ pub async fn compute<T: Send + 'static>(
     what: &str,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let task = AbortOnDropHandle::new(cpu.handle().spawn(work));
+    let task = AbortOnDropHandle::new(cpu.handle().spawn(work.in_current_span()));
     task.await.map_err(|error| Error::internal(format!("{what} broke off: {error}")))?
 }
 
@@ -56,10 +57,11 @@ pub fn messages(
     let fate = Arc::new(Mutex::new(Fate::Making));
     let task = cpu.handle().spawn({
         let fate = Arc::clone(&fate);
-        async move {
+        let work = async move {
             let outcome = to_its_end(run(work, &fate, &giver), timeout, identity).await;
             giver.end(outcome);
-        }
+        };
+        work.in_current_span()
     });
     let guard = StopOnDrop { fate, _task: AbortOnDropHandle::new(task) };
     stream

@@ -26,6 +26,8 @@ pub const SCHEMA: &str = "public";
 pub const TARGET_PARTITIONS: &str = "datafusion.execution.target_partitions";
 /// Who asks. The server sets it, and what belongs to somebody is found by it.
 pub const USER: &str = "polarway.user";
+/// The trace that a query's tasks belong to. The server sets it.
+pub const TRACE: &str = "polarway.trace";
 /// What a spilling sort keeps back for its merge, bytes.
 pub const SORT_RESERVATION: &str = "datafusion.execution.sort_spill_reservation_bytes";
 const BATCH_SIZE: &str = "datafusion.execution.batch_size";
@@ -66,6 +68,8 @@ pub struct PolarwayOptions {
     pub shuffle: String,
     /// Who asks; empty where nobody is told apart. No session sets it.
     pub user: String,
+    /// The trace that the tasks of a query belong to, as W3C writes it; empty if it is not traced. No session sets it.
+    pub trace: String,
 }
 
 impl Default for PolarwayOptions {
@@ -83,6 +87,7 @@ impl Default for PolarwayOptions {
             read_after: String::new(),
             shuffle: String::new(),
             user: String::new(),
+            trace: String::new(),
         }
     }
 }
@@ -102,6 +107,7 @@ impl PolarwayOptions {
             "read_after" => Some(&mut self.read_after),
             "shuffle" => Some(&mut self.shuffle),
             "user" => Some(&mut self.user),
+            "trace" => Some(&mut self.trace),
             _ => None,
         }
     }
@@ -168,6 +174,7 @@ impl ExtensionOptions for PolarwayOptions {
                 "local, write-behind or durable: when tasks' output is copied to the object store",
             ),
             ("user", &self.user, "Who asks; empty where the server does not tell callers apart"),
+            ("trace", &self.trace, "The trace that tasks belong to"),
         ]
         .into_iter()
         .map(|(name, value, description)| ConfigEntry {
@@ -299,6 +306,19 @@ pub fn with_scheduler_defaults(
 /// The name of whoever asks; empty where callers are not told apart.
 pub fn user(config: &SessionConfig) -> &str {
     config.options().extensions.get::<PolarwayOptions>().map_or("", |options| &options.user)
+}
+
+/// Makes work under `config` part of a trace.
+pub fn set_trace(config: &mut SessionConfig, trace: &str) {
+    if let Some(options) = config.options_mut().extensions.get_mut::<PolarwayOptions>() {
+        trace.clone_into(&mut options.trace);
+    }
+}
+
+/// The trace that work under `config` belongs to; none if it is not traced.
+pub fn trace(config: &SessionConfig) -> Option<&str> {
+    let options = config.options().extensions.get::<PolarwayOptions>();
+    options.map(|options| options.trace.as_str()).filter(|trace| !trace.is_empty())
 }
 
 /// When the output of a task that runs under `config` is copied.

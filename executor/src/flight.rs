@@ -39,10 +39,12 @@ use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{self, Analyze, PlanTicket, ResultPartition};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use crate::ledger::{Ledger, Outcome, TaskId};
 use crate::report::dial;
 use crate::result_file;
+use crate::spans;
 use crate::stored::{Stored, Wanted};
 use crate::workdir::is_plain;
 
@@ -268,8 +270,10 @@ impl FlightService for ExecutorFlight {
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         if ticket::is_plan_ticket(&request.get_ref().ticket) {
+            let span = spans::fetch(request.metadata());
             let bytes = request.into_inner().ticket;
-            let stream = self.run_ticket(&bytes).await.map_err(|error| status_from_error(&error))?;
+            let stream =
+                self.run_ticket(&bytes).instrument(span).await.map_err(|error| status_from_error(&error))?;
             return Ok(Response::new(stream));
         }
         checked_shuffle_request(&request.get_ref().ticket)?;

@@ -13,6 +13,7 @@ mod result_file;
 mod run;
 mod service;
 mod shuffle;
+mod spans;
 mod stored;
 mod task;
 mod verify;

@@ -27,10 +27,12 @@ use polarway_proto::status::status_from_error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use crate::launched::Launched;
 use crate::ledger::{Ledger, Outcome, Stop, TaskId};
 use crate::report::Report;
+use crate::spans;
 use crate::task::{self, TaskEnv};
 use crate::workdir::{WorkDir, is_plain};
 
@@ -87,13 +89,18 @@ impl TaskService {
             let wanted = task.vcores_consumed.clamp(1, service.slot_count);
             let Ok(_slots) = Arc::clone(&service.slots).acquire_many_owned(wanted).await else { return };
             tracing::debug!(?begun, "task starts");
-            let status = task::execute(service.env.clone(), task, stopped).await;
+            let span = spans::task(&begun, &task);
+            let status = task::execute(service.env.clone(), task, stopped).instrument(span.clone()).await;
             let outcome = match status.status {
                 Some(ballista_core::serde::protobuf::task_status::Status::Successful(_)) => {
                     Outcome::Succeeded
                 }
-                _ => Outcome::Failed,
+                _ => {
+                    span.record("otel.status_code", "ERROR");
+                    Outcome::Failed
+                }
             };
+            drop(span);
             drop(_slots);
             if service.ledger.end(&begun, outcome) {
                 let _ = service.reports.send(Report { scheduler, status }).await;

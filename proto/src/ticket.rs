@@ -45,6 +45,9 @@ pub struct QueryTicket {
     /// For a statement that changed something when the ticket was made: what it did. There is nothing left to run.
     #[prost(string, tag = "7")]
     pub outcome: String,
+    /// The trace that planning it was part of, as W3C writes it; empty if there was none.
+    #[prost(string, tag = "8")]
+    pub trace: String,
 }
 
 /// A statement that was prepared; what was bound to it is part of its text.
@@ -257,6 +260,7 @@ mod tests {
             expires_at: expiry(SystemTime::now(), Duration::from_secs(60)),
             session: "s".into(),
             outcome: String::new(),
+            trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         }
     }
 

@@ -22,6 +22,7 @@ mod queries;
 mod run;
 mod service;
 mod session;
+mod spans;
 mod staged;
 mod streams;
 mod submit;

@@ -109,7 +109,7 @@ impl Peers {
         let in_flight = InFlight(counter);
         let stream = FlightServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES)
-            .do_get(Ticket { ticket })
+            .do_get(signed(Ticket { ticket }))
             .await
             .map_err(|status| executor_error(&status))?
             .into_inner();
@@ -183,6 +183,13 @@ impl Peers {
             }
         }
     }
+}
+
+/// What is sent, with the trace that it is part of.
+fn signed<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    polarway_telemetry::sign(&mut request);
+    request
 }
 
 /// A status from an executor: typed where the executor typed it; a transport failure is a loss.

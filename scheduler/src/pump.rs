@@ -12,6 +12,7 @@ use polarway_engine::cpu::panic_text;
 use polarway_engine::handover::{Giver, handover};
 use polarway_proto::status::{error_from_status, status_from_error};
 use tonic::Status;
+use tracing::Instrument;
 
 use crate::admission::Admitted;
 use crate::direct::DataStream;
@@ -34,7 +35,8 @@ pub fn supervised(
     let (giver, taken) = handover(AHEAD, || {
         status_from_error(&Error::internal("the server stopped sending before the result's end"))
     });
-    supervisor.spawn("query", TaskKind::Background, async move {
+    let span = running.query.span();
+    let pumping = async move {
         let outcome = pass_on(&mut stream, &giver, &running.query, deadline).await;
         running.finish(&outcome);
         // What worked for the query stops before its client is told.
@@ -43,7 +45,8 @@ pub fn supervised(
         drop(running);
         giver.end(outcome.map_err(|error| status_from_error(&error)));
         Ok(())
-    });
+    };
+    supervisor.spawn("query", TaskKind::Background, pumping.instrument(span));
     taken.boxed()
 }
 

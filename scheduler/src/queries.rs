@@ -12,6 +12,7 @@ use polarway_common::clock::unix_millis;
 use polarway_common::{Caller, Error, ErrorKind};
 use polarway_proto::progress::{QueryState, StageProgress};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::history::{QueryRecord, RecordedError, shortened, shortened_plans};
 use crate::limits::Deadline;
@@ -41,6 +42,8 @@ pub struct Query {
     rows: AtomicU64,
     bytes: AtomicU64,
     shown: Mutex<Shown>,
+    /// What it is traced in.
+    span: Mutex<Span>,
 }
 
 /// How far a query is in its life.
@@ -108,6 +111,15 @@ impl Query {
         self.life.lock().took.is_some()
     }
 
+    /// Its end is told in this span.
+    pub fn is_traced_in(&self, span: &Span) {
+        *self.span.lock() = span.clone();
+    }
+
+    pub fn span(&self) -> Span {
+        self.span.lock().clone()
+    }
+
     /// Notes rows of the result that go to the client.
     pub fn sends(&self, rows: u64, bytes: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
@@ -173,6 +185,14 @@ impl Query {
             life.state = state;
             life.took = Some(self.started.elapsed());
             life.error = error;
+            // Taken, or it would not end as long as the query is kept.
+            let span = std::mem::replace(&mut *self.span.lock(), Span::none());
+            span.record("rows", self.rows.load(Ordering::Relaxed));
+            span.record("bytes", self.bytes.load(Ordering::Relaxed));
+            if let Some(error) = &life.error {
+                span.record("error", error.code.as_str());
+                span.record("otel.status_code", "ERROR");
+            }
         }
         life.state.clone()
     }
@@ -199,6 +219,8 @@ pub struct Outcomes {
 /// See the module's page.
 #[derive(Debug)]
 pub struct Queries {
+    /// Those that take so long are told in the log.
+    slow: Option<Duration>,
     running: Mutex<HashMap<String, Arc<Query>>>,
     ended: Mutex<LruCache<String, Arc<Query>>>,
     pub outcomes: Outcomes,
@@ -206,7 +228,15 @@ pub struct Queries {
 
 impl Default for Queries {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Queries {
+    /// Queries that take `slow` or longer are told in the log.
+    pub fn new(slow: Option<Duration>) -> Self {
         Self {
+            slow,
             running: Mutex::default(),
             ended: Mutex::new(LruCache::new(KEPT)),
             outcomes: Outcomes::default(),
@@ -261,6 +291,29 @@ impl Running {
     }
 }
 
+/// The log has the statement's beginning: whoever asks for slow queries wants to know which.
+fn tell_if_slow(query: &Query, limit: Option<Duration>) {
+    let Some(limit) = limit else { return };
+    let record = query.summary();
+    if u128::from(record.elapsed_ms) < limit.as_millis() {
+        return;
+    }
+    tracing::warn!(
+        target: "polarway::slow_query",
+        query = record.id,
+        user = record.user,
+        route = record.route,
+        state = ?record.state,
+        elapsed_ms = record.elapsed_ms,
+        waited_ms = record.waited_ms,
+        rows = record.rows,
+        bytes = record.bytes,
+        error = record.error.map(|error| error.code),
+        sql = record.sql,
+        "a slow query"
+    );
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let state = self.query.end(QueryState::Cancelled, None);
@@ -272,6 +325,7 @@ impl Drop for Running {
             _ => &outcomes.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        tell_if_slow(&self.query, self.queries.slow);
         let mut running = self.queries.running.lock();
         if running.get(&self.query.id).is_some_and(|held| Arc::ptr_eq(held, &self.query)) {
             running.remove(&self.query.id);
@@ -299,6 +353,7 @@ impl Queries {
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             shown: Mutex::default(),
+            span: Mutex::new(Span::none()),
         });
         let counter = match route {
             "staged" => &self.outcomes.staged,

@@ -229,7 +229,7 @@ pub async fn run(
         writing,
         sessions,
         members,
-        queries: Arc::new(Queries::default()),
+        queries: Arc::new(Queries::new(config.telemetry.slow_query.map(|limit| limit.0))),
         admission: Admission::new(&config.admission),
         local: LocalRunner {
             planner: Arc::clone(&planner),

@@ -23,7 +23,9 @@ use polarway_proto::progress::QueryProgress;
 use polarway_proto::status::status_from_error;
 use polarway_proto::ticket::{QueryTicket, TicketSigner, expiry};
 use polarway_storage::catalog::Once;
+use polarway_telemetry::traceparent;
 use tonic::Status;
+use tracing::{Instrument, Span};
 
 use crate::admission::{Admission, Admitted};
 use crate::catalog::no_streams;
@@ -38,6 +40,7 @@ use crate::plan::{Command, Compiled, Description, Explain, Planner};
 use crate::pump::supervised;
 use crate::queries::{Plans, Queries, Query, Running};
 use crate::session::Sessions;
+use crate::spans;
 use crate::staged::{JobReport, StagedRunner};
 use crate::submit::Submissions;
 use crate::write::{Outcome, Writing};
@@ -45,6 +48,15 @@ use crate::{ddl, streams};
 
 /// How often a query is planned, whose rows of streams leave memory before they are read.
 const MOMENTS: usize = 3;
+
+/// Where a statement comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    pub caller: Caller,
+    pub session: String,
+    /// The trace that it is part of, if its client has begun one.
+    pub trace: Option<String>,
+}
 
 /// A statement as a client sent it.
 #[derive(Debug, Clone)]
@@ -55,6 +67,8 @@ pub struct Request {
     pub caller: Caller,
     pub session: String,
     pub settings: Settings,
+    /// The trace that it is part of, if there is one.
+    pub trace: Option<String>,
     pub now: DateTime<Utc>,
     /// By what it is known when it comes again.
     pub once: Option<Once>,
@@ -108,13 +122,15 @@ pub struct QueryService {
 }
 
 impl QueryService {
-    pub fn request(&self, sql: &str, caller: &Caller, session: &str) -> Request {
+    pub fn request(&self, sql: &str, origin: &Origin) -> Request {
+        let Origin { caller, session, trace } = origin;
         Request {
             query_id: QueryId::new().to_string(),
             sql: sql.to_owned(),
             caller: caller.clone(),
-            session: session.to_owned(),
+            session: session.clone(),
             settings: self.settings(caller, session),
+            trace: trace.clone(),
             now: Utc::now(),
             once: None,
         }
@@ -186,6 +202,11 @@ impl QueryService {
 
     /// Plans a statement and tells where its result can be fetched.
     pub fn info(&self, request: Request) -> BoxFuture<'_, Result<Info, Error>> {
+        let span = spans::plan(&request);
+        self.info_in_span(request).instrument(span).boxed()
+    }
+
+    fn info_in_span(&self, request: Request) -> BoxFuture<'_, Result<Info, Error>> {
         Box::pin(async move {
             let prepared = self.prepare(&request).await?;
             let schema = match &prepared {
@@ -215,6 +236,7 @@ impl QueryService {
                 expires_at: expiry(SystemTime::now(), self.ticket_ttl),
                 session: request.session.clone(),
                 outcome,
+                trace: traceparent().unwrap_or_default(),
             });
             if let Some(compiled) = compiled {
                 self.planner.cache.hold(&request.query_id, compiled);
@@ -234,6 +256,7 @@ impl QueryService {
     async fn executor_endpoints(&self, request: &Request, compiled: &Arc<Compiled>) -> Result<Info, Error> {
         let route = compiled.decision.target.name();
         let running = self.queries.begin(&request.caller, &request.query_id, &request.sql, route);
+        running.query.is_traced_in(&Span::current());
         running.planned(compiled);
         let outcome = async {
             let _place = self.admit(&running, compiled.takes_place).await?;
@@ -271,6 +294,7 @@ impl QueryService {
     pub fn run_ticket<'a>(
         &'a self,
         caller: &'a Caller,
+        trace: Option<String>,
         ticket: &'a [u8],
     ) -> BoxFuture<'a, Result<DataStream, Error>> {
         Box::pin(async move {
@@ -291,6 +315,8 @@ impl QueryService {
                 caller: caller.clone(),
                 session: ticket.session,
                 settings,
+                // Clients that trace say so with each call; of others this goes on with what planning began.
+                trace: trace.or(Some(ticket.trace)).filter(|trace| !trace.is_empty()),
                 now: DateTime::from_timestamp_micros(ticket.now_micros)
                     .ok_or_else(|| Error::new(ErrorKind::InvalidTicket, "the ticket's time is not valid"))?,
                 once: None,
@@ -325,8 +351,9 @@ impl QueryService {
         command: &'a Command,
     ) -> BoxFuture<'a, Result<Outcome, Error>> {
         Box::pin(async move {
+            let span = spans::command(request, command.tag());
             let outcome = match request.caller.must_be(command.needs(), command.tag()) {
-                Ok(()) => self.carried_out(request, command).await,
+                Ok(()) => self.carried_out(request, command).instrument(span).await,
                 Err(refused) => Err(refused),
             };
             if command.needs() > Role::Read {
@@ -395,10 +422,12 @@ impl QueryService {
     ) -> BoxFuture<'a, Result<DataStream, Error>> {
         Box::pin(async move {
             let (route, caller) = (compiled.decision.target.name(), &request.caller);
+            let span = spans::query(request, route);
             let running = self.queries.begin(caller, &request.query_id, &request.sql, route);
+            running.query.is_traced_in(&span);
             running.planned(compiled);
             let limit = compiled.settings.timeout;
-            let started = async {
+            let starting = async {
                 let admitted = self.admit(&running, compiled.takes_place).await?;
                 let starting = self.of_any_moment(request, compiled, &running, |compiled| {
                     let running = &running;
@@ -406,9 +435,8 @@ impl QueryService {
                 });
                 let stream = bounded(&running.query, limit, starting).await?;
                 Ok::<_, Error>((stream, admitted))
-            }
-            .await;
-            match started {
+            };
+            match starting.instrument(span).await {
                 Ok((stream, admitted)) => Ok(supervised(&self.supervisor, stream, limit, running, admitted)),
                 Err(error) => {
                     running.finish(&Err(error.clone()));
@@ -425,7 +453,8 @@ impl QueryService {
         takes_place: bool,
     ) -> Result<Option<Admitted>, Error> {
         let place = if takes_place {
-            Some(or_cancelled(&running.query.cancel, self.admission.enter()).await?)
+            let waiting = self.admission.enter().instrument(spans::admission());
+            Some(or_cancelled(&running.query.cancel, waiting).await?)
         } else {
             None
         };

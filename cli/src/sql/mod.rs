@@ -14,7 +14,7 @@ mod width;
 
 use std::path::{Path, PathBuf};
 
-use polarway_client::{Client, ClientOptions};
+use polarway_client::{Client, ClientOptions, TraceContext};
 use polarway_common::{Error, ErrorKind};
 
 use crate::args::SqlArgs;
@@ -70,10 +70,16 @@ pub async fn run(args: SqlArgs, history: PathBuf) -> u8 {
     }
 }
 
+/// The convention of OpenTelemetry for what runs commands.
+const TRACEPARENT: &str = "TRACEPARENT";
+
 async fn connect(args: &SqlArgs) -> Result<Client, u8> {
     let mut options = ClientOptions::to_any(args.servers.endpoint.clone());
     options.connect_timeout = args.connect_timeout.get();
     options.token = args.servers.token().map_err(tell)?;
+    // What a shell script or a CI job hands to the commands that it runs.
+    options.trace =
+        std::env::var(TRACEPARENT).ok().map(|trace| TraceContext::new(move || Some(trace.clone())));
     tokio::select! {
         connected = Client::connect(options) => connected.map_err(tell),
         _ = tokio::signal::ctrl_c() => Err(exit::INTERRUPTED),

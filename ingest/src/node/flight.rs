@@ -21,8 +21,10 @@ use polarway_proto::status::status_from_error;
 use polarway_proto::streams::{
     File, LOG_HEADER, LogState, SliceTicket, Span, Statuses, StreamId, StreamLog, StreamName, View, action,
 };
+use polarway_telemetry::{TARGET, adopt, traceparent_of};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, field, info_span};
 
 use crate::host::Host;
 
@@ -178,8 +180,14 @@ impl FlightService for NodeFlight {
     type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
 
     async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
+        let span = info_span!(target: TARGET, "slice", otel.kind = "server", trace_id = field::Empty);
+        adopt(&span, traceparent_of(request.metadata()).as_deref());
         let ticket = request.into_inner().ticket;
-        self.slice(&ticket).await.map(Response::new).map_err(|error| status_from_error(&error))
+        self.slice(&ticket)
+            .instrument(span)
+            .await
+            .map(Response::new)
+            .map_err(|error| status_from_error(&error))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {

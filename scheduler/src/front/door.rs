@@ -127,6 +127,7 @@ impl Door {
             expires_at: expiry(SystemTime::now(), service.ticket_ttl),
             session,
             outcome,
+            trace: String::new(),
         });
         let ticket = TicketStatementQuery { statement_handle: ticket };
         info.endpoint = vec![FlightEndpoint::new().with_ticket(Ticket::new(ticket.as_any().encode_to_vec()))];

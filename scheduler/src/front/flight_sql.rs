@@ -45,6 +45,7 @@ use polarway_proto::statement::IDEMPOTENCY_KEY;
 use polarway_proto::status::{error_from_status, status_from_error};
 use polarway_proto::ticket::PreparedStatement;
 use polarway_storage::catalog::Once;
+use polarway_telemetry::traceparent_of;
 use prost::Message;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
@@ -53,7 +54,7 @@ use super::{metadata, prepared};
 use crate::direct::DataStream;
 use crate::opaque::Opaque;
 use crate::plan::Statement;
-use crate::service::{self, Info, QueryService, one_batch};
+use crate::service::{self, Info, Origin, QueryService, one_batch};
 use crate::session::{by_cookie, from_cookies};
 use crate::write::Ingest;
 
@@ -98,8 +99,8 @@ impl FrontDoor {
 
     /// A statement of a call.
     fn request<T>(&self, sql: &str, call: &Request<T>) -> Result<service::Request, Status> {
-        let from = Origin::of(call)?;
-        let mut request = self.service.request(sql, &from.caller, &from.session);
+        let from = origin_of(call)?;
+        let mut request = self.service.request(sql, &from);
         if let Some(name) = call.metadata().get(IDEMPOTENCY_KEY) {
             // Bytes that are no text are no name either.
             let once = Once::new(name.to_str().unwrap_or_default(), sql).map_err(status)?;
@@ -117,8 +118,7 @@ impl FrontDoor {
         let given =
             call.metadata().get(IDEMPOTENCY_KEY).map(|name| name.to_str().unwrap_or_default().to_owned());
         let key = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let from = Origin::of(call)?;
-        let request = self.service.request(sql, &from.caller, &from.session);
+        let request = self.service.request(sql, &origin_of(call)?);
         let submitted = SubmitJob { sql: sql.to_owned(), parameters: None, key, keep_ms: POLLED_FOR };
         self.service.submit(&request, submitted).await.map_err(status)
     }
@@ -174,19 +174,13 @@ async fn ingest_rows(frames: PeekableFlightDataStream) -> Result<SendableRecordB
 }
 
 /// Where a call comes from.
-struct Origin {
-    caller: Caller,
-    session: String,
-}
-
-impl Origin {
-    /// # Errors
-    /// `NotAllowed` if a process calls what only users do.
-    fn of<T>(call: &Request<T>) -> Result<Self, Status> {
-        let caller = caller_of(call)?;
-        let session = session_of(&caller, call);
-        Ok(Self { caller, session })
-    }
+///
+/// # Errors
+/// `NotAllowed` if a process calls what only users do.
+fn origin_of<T>(call: &Request<T>) -> Result<Origin, Status> {
+    let caller = caller_of(call)?;
+    let session = session_of(&caller, call);
+    Ok(Origin { caller, session, trace: traceparent_of(call.metadata()) })
 }
 
 /// Who sends a call.
@@ -329,8 +323,9 @@ impl FlightSqlService for FrontDoor {
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Get {
-        let caller = caller_of(&request)?;
-        let stream = self.service.run_ticket(&caller, &ticket.statement_handle).await.map_err(status)?;
+        let (caller, trace) = (caller_of(&request)?, traceparent_of(request.metadata()));
+        let running = self.service.run_ticket(&caller, trace, &ticket.statement_handle);
+        let stream = running.await.map_err(status)?;
         Ok(Response::new(stream))
     }
 
@@ -368,7 +363,7 @@ impl FlightSqlService for FrontDoor {
         command: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let from = Origin::of(&request)?;
+        let from = origin_of(&request)?;
         let settings = self.service.settings(&from.caller, &from.session);
         let values = prepared::values(request.into_inner()).await?;
         let (signer, handle) = (&self.service.signer, &command.prepared_statement_handle);
@@ -398,7 +393,7 @@ impl FlightSqlService for FrontDoor {
         command: CommandPreparedStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        let from = Origin::of(&request)?;
+        let from = origin_of(&request)?;
         let name = request.metadata().get(IDEMPOTENCY_KEY).cloned();
         let name = name.as_ref().map(|name| name.to_str().unwrap_or_default());
         let values = prepared::values(request.into_inner()).await?;
@@ -407,7 +402,7 @@ impl FlightSqlService for FrontDoor {
         let mut touched: i64 = 0;
         let texts = prepared::bound(signer, handle, &settings, &values).map_err(status)?;
         for (row, sql) in texts.iter().enumerate() {
-            let mut query = self.service.request(sql, &from.caller, &from.session);
+            let mut query = self.service.request(sql, &from);
             let once = name.map(|name| Once::new(&format!("{name}-{row}"), sql)).transpose();
             query.once = once.map_err(status)?.map(|once| once.of_caller(from.caller.name()));
             // What does not tell counts as nothing.
@@ -612,7 +607,8 @@ impl FlightSqlService for FrontDoor {
         if request.get_ref().r#type == TICKET_KEY_ACTION {
             return Ok(action_result(self.service.signer.public_key()));
         }
-        let Origin { caller, session } = Origin::of(&request)?;
+        let origin = origin_of(&request)?;
+        let caller = origin.caller.clone();
         let Action { r#type: kind, body } = request.into_inner();
         match kind.as_str() {
             CANCEL_FLIGHT_INFO => {
@@ -634,7 +630,7 @@ impl FlightSqlService for FrontDoor {
             CREATE_HANDLE_ACTION => {
                 let CreateHandle { sql, ttl_ms } = serde_json::from_slice(&body)
                     .map_err(|error| Status::invalid_argument(format!("not a handle: {error}")))?;
-                let query = self.service.request(&sql, &caller, &session);
+                let query = self.service.request(&sql, &origin);
                 let ttl = Duration::from_millis(ttl_ms);
                 json_result(&self.service.create_handle(&query, ttl).await.map_err(status)?)
             }
@@ -651,7 +647,7 @@ impl FlightSqlService for FrontDoor {
             SUBMIT_JOB_ACTION => {
                 let submitted: SubmitJob = serde_json::from_slice(&body)
                     .map_err(|error| Status::invalid_argument(format!("not a job: {error}")))?;
-                let request = self.service.request(&submitted.sql, &caller, &session);
+                let request = self.service.request(&submitted.sql, &origin);
                 let id = self.service.submit(&request, submitted).await.map_err(status)?;
                 Ok(action_result(id.into()))
             }

@@ -19,8 +19,10 @@ use polarway_common::config::ShuffleMode;
 use polarway_common::{Attempt, Error, ErrorKind};
 use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::settings::{Ground, QuerySettings};
-use polarway_engine::{errors, offload};
+use polarway_engine::{errors, offload, settings};
 use polarway_proto::ticket::TicketSigner;
+use polarway_telemetry::traceparent;
+use tracing::{Instrument, Span};
 
 use super::ballista::{AliveExecutor, Ballista, Submitted, ground, terminal};
 use super::janitor::{Janitor, JobGuard, RunGuard};
@@ -33,6 +35,7 @@ use super::watchdog::{Observation, Watchdog};
 use crate::peers::Peers;
 use crate::plan::{Compiled, Planner};
 use crate::queries::Running;
+use crate::spans;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -191,7 +194,9 @@ impl Drive<'_> {
         let most = self.options.max_attempts.max(1);
         for attempt in before + 1..=before + most {
             self.query.attempt(attempt);
-            let cause = match self.attempt(attempt, spilling, &mut ground, begun.as_ref()).await {
+            let span = spans::attempt(attempt);
+            let trying = self.attempt(attempt, spilling, &mut ground, begun.as_ref()).instrument(span);
+            let cause = match trying.await {
                 Ok(result) => match take(result).await {
                     Ok(taken) => return Ok(taken),
                     Err(error) if error.kind == ErrorKind::ExecutorLost => error.message,
@@ -294,6 +299,10 @@ impl Drive<'_> {
         let job_id = attempt.to_string();
         let run = begun.map(|begun| Arc::clone(&begun.guard));
         let mut guard = JobGuard::new(janitor.clone(), job_id.clone(), run);
+        Span::current().record("job", &job_id);
+        if let Some(trace) = traceparent() {
+            settings::set_trace(staged.context.state_ref().write().config_mut(), &trace);
+        }
         let submitted =
             ballista.submit(job_id, staged.context, staged.plan).await.map_err(AttemptEnd::Failed)?;
         let ended = self.watch(&attempt, submitted).await;

@@ -166,6 +166,7 @@ impl QueryService {
                 session: format!("job:{id}"),
                 caller: record.caller(),
                 settings: record.settings.clone(),
+                trace: None,
                 now,
                 once: Some(Once::new(&format!("{id}/outcome"), &record.sql)?),
             };
