@@ -53,7 +53,7 @@ impl Client {
             .parse()
             .map_err(|error| Error::internal(format!("the session id is not a header value: {error}")))?;
         let credentials = Credentials::load(options.token, options.endpoints.clone()).await?;
-        let pool = Arc::new(Pool::new(options.connect_timeout, cookie, credentials));
+        let pool = Arc::new(Pool::new(options.connect_timeout, cookie, credentials, options.trace));
         let mut failed = Error::new(ErrorKind::Configuration, "no server address was given");
         for (index, server) in options.endpoints.iter().enumerate() {
             match pool.client(server).await {

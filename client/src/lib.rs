@@ -48,6 +48,7 @@ mod servers;
 mod session;
 mod statement;
 mod token;
+mod trace;
 mod transport;
 mod traverse;
 
@@ -63,4 +64,5 @@ pub use polarway_proto::progress::{ExecutorShare, QueryProgress, QueryState, Sta
 pub use query::{QueryHandle, QueryStream};
 pub use session::SessionId;
 pub use token::Token;
+pub use trace::TraceContext;
 pub use traverse::{Sequence, Traverse};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Endpoint, SessionId, Token};
+use crate::{Endpoint, SessionId, Token, TraceContext};
 
 /// Plain data; [`crate::Client::connect`] acts on it.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct ClientOptions {
     /// Goes with every call to one of `endpoints`, and to no other server: those that a result names get its ticket alone.
     /// `None`: nothing does, which is what servers without identity expect.
     pub token: Option<Token>,
+    /// Which trace each call is part of. `None`: the servers begin their own.
+    pub trace: Option<TraceContext>,
 }
 
 impl ClientOptions {
@@ -35,6 +37,7 @@ impl ClientOptions {
             retry_for: Duration::from_secs(30),
             session: SessionId::random(),
             token: None,
+            trace: None,
         }
     }
 }

@@ -10,9 +10,9 @@ use polarway_common::error::root_cause;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
-use crate::Endpoint;
 use crate::credentials::Credentials;
 use crate::transport::{Failure, unreachable};
+use crate::{Endpoint, TraceContext};
 
 /// Largest message accepted from a server. Servers send batches of a few MiB; one huge value may need more.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -25,6 +25,7 @@ const FRAME: u32 = 1 << 20;
 /// How long a server that did not accept a connection is not tried again for a part of a result.
 const AVOID_FOR: Duration = Duration::from_secs(30);
 const AUTHORIZATION: &str = "authorization";
+const TRACEPARENT: &str = "traceparent";
 
 enum Slot {
     Open(Channel),
@@ -37,6 +38,7 @@ pub(crate) struct Pool {
     connect_timeout: Duration,
     cookie: MetadataValue<Ascii>,
     credentials: Credentials,
+    trace: Option<TraceContext>,
 }
 
 impl Pool {
@@ -44,8 +46,9 @@ impl Pool {
         connect_timeout: Duration,
         cookie: MetadataValue<Ascii>,
         credentials: Credentials,
+        trace: Option<TraceContext>,
     ) -> Self {
-        Self { slots: Mutex::new(HashMap::new()), connect_timeout, cookie, credentials }
+        Self { slots: Mutex::new(HashMap::new()), connect_timeout, cookie, credentials, trace }
     }
 
     /// What a call to `server` gives. If that does not take the token, and the token's file has another one by now, the
@@ -152,6 +155,9 @@ impl Pool {
             if let Some(header) = self.credentials.header() {
                 metadata.insert(AUTHORIZATION, header);
             }
+            if let Some(header) = self.trace.as_ref().and_then(TraceContext::header) {
+                metadata.insert(TRACEPARENT, header);
+            }
         }
         client
     }
@@ -175,7 +181,7 @@ mod tests {
         let server: Endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
         drop(listener);
         let credentials = Credentials::load(None, vec![server.clone()]).await.unwrap();
-        let pool = Pool::new(Duration::from_secs(5), MetadataValue::from_static("a=b"), credentials);
+        let pool = Pool::new(Duration::from_secs(5), MetadataValue::from_static("a=b"), credentials, None);
         assert!(!pool.is_avoided(&server));
         let Err(Failure::Unreachable(error)) = pool.client(&server).await else { panic!("connected") };
         assert_eq!(error.kind, ErrorKind::Draining);

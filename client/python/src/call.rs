@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
 use crate::fault::Fault;
-use crate::{gate, runtime};
+use crate::{gate, runtime, trace};
 
 /// Work that was started and may be stopped.
 #[pyclass(frozen, module = "polarway._polarway")]
@@ -72,6 +72,7 @@ where
     let runtime =
         runtime::get().map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))?;
     let done = Done(Some(done));
+    let work = trace::within(work);
     let task = runtime.spawn(async move { done.tell(work.await) });
     Ok(Call(task.abort_handle()))
 }

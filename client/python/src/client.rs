@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use polarway_client::{Client, ClientOptions, Endpoint, Handle, QueryStream, Token};
+use polarway_client::{Client, ClientOptions, Endpoint, Handle, QueryStream, Token, TraceContext};
 use polarway_common::{Error, ErrorKind};
 use pyo3::prelude::*;
 
@@ -11,6 +11,7 @@ use crate::call::{Call, start};
 use crate::columns::NativeTable;
 use crate::parameters::{Parameter, row};
 use crate::stream::NativeStream;
+use crate::trace;
 use crate::upload::{Source, mode};
 
 #[pyclass(frozen, module = "polarway._polarway")]
@@ -45,6 +46,7 @@ fn options(
         connect_timeout: seconds("connect_timeout", connect_timeout)?,
         retry_for: seconds("retry_for", retry_for)?,
         token,
+        trace: Some(TraceContext::new(trace::current)),
         ..ClientOptions::to_any(endpoints)
     })
 }

@@ -11,6 +11,7 @@ mod gate;
 mod parameters;
 mod runtime;
 mod stream;
+mod trace;
 mod upload;
 
 use pyo3::prelude::*;
