@@ -18,6 +18,7 @@ pub mod http;
 pub mod lossy;
 pub mod namespace;
 pub mod oracle;
+pub mod otlp;
 pub mod ports;
 pub mod process;
 pub mod python;

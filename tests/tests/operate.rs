@@ -10,3 +10,5 @@ mod identity;
 mod image;
 #[path = "operate/page.rs"]
 mod page;
+#[path = "operate/telemetry.rs"]
+mod telemetry;

@@ -48,7 +48,8 @@ fn hangs_together(spans: &[Seen]) {
 async fn row_48_one_trace_joins_client_scheduler_and_executors() {
     let collector = Collector::start().await;
     // None of the traces that begin here is kept; those that clients keep are.
-    let setup = Setup::cluster(2).set("telemetry.otlp_endpoint", collector.url()).set("telemetry.sample", "0");
+    let setup =
+        Setup::cluster(2).set("telemetry.otlp_endpoint", collector.url()).set("telemetry.sample", "0");
     let (cluster, _) = setup.start_with_tpch().await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let session = traced(cluster.grpc(), trace, true).await;
@@ -59,7 +60,9 @@ async fn row_48_one_trace_joins_client_scheduler_and_executors() {
             named(spans, "polarway-executor", "task").iter().map(|task| task.instance.as_str()).collect();
         processes.len() == 2
             && named(spans, "polarway-scheduler", "query").len() == 1
-            && named(spans, "polarway-scheduler", "plan").iter().any(|plan| plan.fields["query"] == answer.query_id)
+            && named(spans, "polarway-scheduler", "plan")
+                .iter()
+                .any(|plan| plan.fields["query"] == answer.query_id)
     })
     .await;
     hangs_together(&spans);
@@ -69,7 +72,9 @@ async fn row_48_one_trace_joins_client_scheduler_and_executors() {
     let attempt = named(&spans, "polarway-scheduler", "attempt")[0];
     assert_eq!(attempt.parent, query.id);
     let tasks = named(&spans, "polarway-executor", "task");
-    assert!(tasks.iter().all(|task| task.parent == attempt.id && task.fields["job"] == attempt.fields["job"]));
+    assert!(
+        tasks.iter().all(|task| task.parent == attempt.id && task.fields["job"] == attempt.fields["job"])
+    );
     let stages: BTreeSet<&str> = tasks.iter().map(|task| task.fields["stage"].as_str()).collect();
     assert!(stages.len() > 1, "{stages:?}");
     assert!(!named(&spans, "polarway-executor", "fetch").is_empty(), "nobody fetched the result");
@@ -113,7 +118,8 @@ async fn row_48_a_server_begins_traces_and_its_log_names_them() {
         let (collector, id) = (&collector, answer.query_id.clone());
         until(name, CEILING, move || {
             let seen = collector.seen();
-            let found = seen.into_iter().find(|span| span.name == name && span.fields.get("query") == Some(&id));
+            let found =
+                seen.into_iter().find(|span| span.name == name && span.fields.get("query") == Some(&id));
             async move { found }
         })
     };
@@ -124,10 +130,15 @@ async fn row_48_a_server_begins_traces_and_its_log_names_them() {
     let slow = until("the slow query is told", CEILING, || async {
         let log = std::fs::read_to_string(cluster.dir().join("front.log")).unwrap();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.into_iter().find(|line| line["target"] == "polarway::slow_query" && line["query"] == answer.query_id)
+        lines
+            .into_iter()
+            .find(|line| line["target"] == "polarway::slow_query" && line["query"] == answer.query_id)
     })
     .await;
-    assert_eq!((slow["sql"].as_str(), slow["route"].as_str()), (Some("SELECT 1 AS one"), Some(answer.route.as_str())));
+    assert_eq!(
+        (slow["sql"].as_str(), slow["route"].as_str()),
+        (Some("SELECT 1 AS one"), Some(answer.route.as_str()))
+    );
     assert_eq!(slow["span"]["trace_id"], plan.trace, "{slow}");
 
     // What the client does not keep is not kept.
@@ -149,7 +160,8 @@ async fn row_48_a_collector_that_is_away_costs_nobody_anything() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
-    let setup = Setup::up().set("telemetry.otlp_endpoint", format!("http://{away}")).set("telemetry.sample", "1");
+    let setup =
+        Setup::up().set("telemetry.otlp_endpoint", format!("http://{away}")).set("telemetry.sample", "1");
     let mut cluster = setup.start().await;
     let session = cluster.session().await;
     for _ in 0..20 {
@@ -174,8 +186,10 @@ async fn row_48_names_of_metrics_stay_as_they_are() {
         ("executor", families(cluster.executors[0].http()).await),
         ("ingest", families(cluster.ingest[0].http()).await),
     ]);
-    let told = shown.iter().flat_map(|(role, names)| names.iter().map(move |name| format!("{role} {name}\n")));
+    let told =
+        shown.iter().flat_map(|(role, names)| names.iter().map(move |name| format!("{role} {name}\n")));
     let told: String = told.collect();
-    let promised = std::fs::read_to_string(binary::repository().join(Path::new("tests/data/metrics.txt"))).unwrap();
+    let promised =
+        std::fs::read_to_string(binary::repository().join(Path::new("tests/data/metrics.txt"))).unwrap();
     assert_eq!(told, promised, "the names of metrics are others than tests/data/metrics.txt has");
 }
