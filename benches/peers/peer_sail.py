@@ -11,15 +11,16 @@ import os
 import subprocess
 import sys
 
-from peer import Client, serve
+from peer import serve
 from pysail import __version__
 from pysail.spark import SparkConnectServer
 from pyspark.sql import SparkSession
+from spark_sql import SparkSql
 
 SERVER = "server"
 
 
-class Sail:
+class Sail(SparkSql):
     name = "sail"
     version = __version__
 
@@ -34,18 +35,7 @@ class Sail:
         port = self._server.stdout.readline().strip() if self._server.stdout else ""
         if not port:
             raise RuntimeError(f"Sail's server ended with code {self._server.wait()}")
-        self._session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
-
-    def table(self, name: str, path: str) -> None:
-        self._session.read.parquet(path).createOrReplaceTempView(name)
-
-    def client(self) -> Client:
-        return lambda sql: self._session.sql(sql).toArrow().num_rows
-
-    def read(self, paths: list[str], how: str) -> int:
-        if how != "scan":
-            raise ValueError(f"unknown way to read {how}")
-        return self._session.read.parquet(*paths).toArrow().num_rows
+        super().__init__(SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate())
 
 
 def settings(partitions: int, workers: int) -> dict[str, str]:

@@ -6,20 +6,21 @@ import argparse
 import os
 import shutil
 
-from peer import Client, serve
+from peer import serve
 from pyspark import __version__
 from pyspark.sql import SparkSession
+from spark_sql import SparkSql
 
 MEBIBYTE = 1 << 20
 
 
-class Spark:
+class Spark(SparkSql):
     name = "spark"
 
     def __init__(self, partitions: int) -> None:
         if not has_java():
             raise RuntimeError("no Java runtime is installed, and Spark needs one")
-        self._session = (
+        session = (
             SparkSession.builder.master(f"local[{partitions}]")
             .appName("peer")
             # A JVM takes no more than its heap's limit, a gigabyte by default.
@@ -34,19 +35,9 @@ class Spark:
             .config("spark.ui.showConsoleProgress", "false")
             .getOrCreate()
         )
-        java = self._session.sparkContext._jvm.java.lang.System.getProperty("java.version")
+        super().__init__(session)
+        java = session.sparkContext._jvm.java.lang.System.getProperty("java.version")
         self.version = f"{__version__} (Java {java})"
-
-    def table(self, name: str, path: str) -> None:
-        self._session.read.parquet(path).createOrReplaceTempView(name)
-
-    def client(self) -> Client:
-        return lambda sql: self._session.sql(sql).toArrow().num_rows
-
-    def read(self, paths: list[str], how: str) -> int:
-        if how != "scan":
-            raise ValueError(f"unknown way to read {how}")
-        return self._session.read.parquet(*paths).toArrow().num_rows
 
 
 def has_java() -> bool:
