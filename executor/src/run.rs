@@ -19,13 +19,12 @@ use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::{LiveAccess, NodeChannels, RemoteRows};
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::PolarwayOptions;
-use polarway_identity::Credential;
+use polarway_identity::{Credential, connection};
 use polarway_metastore::MetaStore;
 use polarway_metastore::membership::{Member, MemberState, Members, Presence, Role};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::budgets::JobBudgets;
 use crate::flight::{ExecutorFlight, KeyHolders, TicketKey};
@@ -78,8 +77,6 @@ pub async fn run(
     let (listener, grpc) = bind(&options.listen, "executor.listen").await?;
     // Neither what schedulers send here nor what executors fetch from each other can say whom it is from.
     config.identity.may_listen(grpc, "executor.listen", Callers::Processes)?;
-    // Without it each small answer waits for the peer's delayed ACK.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let slots = options.slots.unwrap_or_else(polarway_common::machine::cores).max(1) as u32;
     let incarnation = uuid::Uuid::now_v7().simple().to_string();
     let name = options.name.clone().unwrap_or_else(|| format!("executor-{}", grpc.port()));
@@ -202,7 +199,7 @@ pub async fn run(
                     .max_decoding_message_size(MESSAGE_BYTES)
                     .max_encoding_message_size(MESSAGE_BYTES),
             )
-            .serve_with_incoming_shutdown(incoming, grpc_stop.cancelled_owned());
+            .serve_with_incoming_shutdown(connection::incoming(listener), grpc_stop.cancelled_owned());
         // Streams whose clients do not read would hold the end up for ever.
         let overdue = async {
             cut_off.cancelled().await;
