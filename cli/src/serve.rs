@@ -237,13 +237,11 @@ impl Servers {
         }
         let mut front = None;
         let mut shared = polarway_scheduler::Shared { memory: plan.memory.clone(), ..Default::default() };
-        if let Some(config) = &plan.scheduler {
-            shared.identity = Some(Identity::load(&config.identity).await?);
-        }
         if plan.streams
             && let Some(config) = &plan.scheduler
         {
-            let identity = shared.identity.clone().unwrap_or_else(Identity::open);
+            let identity = Identity::load(&config.identity).await?;
+            shared.identity = Some(identity.clone());
             let streams = Streams::in_process(config, identity).await?;
             shared.meta = Some(streams.meta());
             shared.streams = Some(streams.host());

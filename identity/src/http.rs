@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 
 use crate::audit;
 use crate::identity::Identity;
-use crate::party::Party;
 
 /// Says of a path which role it needs; none for what everybody may ask.
 pub type Rules = fn(&str) -> Option<Role>;
@@ -28,24 +27,20 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     let path = request.uri().path();
     let Some(role) = (guard.rules)(path) else { return next.run(request).await };
     let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
-    let party = guard.identity.identify(authorization);
-    let allowed = party.as_ref().map_err(Clone::clone).and_then(|party| {
-        let caller = party.caller()?;
-        caller.must_be(role, &format!("`{path}`"))
-    });
-    match (party, allowed) {
-        (Ok(party), Ok(())) => {
-            request.extensions_mut().insert(party);
-            next.run(request).await
-        }
-        (party, Err(error)) => {
-            let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0);
-            audit::denied(party.as_ref().map_or("nobody", Party::name), path, from, &error);
-            refusal(&error)
-        }
-        // The second is an error whenever the first is one.
-        (Err(error), Ok(())) => refusal(&error),
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0);
+    let denied = |who: &str, error: &Error| {
+        audit::denied(who, path, from, error);
+        refusal(error)
+    };
+    let party = match guard.identity.identify(authorization) {
+        Ok(party) => party,
+        Err(error) => return denied("nobody", &error),
+    };
+    if let Err(error) = party.caller().and_then(|caller| caller.must_be(role, &format!("`{path}`"))) {
+        return denied(party.name(), &error);
     }
+    request.extensions_mut().insert(party);
+    next.run(request).await
 }
 
 /// The answer to what is refused.

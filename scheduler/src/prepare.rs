@@ -16,14 +16,15 @@ impl QueryService {
     pub fn parse(&self, request: &Request) -> Result<Statement, Error> {
         let statement = parse_in(&request.sql, &request.settings)?;
         refuse_unbound(&request.sql, &request.settings)?;
-        if let Statement::Command(command) = &statement {
-            let allowed = request.caller.must_be(command.needs(), command.tag());
-            if let Err(error) = &allowed {
-                audit::denied(request.caller.name(), command.tag(), None, error);
-            }
-            allowed?;
+        let what = match &statement {
+            Statement::Command(command) => command.tag(),
+            Statement::Query(_) | Statement::Explain(_) => "a query",
+        };
+        let allowed = request.caller.must_be(statement.needs(), what);
+        if let Err(error) = &allowed {
+            audit::denied(request.caller.name(), what, None, error);
         }
-        request.caller.must_be(statement.needs(), "the statement")?;
+        allowed?;
         Ok(statement)
     }
 
