@@ -19,6 +19,7 @@ use polarway_proto::progress::{
 };
 use polarway_proto::status::{error_from_status, is_of_transport};
 use polarway_storage::shuffle::Requests;
+use polarway_telemetry::signed;
 use serde::de::DeserializeOwned;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
@@ -183,13 +184,6 @@ impl Peers {
             }
         }
     }
-}
-
-/// What is sent, with the trace that it is part of.
-fn signed<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    polarway_telemetry::sign(&mut request);
-    request
 }
 
 /// A status from an executor: typed where the executor typed it; a transport failure is a loss.

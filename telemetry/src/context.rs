@@ -45,11 +45,13 @@ pub fn traceparent() -> Option<String> {
     carrier.remove(HEADER).filter(|text| !text.is_empty())
 }
 
-/// Lets a call to another process say which trace it belongs to.
-pub fn sign<T>(request: &mut Request<T>) {
+/// What is sent to another process, with the trace that it belongs to.
+pub fn signed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
     if let Some(value) = traceparent().and_then(|text| text.parse().ok()) {
         request.metadata_mut().insert(HEADER, value);
     }
+    request
 }
 
 /// The trace in a header's value; none if that is not one.

@@ -8,7 +8,7 @@
 mod context;
 mod init;
 
-pub use context::{adopt, sign, traceparent, traceparent_of};
+pub use context::{adopt, signed, traceparent, traceparent_of};
 pub use init::{Telemetry, init};
 
 /// The target of spans that are traced. Others are the log's alone.

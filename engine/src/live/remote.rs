@@ -130,8 +130,7 @@ impl HotRows for RemoteRows {
             other => external(Error::internal(format!("rows from {owner} cannot be read: {other}"))),
         };
         let mut client = self.nodes.client(&slice.owner).map_err(external)?;
-        let mut asked = tonic::Request::new(Ticket { ticket: ticket.to_bytes().into() });
-        polarway_telemetry::sign(&mut asked);
+        let asked = polarway_telemetry::signed(Ticket { ticket: ticket.to_bytes().into() });
         let answer = client.do_get(asked).await.map_err(|status| failed(status.into()))?;
         let data = answer.into_inner().map_err(FlightError::from);
         let batches = FlightRecordBatchStream::new_from_flight_data(data).map_err(failed);
