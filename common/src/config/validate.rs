@@ -281,6 +281,23 @@ mod tests {
     }
 
     #[test]
+    fn row_48_traces_need_a_share_and_an_address() {
+        let mut config = Config::default();
+        for (sample, fits) in [(0.0, true), (1.0, true), (-0.1, false), (1.5, false), (f64::NAN, false)] {
+            config.telemetry.sample = sample;
+            assert_eq!(config.validate().is_ok(), fits, "{sample}");
+        }
+        config.telemetry.sample = 0.5;
+        for address in ["collector:4317", "ftp://collector", "http://"] {
+            config.telemetry.otlp_endpoint = Some(address.to_owned());
+            let message = config.validate().unwrap_err().message;
+            assert!(message.contains(&format!("`telemetry.otlp_endpoint` ({address})")), "{message}");
+        }
+        config.telemetry.otlp_endpoint = Some("https://collector:4317".to_owned());
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
     fn copies_of_shuffle_output_need_a_place() {
         let mut config = Config::default();
         assert_eq!(config.shuffle.resolved_mode(), ShuffleMode::Local);

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use polarway_tests::etcd::Etcd;
+use polarway_tests::otlp::Collector;
 use polarway_tests::python::run;
 use polarway_tests::s3::copy_tree;
-use polarway_tests::{Cluster, Setup, binary, python};
+use polarway_tests::{Cluster, Setup, binary, python, until};
 use tempfile::TempDir;
 
 const REQUIREMENTS: &str = "client-requirements.txt";
@@ -138,5 +140,34 @@ fn python_types_are_checked_and_its_code_is_tidy() {
         &["-m", "ruff", "format", "--check", "--no-cache"],
     ] {
         run(Command::new(&interpreter).current_dir(source()).args(check));
+    }
+}
+
+/// Each call belongs to the span that its task is in, also of calls that one client makes at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_48_python_says_which_span_a_call_is_made_in() {
+    let collector = Collector::start().await;
+    let setup = Setup::up().set("telemetry.otlp_endpoint", collector.url()).set("telemetry.sample", "0");
+    let cluster = setup.start().await;
+    let traces = [
+        "4bf92f3577b34da6a3ce929d0e0e4740",
+        "4bf92f3577b34da6a3ce929d0e0e4741",
+        "4bf92f3577b34da6a3ce929d0e0e4742",
+    ];
+    let parents = traces.map(|trace| format!("00-{trace}-00f067aa0ba902b7-01"));
+    let server = cluster.grpc().to_string();
+    let asked = tokio::task::spawn_blocking(move || {
+        let package = package();
+        let mut program = Command::new(python::with(REQUIREMENTS));
+        program.arg(python::script("traced.py")).arg(server).args(parents);
+        run(program.env("PYTHONPATH", package.path()).env("PYTHONDONTWRITEBYTECODE", "1"));
+    });
+    asked.await.unwrap();
+    for trace in traces {
+        until(format!("the query of the trace {trace}"), Duration::from_secs(60), || async {
+            let queries = collector.of(trace).iter().filter(|span| span.name == "query").count();
+            (queries == 1).then_some(())
+        })
+        .await;
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use polarway_client::{Client, ClientOptions, TraceContext};
 use polarway_tests::otlp::{Collector, Seen};
-use polarway_tests::{Session, Setup, binary, http, tpch, until};
+use polarway_tests::process::command;
+use polarway_tests::{Session, Setup, binary, http, python, tpch, until};
 use serde_json::Value;
 
 const CEILING: Duration = Duration::from_secs(60);
@@ -152,6 +154,27 @@ async fn row_48_a_server_begins_traces_and_its_log_names_them() {
     })
     .await;
     assert!(collector.of(trace).is_empty());
+}
+
+/// Clients that have no hook of ours: the shell by its environment, ADBC's driver by a header.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_48_the_shell_and_adbcs_driver_say_which_trace_they_are_in() {
+    let collector = Collector::start().await;
+    let setup = Setup::up().set("telemetry.otlp_endpoint", collector.url()).set("telemetry.sample", "0");
+    let cluster = setup.start().await;
+    let traces = ["4bf92f3577b34da6a3ce929d0e0e4739", "4bf92f3577b34da6a3ce929d0e0e473a"];
+    let [of_shell, of_driver] = traces.map(|trace| format!("00-{trace}-{SPAN}-01"));
+    let server = cluster.grpc().to_string();
+    let arguments = ["sql", "--endpoint", &server, "-c", "SELECT 1"].map(str::to_owned);
+    let mut shell = command(&arguments, &[("TRACEPARENT".to_owned(), of_shell)]);
+    let mut driver = Command::new(python::with("adbc-requirements.txt"));
+    driver.arg(python::script("adbc_traced.py")).args([format!("grpc://{server}"), of_driver]);
+    let asked = tokio::task::spawn_blocking(move || [&mut shell, &mut driver].map(python::run));
+    asked.await.unwrap();
+    for trace in traces {
+        let spans = whole(&collector, trace, |spans| named(spans, "polarway-up", "query").len() == 1).await;
+        hangs_together(&spans);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
