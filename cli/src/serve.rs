@@ -10,7 +10,7 @@ use polarway_common::signal::shutdown_signal;
 use polarway_common::{Config, Error, ErrorKind, HostPort, Listening, Supervisor, TaskKind, machine};
 use polarway_engine::runtime::MemoryBudget;
 use polarway_engine::spawned::stays_in_its_span;
-use polarway_identity::{Credential, Identity};
+use polarway_identity::Security;
 use polarway_ingest::remote::RemoteStreams;
 use polarway_telemetry::Telemetry;
 use tokio::sync::oneshot;
@@ -240,9 +240,7 @@ impl Servers {
         if plan.streams
             && let Some(config) = &plan.scheduler
         {
-            let identity = Identity::load(&config.identity).await?;
-            shared.identity = Some(identity.clone());
-            let streams = Streams::in_process(config, identity).await?;
+            let streams = Streams::in_process(config, security(&mut shared, config).await?).await?;
             shared.meta = Some(streams.meta());
             shared.streams = Some(streams.host());
             shared.more_metrics = Some(streams.metrics());
@@ -256,8 +254,8 @@ impl Servers {
             && let Some(config) = &plan.scheduler
         {
             let meta = polarway_scheduler::open_meta(config).await?;
-            shared.streams =
-                Some(Arc::new(RemoteStreams::new(Arc::clone(&meta), Credential::of(&config.identity)?)));
+            let credential = security(&mut shared, config).await?.credential;
+            shared.streams = Some(Arc::new(RemoteStreams::new(Arc::clone(&meta), credential)));
             shared.meta = Some(meta);
             // Others reach etcd as this process does.
             shared.members_use_meta = config.metastore.etcd.is_empty();
@@ -268,6 +266,10 @@ impl Servers {
             meta = Some(polarway_scheduler::open_meta(config).await?);
             shared.meta = meta.clone();
         }
+        let known = match &plan.scheduler {
+            Some(config) => Some(security(&mut shared, config).await?),
+            None => None,
+        };
         if let Some(config) = plan.scheduler {
             let grace = config.scheduler.drain_timeout.get() + MARGIN;
             let (server, ready) = Server::spawn("scheduler", grace, |stop, ready| {
@@ -284,6 +286,7 @@ impl Servers {
                 memory: plan.memory.clone(),
                 streams: self.streams.as_ref().map(Streams::access),
                 meta: meta.clone(),
+                security: known.clone(),
             };
             let name = config.executor.name.clone().unwrap_or_else(|| "executor".to_owned());
             let (server, ready) = Server::spawn(&name, grace, |stop, ready| {
@@ -358,6 +361,14 @@ impl Server {
 
     async fn stop(&self) -> Result<(), Error> {
         self.supervisor.shutdown(self.grace).await
+    }
+}
+
+/// What the servers of a process share, loaded when it is first needed.
+async fn security(shared: &mut polarway_scheduler::Shared, config: &Config) -> Result<Security, Error> {
+    match &shared.security {
+        Some(security) => Ok(security.clone()),
+        None => Ok(shared.security.insert(Security::load(config).await?).clone()),
     }
 }
 

@@ -13,7 +13,7 @@ use polarway_common::{
     Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind,
 };
 use polarway_engine::live::{LiveAccess, StreamHost};
-use polarway_identity::{Credential, Identity};
+use polarway_identity::{Credential, Security};
 use polarway_ingest::host::{Host, HostOptions, Share, node_name};
 use polarway_ingest::node;
 use polarway_ingest::ownership::{Keeper, KeeperOptions, Tenure};
@@ -57,11 +57,12 @@ struct Doors {
 }
 
 impl Doors {
-    async fn open(config: &Config, own_process: bool) -> Result<Self, Error> {
+    async fn open(config: &Config, security: &Security, own_process: bool) -> Result<Self, Error> {
+        let encrypted = security.tls.is_on();
         let nowhere = || Error::internal("streams without an address");
         let listen = config.ingest.listen.as_ref().ok_or_else(nowhere)?;
         let (ws, ws_bound) = bind(listen, "ingest.listen").await?;
-        config.identity.may_listen(ws_bound, "ingest.listen", Callers::Users)?;
+        config.identity.may_listen(ws_bound, "ingest.listen", Callers::Users, encrypted)?;
         let grpc = match own_process {
             true => Some(bind(&config.executor.listen, "executor.listen").await?),
             false => None,
@@ -69,7 +70,7 @@ impl Doors {
         let (grpc, grpc_bound) = grpc.unzip();
         if let Some(bound) = grpc_bound {
             // Unlike that of an executor it asks who calls.
-            config.identity.may_listen(bound, "executor.listen", Callers::Users)?;
+            config.identity.may_listen(bound, "executor.listen", Callers::Users, encrypted)?;
         }
         let http = match config.executor.http_listen.as_ref().filter(|_| own_process) {
             Some(listen) => Some(bind(listen, "executor.http_listen").await?),
@@ -92,14 +93,14 @@ impl Doors {
 
 impl Streams {
     /// Opens all streams in this process, which holds the metadata store too, and listens for their senders, as far as
-    /// `identity` knows them.
+    /// `security` knows them.
     ///
     /// # Errors
     /// `Configuration` when an address or a directory cannot be used; whatever keeps a stream from being opened.
-    pub async fn in_process(config: &Config, identity: Identity) -> Result<Self, Error> {
-        let doors = Doors::open(config, false).await?;
+    pub async fn in_process(config: &Config, security: Security) -> Result<Self, Error> {
+        let doors = Doors::open(config, &security, false).await?;
         let meta = polarway_scheduler::open_meta(config).await?;
-        Self::start(config, identity, doors, meta, Share::All).await
+        Self::start(config, security, doors, meta, Share::All).await
     }
 
     /// Opens the streams that this process had before, serves them to the others of the cluster, and listens for their
@@ -108,21 +109,21 @@ impl Streams {
     /// # Errors
     /// As [`Streams::in_process`].
     pub async fn own_process(config: &Config) -> Result<Self, Error> {
-        let identity = Identity::load(&config.identity).await?;
-        let doors = Doors::open(config, true).await?;
+        let security = Security::load(config).await?;
+        let doors = Doors::open(config, &security, true).await?;
         let meta = match configured(&config.metastore).await? {
             Some(etcd) => etcd,
-            None => of_scheduler(config).await?,
+            None => of_scheduler(config, security.credential.clone()).await?,
         };
-        let streams = Self::start(config, identity.clone(), doors, meta, Share::Own).await?;
-        let following = identity.follow(streams.grpc.token());
-        streams.grpc.spawn("tokens", TaskKind::Background, following);
+        let streams = Self::start(config, security.clone(), doors, meta, Share::Own).await?;
+        let following = security.follow(streams.grpc.token());
+        streams.grpc.spawn("tokens and certificates", TaskKind::Background, following);
         Ok(streams)
     }
 
     async fn start(
         config: &Config,
-        identity: Identity,
+        security: Security,
         doors: Doors,
         meta: Arc<dyn MetaStore>,
         share: Share,
@@ -173,12 +174,12 @@ impl Streams {
                 members: Members::follow(Arc::clone(&meta), &keeping).await?,
                 owners: Owners::follow(Arc::clone(&meta), &keeping).await?,
                 grace: grace(lease_ttl),
-                credential: Credential::of(&config.identity)?,
+                credential: security.credential.clone(),
                 clock: Arc::new(SystemClock),
             };
             Keeper::start(keeper, &keeping).await?;
         }
-        let (streams, known, stop) = (Arc::clone(&host), identity.clone(), door.token());
+        let (streams, known, stop) = (Arc::clone(&host), security.clone(), door.token());
         let limits = limits(&config.ingest);
         door.spawn("streams", TaskKind::Critical, async move {
             let served = serve(ws, streams, known, limits, socket, stop).await;
@@ -186,11 +187,12 @@ impl Streams {
         });
         if let Some(listener) = grpc {
             let max_frame = config.ingest.max_frame.as_usize();
-            let serving = node::serve(listener, Arc::clone(&host), max_frame, identity, servers.token());
+            let serving =
+                node::serve(listener, Arc::clone(&host), max_frame, security.clone(), servers.token());
             servers.spawn("streams by gRPC", TaskKind::Critical, serving);
         }
         if let Some(listener) = http {
-            let serving = node::serve_http(listener, Arc::clone(&host), servers.token());
+            let serving = node::serve_http(listener, Arc::clone(&host), security.tls, servers.token());
             servers.spawn("HTTP server of streams", TaskKind::Critical, serving);
         }
         tracing::info!(
@@ -282,9 +284,9 @@ fn member(node: &Node, listening: Listening, zone: Option<String>) -> Result<Mem
 }
 
 /// The metadata store of the scheduler, once that answers.
-async fn of_scheduler(config: &Config) -> Result<Arc<dyn MetaStore>, Error> {
-    let meta = RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?;
-    let meta = Arc::new(meta.with_credential(Credential::of(&config.identity)?));
+async fn of_scheduler(config: &Config, credential: Credential) -> Result<Arc<dyn MetaStore>, Error> {
+    let address = format!("http://{}", config.executor.scheduler);
+    let meta = Arc::new(RemoteMetaStore::connect(&address, credential)?);
     while let Err(error) = meta.revision().await {
         tracing::warn!(scheduler = %config.executor.scheduler, %error, "waiting for the scheduler");
         tokio::time::sleep(RETRY).await;

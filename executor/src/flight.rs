@@ -29,7 +29,9 @@ use polarway_engine::offload::Work;
 use polarway_engine::runtime::EngineRuntime;
 use polarway_engine::time_zone::all_localized;
 use polarway_engine::{codec, errors, flight, settings};
-use polarway_identity::Credential;
+use polarway_identity::connection::ConnectionInfo;
+use polarway_identity::grpc::party_of;
+use polarway_identity::{Credential, audit};
 use polarway_metastore::membership::{Members, Role};
 use polarway_proto::progress::{
     FLUSH_SHUFFLE_ACTION, NODE_STATUS_ACTION, NodeStatus, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION,
@@ -243,6 +245,16 @@ fn checked_shuffle_request(encoded: &[u8]) -> Result<BallistaAction, Status> {
     }
 }
 
+/// Only processes come without a ticket.
+fn by_process<T>(request: &Request<T>) -> Result<(), Status> {
+    let party = party_of(request.extensions()).map_err(|error| status_from_error(&error))?;
+    party.must_be_process().map_err(|error| {
+        let from = request.extensions().get::<ConnectionInfo>().map(|info| info.remote);
+        audit::denied(party.name(), "an executor's own call", from, &error);
+        status_from_error(&error)
+    })
+}
+
 fn one_result(body: Bytes) -> Response<BoxStream<'static, Result<arrow_flight::Result, Status>>> {
     Response::new(futures::stream::once(async { Ok(arrow_flight::Result { body }) }).boxed())
 }
@@ -276,11 +288,13 @@ impl FlightService for ExecutorFlight {
                 self.run_ticket(&bytes).instrument(span).await.map_err(|error| status_from_error(&error))?;
             return Ok(Response::new(stream));
         }
+        by_process(&request)?;
         checked_shuffle_request(&request.get_ref().ticket)?;
         self.shuffle.do_get(request).await
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        by_process(&request)?;
         if request.get_ref().r#type == RUNNING_TASKS_ACTION {
             let job = String::from_utf8_lossy(&request.get_ref().body).into_owned();
             let body = serde_json::to_vec(&self.ledger.tasks_of(&job))

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use polarway_engine::runtime::EngineRuntime;
+use polarway_tls::Tls;
 use tokio::sync::Semaphore;
 
 use crate::heartbeat::Connected;
@@ -21,6 +22,7 @@ pub struct Health {
     pub slots: u32,
     pub free: Arc<Semaphore>,
     pub stored: Option<Arc<Stored>>,
+    pub tls: Tls,
 }
 
 pub fn routes(health: Health) -> Router {
@@ -71,6 +73,19 @@ async fn metrics(State(health): State<Health>) -> String {
     .concat();
     if let Some(stored) = &health.stored {
         text.push_str(&of_copies(&stored.counts()));
+    }
+    if let Some(failed) = health.tls.failed_handshakes() {
+        text.push_str(&of_handshakes(failed));
+    }
+    text
+}
+
+fn of_handshakes(failed: [(&'static str, u64); 3]) -> String {
+    let name = "polarway_tls_handshakes_failed_total";
+    let help = "Connections that ended before they were encrypted.";
+    let mut text = format!("# HELP {name} {help}\n# TYPE {name} counter\n");
+    for (protocol, count) in failed {
+        text.push_str(&format!("{name}{{protocol=\"{protocol}\"}} {count}\n"));
     }
     text
 }

@@ -15,6 +15,7 @@ use ballista_core::error::Result;
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::utils::GrpcClientConfig;
 use parking_lot::Mutex;
+use polarway_tls::Tls;
 use tonic::transport::Endpoint;
 
 /// For so long after its first failure nothing is asked of a peer; twice as long after each further one.
@@ -59,19 +60,15 @@ pub struct PeerPool {
     peers: Peers,
     /// Where this executor itself is reached, if it gives stored copies.
     copies: Option<Address>,
+    tls: Tls,
 }
 
 impl PeerPool {
-    pub fn new(copies: Option<Address>) -> Self {
-        Self { peers: Arc::default(), copies }
+    pub fn new(copies: Option<Address>, tls: Tls) -> Self {
+        Self { peers: Arc::default(), copies, tls }
     }
 
-    async fn client(
-        &self,
-        address: &Address,
-        config: &GrpcClientConfig,
-        customize: Option<Arc<BallistaConfigGrpcEndpoint>>,
-    ) -> Result<BallistaClient> {
+    async fn client(&self, address: &Address, config: &GrpcClientConfig) -> Result<BallistaClient> {
         let known = self.peers.lock().get(address).and_then(|peer| peer.client.clone());
         if let Some(client) = known {
             return Ok(client);
@@ -81,7 +78,7 @@ impl PeerPool {
             address.1,
             config.max_message_size,
             config.use_tls,
-            Some(customize.unwrap_or_else(|| Arc::new(BallistaConfigGrpcEndpoint::new(Arc::new(impatient))))),
+            Some(Arc::new(dialling(self.tls.clone(), config))),
             config.io_retries_times,
             config.io_retry_wait_time_ms,
             config.initial_connection_window_size,
@@ -93,12 +90,21 @@ impl PeerPool {
     }
 }
 
-/// So that the silence of a peer is noticed.
-fn impatient(endpoint: Endpoint) -> std::result::Result<Endpoint, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE))
+/// With TLS, if there is TLS; and so that the silence of a peer is noticed.
+pub fn dialling(tls: Tls, config: &GrpcClientConfig) -> BallistaConfigGrpcEndpoint {
+    let window = |bytes: u32| (bytes > 0).then_some(bytes);
+    let connection = window(config.initial_connection_window_size);
+    let stream = window(config.initial_stream_window_size);
+    BallistaConfigGrpcEndpoint::new(Arc::new(move |endpoint: Endpoint| {
+        // It may be a new one, without what Ballista has set.
+        Ok(tls
+            .on_endpoint(endpoint)?
+            .initial_connection_window_size(connection)
+            .initial_stream_window_size(stream)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE))
+    }))
 }
 
 impl fmt::Debug for PeerPool {
@@ -140,15 +146,15 @@ impl BallistaClientPool for PeerPool {
         host: &str,
         port: u16,
         config: &GrpcClientConfig,
-        customize_endpoint: Option<Arc<BallistaConfigGrpcEndpoint>>,
+        _: Option<Arc<BallistaConfigGrpcEndpoint>>,
     ) -> Result<PooledClient> {
         let address = (host.to_owned(), port);
         let avoided = self.peers.lock().get(&address).is_some_and(|peer| peer.is_avoided(Instant::now()));
         if avoided && let Some(own) = &self.copies {
-            let client = self.client(own, config, customize_endpoint).await?;
+            let client = self.client(own, config).await?;
             return Ok(PooledClient::new(client, Box::new(drop)));
         }
-        let client = self.client(&address, config, customize_endpoint).await.inspect_err(|_| {
+        let client = self.client(&address, config).await.inspect_err(|_| {
             self.peers.lock().entry(address.clone()).or_default().failed(Instant::now());
         })?;
         let call = Call { peers: Arc::clone(&self.peers), address, went_well: false };
@@ -193,10 +199,10 @@ mod tests {
         // Takes connections; that no HTTP/2 comes back is not noticed before a call is made.
         let own_port = own.local_addr().unwrap().port();
         let config = GrpcClientConfig::default();
-        let pool = PeerPool::new(Some(("127.0.0.1".to_owned(), own_port)));
+        let pool = PeerPool::new(Some(("127.0.0.1".to_owned(), own_port)), Tls::default());
         assert!(pool.acquire("127.0.0.1", gone, &config, None).await.is_err());
         assert!(pool.acquire("127.0.0.1", gone, &config, None).await.is_ok());
-        let without = PeerPool::new(None);
+        let without = PeerPool::new(None, Tls::default());
         assert!(without.acquire("127.0.0.1", gone, &config, None).await.is_err());
         assert!(without.acquire("127.0.0.1", gone, &config, None).await.is_err());
     }

@@ -119,8 +119,18 @@ pub async fn connect(scheduler: &str, credential: &Credential) -> Result<Schedul
 
 /// A connection to a scheduler at `host:port`.
 pub async fn dial(scheduler: &str, credential: &Credential) -> Result<ProcessChannel, String> {
-    let channel = endpoint(scheduler)?.connect().await.map_err(|error| error.to_string())?;
-    Ok(credential.on(channel))
+    // Its sources say what went wrong: it only that something did.
+    credential.connect(&endpoint(scheduler)?).await.map_err(|error| with_causes(&error))
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        told = format!("{told}: {cause}");
+        next = cause.source();
+    }
+    told
 }
 
 fn endpoint(scheduler: &str) -> Result<Endpoint, String> {
@@ -139,9 +149,9 @@ mod tests {
     use ballista_core::serde::protobuf::ExecutorStoppedParams;
     use polarway_common::bind;
     use polarway_common::config::{IdentityConfig, Secret};
-    use polarway_identity::Identity;
     use polarway_identity::connection::incoming;
     use polarway_identity::grpc::{Callers, Guard};
+    use polarway_identity::{Identity, Tls};
     use tonic::Code;
     use tonic::service::Routes;
     use tonic::transport::Server;
@@ -158,12 +168,13 @@ mod tests {
             process_secret: Some(Secret::new("the-secret-of-all-processes-0123")),
             trusted_network: false,
         };
-        let guard = Guard::new(Identity::load(&config).await.unwrap(), |_| Callers::Processes);
+        let guard =
+            Guard::new(Identity::load(&config, &Tls::default()).await.unwrap(), |_| Callers::Processes);
         let (listener, address) = bind(&"127.0.0.1:0".parse().unwrap(), "scheduler.listen").await.unwrap();
         // Who is let in finds nothing.
         let server = Server::builder().layer(guard).add_routes(Routes::default());
-        tokio::spawn(server.serve_with_incoming(incoming(listener)));
-        let known = Credential::of(&config).unwrap();
+        tokio::spawn(server.serve_with_incoming(incoming(listener, Tls::default())));
+        let known = Credential::of(&config, &Tls::default()).unwrap();
         for (credential, code) in
             [(Credential::default(), Code::Unauthenticated), (known, Code::Unimplemented)]
         {

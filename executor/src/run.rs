@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::registry::BallistaFunctionRegistry;
-use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpcServer;
+use ballista_core::serde::protobuf::executor_grpc_server::{
+    ExecutorGrpcServer, SERVICE_NAME as EXECUTOR_SERVICE,
+};
 use ballista_executor::flight_service::BallistaFlightService;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::prelude::SessionConfig;
@@ -19,9 +21,12 @@ use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::{LiveAccess, NodeChannels, RemoteRows};
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::PolarwayOptions;
-use polarway_identity::{Credential, connection};
+use polarway_identity::connection::{Acceptor, incoming};
+use polarway_identity::grpc::{self, Guard};
+use polarway_identity::{Identity, Security};
 use polarway_metastore::MetaStore;
 use polarway_metastore::membership::{Member, MemberState, Members, Presence, Role};
+use polarway_tls::Protocol;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -57,6 +62,8 @@ pub struct Shared {
     pub streams: Option<LiveAccess>,
     /// Where it says which output has copies.
     pub meta: Option<Arc<dyn MetaStore>>,
+    /// What the process shows and whom it trusts.
+    pub security: Option<Security>,
 }
 
 /// Runs an executor until `shutdown`, then drains: running tasks end, and shuffle files stay readable until the jobs
@@ -71,12 +78,16 @@ pub async fn run(
     shutdown: CancellationToken,
     ready: oneshot::Sender<Listening>,
 ) -> Result<(), Error> {
-    let Shared { memory, streams, meta } = shared;
+    let Shared { memory, streams, meta, security } = shared;
     let options = &config.executor;
-    let credential = Credential::of(&config.identity)?;
+    let (security, is_own) = match security {
+        Some(security) => (security, false),
+        None => (Security::of_executor(&config).await?, true),
+    };
+    let Security { tls, credential, .. } = security.clone();
     let (listener, grpc) = bind(&options.listen, "executor.listen").await?;
-    // Neither what schedulers send here nor what executors fetch from each other can say whom it is from.
-    config.identity.may_listen(grpc, "executor.listen", Callers::Processes)?;
+    // Without TLS neither what schedulers send here nor what executors fetch from each other can say whom it is from.
+    config.identity.may_listen(grpc, "executor.listen", Callers::Processes, tls.is_on())?;
     let slots = options.slots.unwrap_or_else(polarway_common::machine::cores).max(1) as u32;
     let incarnation = uuid::Uuid::now_v7().simple().to_string();
     let name = options.name.clone().unwrap_or_else(|| format!("executor-{}", grpc.port()));
@@ -132,7 +143,7 @@ pub async fn run(
     let tasks = TaskService {
         env: TaskEnv {
             executor_id: id.clone(),
-            engine: Arc::new(StageEngine::new(Arc::new(PeerPool::new(copies)))),
+            engine: Arc::new(StageEngine::new(Arc::new(PeerPool::new(copies, tls.clone())))),
             budgets: Arc::new(JobBudgets::new(runtime.clone())),
             work_dir: work_path.clone(),
             stored: stored.clone(),
@@ -181,7 +192,12 @@ pub async fn run(
 
     let stop = supervisor.token();
     supervisor.spawn("work directory", TaskKind::Background, work_dir.clone().sweep(stop.clone()));
-    let grpc_stop = stop.clone();
+    if is_own {
+        supervisor.spawn("certificates", TaskKind::Background, security.follow(stop.clone()));
+    }
+    // Users come with tickets, and are not asked for more.
+    let guard = Guard::new(Identity::open(), who_calls);
+    let (grpc_stop, grpc_tls) = (stop.clone(), tls.clone());
     supervisor.spawn("executor gRPC server", TaskKind::Critical, async move {
         let cut_off = grpc_stop.clone();
         let serving = Server::builder()
@@ -189,6 +205,7 @@ pub async fn run(
             .initial_stream_window_size(WINDOW_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
+            .layer(guard)
             .add_service(
                 ExecutorGrpcServer::new(tasks)
                     .max_decoding_message_size(MESSAGE_BYTES)
@@ -199,7 +216,7 @@ pub async fn run(
                     .max_decoding_message_size(MESSAGE_BYTES)
                     .max_encoding_message_size(MESSAGE_BYTES),
             )
-            .serve_with_incoming_shutdown(connection::incoming(listener), grpc_stop.cancelled_owned());
+            .serve_with_incoming_shutdown(incoming(listener, grpc_tls), grpc_stop.cancelled_owned());
         // Streams whose clients do not read would hold the end up for ever.
         let overdue = async {
             cut_off.cancelled().await;
@@ -226,10 +243,11 @@ pub async fn run(
                 slots,
                 free: Arc::clone(&free),
                 stored: stored.clone(),
+                tls: tls.clone(),
             });
             let http_stop = stop.clone();
             supervisor.spawn("executor HTTP server", TaskKind::Critical, async move {
-                axum::serve(listener, routes)
+                axum::serve(Acceptor::new(listener, tls, Protocol::Http), routes)
                     .with_graceful_shutdown(http_stop.cancelled_owned())
                     .await
                     .map_err(|error| Error::internal(format!("executor HTTP server: {error}")))
@@ -291,6 +309,17 @@ pub async fn run(
     let copied = copying.shutdown(LAST_STEPS).await;
     work_dir.close();
     outcome.and(copied)
+}
+
+/// Who calls what on the gRPC port.
+fn who_calls(path: &str) -> grpc::Callers {
+    let service =
+        path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
+    match service {
+        "arrow.flight.protocol.FlightService" => grpc::Callers::All,
+        EXECUTOR_SERVICE => grpc::Callers::Processes,
+        _ => grpc::Callers::Nobody,
+    }
 }
 
 /// Ballista's functions and those of DataFusion that it leaves out: the ones on lists, maps and structs.

@@ -12,7 +12,7 @@ use tonic::codegen::http::{Extensions, Request, Response};
 use tower::{Layer, Service};
 
 use crate::audit;
-use crate::connection::ConnectionInfo;
+use crate::connection::{ConnectionInfo, Link};
 use crate::identity::Identity;
 use crate::party::Party;
 
@@ -42,8 +42,9 @@ impl Guard {
 
     /// # Errors
     /// `Unauthenticated`, `NotAllowed`.
-    fn decide(&self, path: &str, authorization: Option<&[u8]>) -> Result<Party, (String, Error)> {
-        let party = self.identity.identify(authorization).map_err(|error| ("nobody".to_owned(), error))?;
+    fn decide(&self, path: &str, authorization: Option<&[u8]>, link: Link) -> Result<Party, (String, Error)> {
+        let party =
+            self.identity.identify(authorization, link).map_err(|error| ("nobody".to_owned(), error))?;
         let allowed = match (self.rules)(path) {
             Callers::All => Ok(()),
             Callers::Processes => party.must_be_process(),
@@ -90,13 +91,15 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
-        match self.guard.decide(request.uri().path(), authorization) {
+        let info = request.extensions().get::<ConnectionInfo>();
+        let link = info.map_or(Link::Plain, |info| info.link);
+        let from = info.map(|info| info.remote);
+        match self.guard.decide(request.uri().path(), authorization, link) {
             Ok(party) => {
                 request.extensions_mut().insert(party);
                 Either::Right(self.inner.call(request))
             }
             Err((who, error)) => {
-                let from = request.extensions().get::<ConnectionInfo>().map(|info| info.remote);
                 audit::denied(&who, request.uri().path(), from, &error);
                 Either::Left(ready(Ok(status_from_error(&error).into_http())))
             }
@@ -160,7 +163,7 @@ mod tests {
             process_secret: Some(Secret::new(PROCESS)),
             trusted_network: false,
         };
-        let identity = Identity::load(&config).await.unwrap();
+        let identity = Identity::load(&config, &polarway_tls::Tls::default()).await.unwrap();
         let (unauthenticated, denied) = (("16".to_owned(), String::new()), ("7".to_owned(), String::new()));
         let seen = |name: &str| (String::new(), name.to_owned());
         for path in ["/users/x", "/processes/x", "/others/x"] {

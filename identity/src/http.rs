@@ -7,9 +7,9 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use polarway_common::{Error, ErrorKind, Role};
-use std::net::SocketAddr;
 
 use crate::audit;
+use crate::connection::{ConnectionInfo, Link};
 use crate::identity::Identity;
 
 /// Says of a path which role it needs; none for what everybody may ask.
@@ -27,12 +27,13 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     let path = request.uri().path();
     let Some(role) = (guard.rules)(path) else { return next.run(request).await };
     let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|from| from.0);
+    let info = request.extensions().get::<ConnectInfo<ConnectionInfo>>().map(|info| info.0);
+    let (from, link) = (info.map(|info| info.remote), info.map_or(Link::Plain, |info| info.link));
     let denied = |who: &str, error: &Error| {
         audit::denied(who, path, from, error);
         refusal(error)
     };
-    let party = match guard.identity.identify(authorization) {
+    let party = match guard.identity.identify(authorization, link) {
         Ok(party) => party,
         Err(error) => return denied("nobody", &error),
     };

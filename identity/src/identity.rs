@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use polarway_common::config::IdentityConfig;
 use polarway_common::{Error, ErrorKind};
+use polarway_tls::Tls;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::Link;
 use crate::header::token_of;
 use crate::party::Party;
 use crate::tokens::{Digest, Tokens, digest};
@@ -25,7 +27,8 @@ pub struct Identity(Option<Arc<Known>>);
 struct Known {
     path: PathBuf,
     users: watch::Sender<Arc<Tokens>>,
-    process: Digest,
+    /// Of what processes send where they cannot show a certificate.
+    process: Option<Digest>,
 }
 
 impl std::fmt::Debug for Known {
@@ -43,22 +46,24 @@ impl Identity {
     /// As it is configured.
     ///
     /// # Errors
-    /// `Configuration`: the file cannot be read or holds no tokens, or processes have no secret.
-    pub async fn load(config: &IdentityConfig) -> Result<Self, Error> {
+    /// `Configuration`: the file cannot be read or holds no tokens, or processes have neither certificates nor a secret.
+    pub async fn load(config: &IdentityConfig, tls: &Tls) -> Result<Self, Error> {
         let Some(path) = &config.tokens else { return Ok(Self::open()) };
-        let Some(secret) = &config.process_secret else {
+        let secret = config.process_secret.as_ref();
+        if secret.is_none() && !tls.is_on() {
             let told =
                 "`identity.tokens` needs `identity.process_secret`, by which processes know each other";
-            return Err(Error::new(ErrorKind::Configuration, told)
-                .with_hint("give all processes of the cluster the same, for example 32 random characters"));
-        };
+            return Err(Error::new(ErrorKind::Configuration, told).with_hint(
+                "give all processes of the cluster the same, for example 32 random characters; or give them certificates in `[tls]`",
+            ));
+        }
         let text = read(path).await?;
         let tokens = Tokens::parse(&text).map_err(|error| of_file(path, &error))?;
-        Ok(Self::of(path.clone(), tokens, secret.expose()))
+        Ok(Self::of(path.clone(), tokens, secret.map(|secret| secret.expose())))
     }
 
-    fn of(path: PathBuf, tokens: Tokens, process_secret: &str) -> Self {
-        let process = digest(process_secret.as_bytes());
+    fn of(path: PathBuf, tokens: Tokens, process_secret: Option<&str>) -> Self {
+        let process = process_secret.map(|secret| digest(secret.as_bytes()));
         Self(Some(Arc::new(Known { path, users: watch::Sender::new(Arc::new(tokens)), process })))
     }
 
@@ -66,12 +71,21 @@ impl Identity {
         self.0.is_none()
     }
 
-    /// Whom the header `authorization` names.
+    /// Whom the header `authorization` names, or the certificate that the connection began with.
     ///
     /// # Errors
-    /// `Unauthenticated` without it, and if nobody is known by the token in it.
-    pub fn identify(&self, authorization: Option<&[u8]>) -> Result<Party, Error> {
-        let Some(known) = &self.0 else { return Ok(Party::Anyone) };
+    /// `Unauthenticated` without either, and if nobody is known by the token in the header.
+    pub fn identify(&self, authorization: Option<&[u8]>, link: Link) -> Result<Party, Error> {
+        let Some(known) = &self.0 else {
+            return Ok(match link {
+                Link::Plain => Party::Anyone,
+                Link::Encrypted => Party::AnyUser,
+                Link::Process => Party::Process,
+            });
+        };
+        if link == Link::Process && authorization.is_none() {
+            return Ok(Party::Process);
+        }
         let refused = |told: &str| Err(Error::new(ErrorKind::Unauthenticated, told));
         let Some(header) = authorization else { return refused("the request has no token") };
         let Some(token) = token_of(header) else {
@@ -79,8 +93,9 @@ impl Identity {
         };
         let token = digest(&token);
         let user = known.users.borrow().find(&token);
-        let process = bool::from(known.process.ct_eq(&token));
+        let process = known.process.is_some_and(|process| process.ct_eq(&token).into());
         match user {
+            _ if process && link == Link::Encrypted => refused("a process shows its certificate here"),
             _ if process => Ok(Party::Process),
             Some(caller) => Ok(Party::User { caller, token }),
             None => refused("nobody is known by this token"),
@@ -171,8 +186,8 @@ mod tests {
 
     #[tokio::test]
     async fn row_47_no_and_wrong_tokens_are_refused() {
-        let identity = Identity::of("x".into(), Tokens::parse(&file("write")).unwrap(), PROCESS);
-        let asked = |header: &str| identity.identify(Some(header.as_bytes()));
+        let identity = Identity::of("x".into(), Tokens::parse(&file("write")).unwrap(), Some(PROCESS));
+        let asked = |header: &str| identity.identify(Some(header.as_bytes()), Link::Plain);
         let ana = asked(&bearer(ANA)).unwrap();
         assert_eq!(ana.caller().unwrap(), Caller::new("ana", Role::Write));
         assert_eq!(ana.must_be_process().unwrap_err().kind, ErrorKind::NotAllowed);
@@ -184,8 +199,32 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::Unauthenticated, "{wrong}");
             assert!(!error.to_string().contains("0123456789"), "{error}");
         }
-        assert_eq!(identity.identify(None).unwrap_err().kind, ErrorKind::Unauthenticated);
-        assert_eq!(Identity::open().identify(None), Ok(Party::Anyone));
+        assert_eq!(identity.identify(None, Link::Plain).unwrap_err().kind, ErrorKind::Unauthenticated);
+        assert_eq!(Identity::open().identify(None, Link::Plain), Ok(Party::Anyone));
+    }
+
+    #[test]
+    fn row_47_where_certificates_can_be_shown_a_secret_is_none() {
+        let header = bearer(PROCESS);
+        let ana = bearer(ANA);
+        let known = Identity::of("x".into(), Tokens::parse(&file("write")).unwrap(), Some(PROCESS));
+        let without = Identity::of("x".into(), Tokens::parse(&file("write")).unwrap(), None);
+        for identity in [&known, &without] {
+            assert_eq!(identity.identify(None, Link::Process), Ok(Party::Process));
+            assert!(identity.identify(None, Link::Encrypted).is_err());
+            assert!(identity.identify(Some(header.as_bytes()), Link::Encrypted).is_err());
+            let user = identity.identify(Some(ana.as_bytes()), Link::Encrypted).unwrap();
+            assert_eq!(user.must_be_process().unwrap_err().kind, ErrorKind::NotAllowed);
+        }
+        // While TLS is being brought in, both are shown.
+        assert_eq!(known.identify(Some(header.as_bytes()), Link::Process), Ok(Party::Process));
+        assert!(without.identify(Some(header.as_bytes()), Link::Plain).is_err());
+
+        let open = Identity::open();
+        let user = open.identify(None, Link::Encrypted).unwrap();
+        assert_eq!(user.caller().unwrap(), Caller::anyone());
+        assert_eq!(user.must_be_process().unwrap_err().kind, ErrorKind::NotAllowed);
+        assert_eq!(open.identify(None, Link::Process).unwrap().must_be_process(), Ok(()));
     }
 
     #[tokio::test]
@@ -198,11 +237,11 @@ mod tests {
             process_secret: Some(Secret::new(PROCESS)),
             trusted_network: false,
         };
-        let identity = Identity::load(&config).await.unwrap();
+        let identity = Identity::load(&config, &Tls::default()).await.unwrap();
         let known = identity.0.clone().unwrap();
         let mut seen = None;
         let header = bearer(ANA);
-        let ana = || identity.identify(Some(header.as_bytes()));
+        let ana = || identity.identify(Some(header.as_bytes()), Link::Plain);
         let as_reader = ana().unwrap();
         std::fs::write(&path, "not a file of tokens").unwrap();
         known.look(&mut seen).await;
@@ -229,11 +268,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_is_named() {
         let nowhere = IdentityConfig { tokens: Some("/nowhere/tokens".into()), ..IdentityConfig::default() };
-        let error = Identity::load(&nowhere).await.unwrap_err();
+        let error = Identity::load(&nowhere, &Tls::default()).await.unwrap_err();
         assert!(error.message.contains("`identity.process_secret`"), "{error}");
         let secret = Some(Secret::new(PROCESS));
-        let error = Identity::load(&IdentityConfig { process_secret: secret, ..nowhere }).await.unwrap_err();
+        let error = Identity::load(&IdentityConfig { process_secret: secret, ..nowhere }, &Tls::default())
+            .await
+            .unwrap_err();
         assert!(error.message.contains("/nowhere/tokens"), "{error}");
-        assert!(Identity::load(&IdentityConfig::default()).await.unwrap().is_open());
+        assert!(Identity::load(&IdentityConfig::default(), &Tls::default()).await.unwrap().is_open());
     }
 }

@@ -9,6 +9,8 @@ use crate::tokens::Digest;
 pub enum Party {
     /// The server does not ask.
     Anyone,
+    /// The server does not ask who it is, but knows that it is no process: it has shown no certificate.
+    AnyUser,
     /// By the token of this digest.
     User { caller: Caller, token: Digest },
     /// A process of the cluster.
@@ -22,7 +24,7 @@ impl Party {
     /// `NotAllowed` if a process sends it: what a process does it does by itself.
     pub fn caller(&self) -> Result<Caller, Error> {
         match self {
-            Party::Anyone => Ok(Caller::anyone()),
+            Party::Anyone | Party::AnyUser => Ok(Caller::anyone()),
             Party::User { caller, .. } => Ok(caller.clone()),
             Party::Process => Err(Error::new(
                 ErrorKind::NotAllowed,
@@ -36,6 +38,10 @@ impl Party {
     pub fn must_be_process(&self) -> Result<(), Error> {
         match self {
             Party::Anyone | Party::Process => Ok(()),
+            Party::AnyUser => Err(Error::new(
+                ErrorKind::NotAllowed,
+                "only processes of the cluster call this; they show a certificate with the name of processes",
+            )),
             Party::User { caller, .. } => {
                 let told = format!("only processes of the cluster call this; `{}` is a user", caller.name());
                 Err(Error::new(ErrorKind::NotAllowed, told).with_hint("send statements to a scheduler"))
@@ -46,7 +52,7 @@ impl Party {
     /// For logs; nothing of a token.
     pub fn name(&self) -> &str {
         match self {
-            Party::Anyone => "anyone",
+            Party::Anyone | Party::AnyUser => "anyone",
             Party::User { caller, .. } => caller.name(),
             Party::Process => "process",
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use polarway_identity::Identity;
+use polarway_identity::{Identity, Security};
 use polarway_ingest::Durability;
 use polarway_ingest::socket::{
     Fault, Feed, Frame, OpenError, Options, SocketMetrics, Streams, Written, serve,
@@ -128,7 +128,7 @@ fn main() {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send((listener.local_addr().unwrap(), thread)).unwrap();
-                let identity = Identity::open();
+                let identity = Security::plain(Identity::open());
                 serve(listener, Arc::new(Nothing), identity, Options::default(), metrics, stop)
                     .await
                     .unwrap();

@@ -1,7 +1,7 @@
 //! A server that asks who calls, for tests.
 
 use polarway_common::config::{IdentityConfig, Secret};
-use polarway_identity::{Credential, Identity};
+use polarway_identity::{Credential, Identity, Tls};
 use tempfile::NamedTempFile;
 
 /// May write.
@@ -14,7 +14,7 @@ pub const PROCESS: &str = "the-secret-of-all-processes-0123456789";
 pub async fn identified() -> (Identity, NamedTempFile) {
     let file = NamedTempFile::new().unwrap();
     knows(&file, &[("ana", "write", ANA), ("ruth", "read", RUTH)]);
-    let identity = Identity::load(&config(&file)).await.unwrap();
+    let identity = Identity::load(&config(&file), &Tls::default()).await.unwrap();
     (identity, file)
 }
 
@@ -28,7 +28,7 @@ pub fn knows(file: &NamedTempFile, users: &[(&str, &str, &str)]) {
 
 /// What processes show to such a server.
 pub fn credential(file: &NamedTempFile) -> Credential {
-    Credential::of(&config(file)).unwrap()
+    Credential::of(&config(file), &Tls::default()).unwrap()
 }
 
 fn config(file: &NamedTempFile) -> IdentityConfig {

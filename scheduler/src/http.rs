@@ -23,7 +23,7 @@ use crate::run::MoreMetrics;
 use crate::service::QueryService;
 
 /// What is offered on the HTTP port, to those who may see it.
-pub fn routes(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>, identity: Identity) -> Router {
+pub fn routes(service: Arc<QueryService>, more_metrics: MoreMetrics, identity: Identity) -> Router {
     let guard = Guard { identity, rules: needs };
     all(service, more_metrics).layer(from_fn_with_state(guard, polarway_identity::http::guard))
 }
@@ -39,7 +39,7 @@ fn needs(path: &str) -> Option<Role> {
     }
 }
 
-fn all(service: Arc<QueryService>, more_metrics: Option<MoreMetrics>) -> Router {
+fn all(service: Arc<QueryService>, more_metrics: MoreMetrics) -> Router {
     let metrics = {
         let service = Arc::clone(&service);
         get(move || show_metrics(Arc::clone(&service), more_metrics.clone()))
@@ -78,8 +78,8 @@ async fn ready(State(service): State<Arc<QueryService>>) -> (StatusCode, &'stati
     }
 }
 
-async fn show_metrics(service: Arc<QueryService>, more: Option<MoreMetrics>) -> impl IntoResponse {
-    let more = more.map(|more| more()).unwrap_or_default();
+async fn show_metrics(service: Arc<QueryService>, more: MoreMetrics) -> impl IntoResponse {
+    let more = more();
     (
         [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
         metrics::render(&service, &more).await,

@@ -9,7 +9,6 @@ use std::time::Duration;
 use ballista_core::BALLISTA_PROTOCOL_VERSION;
 use ballista_core::serde::protobuf::executor_resource::Resource;
 use ballista_core::serde::protobuf::executor_status::Status as ExecutorState;
-use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::protobuf::{
     ExecutorOperatingSystemSpecification, ExecutorRegistration, ExecutorResource, ExecutorSpecification,
     ExecutorStatus, HeartBeatParams,
@@ -91,7 +90,7 @@ async fn beat(ballista: &Ballista, id: &str, member: &Member) {
         status: Some(ExecutorStatus { status: Some(state) }),
         metadata: Some(registration(id, member)),
     };
-    let beat = ballista.server().heart_beat_from_executor(Request::new(params));
+    let beat = ballista.heart_beat(Request::new(params));
     match tokio::time::timeout(BEAT_LIMIT, beat).await {
         Ok(Ok(_)) => {}
         Ok(Err(status)) => tracing::debug!(executor = id, %status, "an executor cannot be reached yet"),

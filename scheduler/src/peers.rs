@@ -14,6 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use polarway_common::address::url_host;
 use polarway_common::{Error, ErrorKind};
+use polarway_identity::Credential;
 use polarway_proto::progress::{
     FLUSH_SHUFFLE_ACTION, NODE_STATUS_ACTION, NodeStatus, RUNNING_TASKS_ACTION, SHUFFLE_REQUESTS_ACTION,
 };
@@ -51,8 +52,9 @@ struct Peer {
 }
 
 /// See the module's page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Peers {
+    credential: Credential,
     peers: Mutex<HashMap<PeerAddress, Peer>>,
 }
 
@@ -67,12 +69,17 @@ impl Drop for InFlight {
 }
 
 impl Peers {
+    /// `credential` is what this process shows to them.
+    pub fn new(credential: Credential) -> Self {
+        Self { credential, peers: Mutex::default() }
+    }
+
     fn channel(&self, address: &PeerAddress) -> Result<(Channel, Arc<AtomicUsize>), Error> {
         let mut peers = self.peers.lock();
         if let Some(peer) = peers.get(address) {
             return Ok((peer.channel.clone(), Arc::clone(&peer.in_flight)));
         }
-        let channel = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| Error::internal(format!("an executor's address is not valid: {error}")))?
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -80,8 +87,8 @@ impl Peers {
             .initial_connection_window_size(WINDOW_BYTES)
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+            .keep_alive_while_idle(true);
+        let channel = self.credential.channel(&endpoint);
         let in_flight = Arc::new(AtomicUsize::new(0));
         peers.insert(address.clone(), Peer { channel: channel.clone(), in_flight: Arc::clone(&in_flight) });
         Ok((channel, in_flight))
@@ -229,7 +236,7 @@ mod tests {
         for host in ["::1", "[::1]"] {
             let address = PeerAddress { host: host.to_owned(), port: 50052 };
             assert_eq!(address.to_string(), "[::1]:50052");
-            assert!(Peers::default().channel(&address).is_ok());
+            assert!(Peers::new(Credential::default()).channel(&address).is_ok());
         }
     }
 }

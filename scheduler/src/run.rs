@@ -1,6 +1,5 @@
 //! A scheduler's life: build, serve, drain.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,8 +18,9 @@ use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::StreamHost;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::{SCHEMA, base_config, with_scheduler_defaults};
+use polarway_identity::Security;
+use polarway_identity::connection::{Acceptor, ConnectionInfo, incoming};
 use polarway_identity::grpc::{self, Guard};
-use polarway_identity::{Identity, connection};
 use polarway_metastore::membership::{Member, MemberState, Members, Registration, Role};
 use polarway_metastore::remote::SERVICE as META_SERVICE;
 use polarway_metastore::{
@@ -31,6 +31,7 @@ use polarway_proto::ticket::TicketSigner;
 use polarway_storage::catalog::CatalogStore;
 use polarway_storage::tables::Tables;
 use polarway_storage::writes::Writes;
+use polarway_tls::{Protocol, Tls};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -75,8 +76,8 @@ pub struct Shared {
     pub members_use_meta: bool,
     /// Metrics of other parts of the process, in the text format of Prometheus.
     pub more_metrics: Option<MoreMetrics>,
-    /// Who may call; without it the scheduler reads its own, by configuration.
-    pub identity: Option<Identity>,
+    /// Whom the process knows and what it shows; without it the scheduler reads its own, by configuration.
+    pub security: Option<Security>,
 }
 
 /// Gives metrics as text.
@@ -116,15 +117,17 @@ pub async fn run(
     ready: oneshot::Sender<Listening>,
 ) -> Result<(), Error> {
     let options = &config.scheduler;
+    let Shared { memory, meta, streams, members_use_meta, more_metrics, security } = shared;
+    let security = match security {
+        Some(security) => security,
+        None => Security::load(&config).await?,
+    };
     let (grpc_listener, grpc) = bind(&options.listen, "scheduler.listen").await?;
     let (http_listener, http_bound) = bind(&options.http_listen, "scheduler.http_listen").await?;
-    config.identity.may_listen(grpc, "scheduler.listen", Callers::Users)?;
-    config.identity.may_listen(http_bound, "scheduler.http_listen", Callers::Users)?;
-    let Shared { memory, meta, streams, members_use_meta, more_metrics, identity } = shared;
-    let identity = match identity {
-        Some(identity) => identity,
-        None => Identity::load(&config.identity).await?,
-    };
+    let encrypted = security.tls.is_on();
+    config.identity.may_listen(grpc, "scheduler.listen", Callers::Users, encrypted)?;
+    config.identity.may_listen(http_bound, "scheduler.http_listen", Callers::Users, encrypted)?;
+    let Security { identity, tls, credential } = security.clone();
     let meta = match meta {
         Some(meta) => meta,
         None => open_meta(&config).await?,
@@ -174,12 +177,15 @@ pub async fn run(
         sources: Sources { streams, members: Some(members.clone()), handles: handles.clone(), tables },
     }));
     let incarnation = us.incarnation.clone();
+    let peers = Arc::new(Peers::new(credential));
     let ballista = Ballista::start(&BallistaOptions {
         // Ballista writes `host:port` of it as it stands.
         host: url_host(options.resolved_advertise_host()).into_owned(),
         port: grpc.port(),
         executor_timeout: options.executor_timeout.0,
         guard_graphs: true,
+        peers: Arc::clone(&peers),
+        tls: tls.clone(),
     })
     .await?;
     let supervisor = Supervisor::new();
@@ -190,7 +196,6 @@ pub async fn run(
     let several = !config.metastore.etcd.is_empty();
     let meta_door =
         members_use_meta.then(|| MetaDoor::new(Arc::clone(&meta), rights_of_members()).until(stop.clone()));
-    let peers = Arc::new(Peers::default());
     if let Some(stored) = &stored {
         supervisor.spawn("stored output", TaskKind::Background, sweep(Arc::clone(stored), stop.clone()));
     }
@@ -198,7 +203,7 @@ pub async fn run(
         let following = follow_executors(ballista.clone(), members.clone(), us.clone(), stop.clone());
         supervisor.spawn("executors", TaskKind::Background, following);
     }
-    supervisor.spawn("tokens", TaskKind::Background, identity.clone().follow(stop.clone()));
+    supervisor.spawn("tokens and certificates", TaskKind::Background, security.follow(stop.clone()));
     let (janitor, cleaning) =
         Janitor::new(ballista.clone(), Arc::clone(&peers), stored.clone(), stop.clone());
     supervisor.spawn("janitor", TaskKind::Background, cleaning);
@@ -270,9 +275,9 @@ pub async fn run(
 
     let taking_over = submit::take_over(Arc::clone(&service), stop.clone());
     supervisor.spawn("jobs", TaskKind::Background, taking_over);
-    let front = Door::new(FrontDoor::new(Arc::clone(&service), identity.clone()));
+    let front = Door::new(FrontDoor::new(Arc::clone(&service), identity.clone(), encrypted));
     let guard = Guard::new(identity.clone(), who_calls);
-    let grpc_stop = stop.clone();
+    let (grpc_stop, grpc_tls) = (stop.clone(), tls.clone());
     let door = ExecutorDoor::new(ballista.clone());
     supervisor.spawn("scheduler gRPC server", TaskKind::Critical, async move {
         let cut_off = grpc_stop.clone();
@@ -294,7 +299,7 @@ pub async fn run(
                     .max_encoding_message_size(MESSAGE_BYTES),
             )
             .add_optional_service(meta_door)
-            .serve_with_incoming_shutdown(connection::incoming(grpc_listener), grpc_stop.cancelled_owned());
+            .serve_with_incoming_shutdown(incoming(grpc_listener, grpc_tls), grpc_stop.cancelled_owned());
         // Streams whose clients do not read would hold the end up for ever.
         let overdue = async {
             cut_off.cancelled().await;
@@ -305,10 +310,11 @@ pub async fn run(
             () = overdue => Ok(()),
         }
     });
-    let routes = http::routes(Arc::clone(&service), more_metrics, identity);
+    let routes = http::routes(Arc::clone(&service), with_tls(more_metrics, &tls), identity);
+    let acceptor = Acceptor::new(http_listener, tls, Protocol::Http);
     let http_stop = stop.clone();
     supervisor.spawn("scheduler HTTP server", TaskKind::Critical, async move {
-        axum::serve(http_listener, routes.into_make_service_with_connect_info::<SocketAddr>())
+        axum::serve(acceptor, routes.into_make_service_with_connect_info::<ConnectionInfo>())
             .with_graceful_shutdown(http_stop.cancelled_owned())
             .await
             .map_err(|error| Error::internal(format!("scheduler HTTP server: {error}")))
@@ -330,6 +336,12 @@ pub async fn run(
     let outcome = supervisor.shutdown(LAST_STEPS).await;
     registration.leave().await;
     outcome.and(membership.shutdown(LAST_STEPS).await)
+}
+
+/// All metrics but the scheduler's own.
+fn with_tls(more: Option<MoreMetrics>, tls: &Tls) -> MoreMetrics {
+    let tls = tls.clone();
+    Arc::new(move || more.as_ref().map(|more| more()).unwrap_or_default() + &tls.metrics())
 }
 
 /// Who calls what on the gRPC port: users and processes share it.

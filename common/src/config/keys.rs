@@ -19,7 +19,7 @@ pub(super) enum Shape {
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 39] = [
+const OPTIONAL: [(&str, Shape); 44] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -58,6 +58,11 @@ const OPTIONAL: [(&str, Shape); 39] = [
     ("storage.tables", Shape::Text),
     ("telemetry.otlp_endpoint", Shape::Text),
     ("telemetry.slow_query", Shape::Text),
+    ("tls.ca", Shape::Text),
+    ("tls.certificate", Shape::Text),
+    ("tls.key", Shape::Text),
+    ("tls.public_certificate", Shape::Text),
+    ("tls.public_key", Shape::Text),
     ("zone", Shape::Text),
 ];
 

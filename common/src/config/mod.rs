@@ -19,6 +19,7 @@ mod secret;
 mod shuffle;
 mod storage;
 mod telemetry;
+mod tls;
 mod validate;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use secret::Secret;
 pub use shuffle::{ShuffleConfig, ShuffleMode};
 pub use storage::{S3Config, StorageConfig};
 pub use telemetry::TelemetryConfig;
+pub use tls::TlsConfig;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::ByteSize;
@@ -57,6 +59,7 @@ pub struct Config {
     pub log: LogConfig,
     pub telemetry: TelemetryConfig,
     pub identity: IdentityConfig,
+    pub tls: TlsConfig,
     pub scheduler: SchedulerConfig,
     pub admission: AdmissionConfig,
     pub query: QueryConfig,
@@ -87,6 +90,7 @@ impl Config {
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
             identity: IdentityConfig::default(),
+            tls: TlsConfig::default(),
             scheduler: SchedulerConfig::default(),
             admission: AdmissionConfig::default(),
             query: QueryConfig::default(),

@@ -40,6 +40,14 @@ fn everything_set() -> Config {
             process_secret: Some(Secret::new("process-secret-of-32-characters-")),
             trusted_network: true,
         },
+        tls: TlsConfig {
+            certificate: Some("/tls/certificate.pem".into()),
+            key: Some("/tls/key.pem".into()),
+            ca: Some("/tls/ca.pem".into()),
+            process_name: "process.cluster".to_owned(),
+            public_certificate: Some("/tls/public.pem".into()),
+            public_key: Some("/tls/public-key.pem".into()),
+        },
         scheduler: SchedulerConfig {
             listen: "0.0.0.0:1".parse().unwrap(),
             http_listen: "0.0.0.0:2".parse().unwrap(),

@@ -39,6 +39,9 @@ impl Config {
         if self.identity.process_secret.as_ref().is_some_and(|secret| !is_process_secret(secret.expose())) {
             faults.add("`identity.process_secret` must have 32 visible ASCII characters or more".to_owned());
         }
+        if let Err(error) = self.tls.check() {
+            faults.add(error.message);
+        }
         faults.some_zero("admission.max_running", self.admission.max_running);
         if self.executor.heartbeat >= self.scheduler.executor_timeout {
             faults.add(format!(

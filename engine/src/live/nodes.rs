@@ -42,7 +42,7 @@ impl NodeChannels {
                 if channels.len() >= MAX_NODES {
                     channels.clear();
                 }
-                let channel = channel(address)?;
+                let channel = self.credential.channel(&endpoint(address)?);
                 channels.insert(address.to_owned(), channel.clone());
                 channel
             }
@@ -51,7 +51,7 @@ impl NodeChannels {
     }
 }
 
-fn channel(address: &str) -> Result<Channel, Error> {
+fn endpoint(address: &str) -> Result<Endpoint, Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Error::internal(format!("`{address}` is no address: {error}")))?;
     Ok(endpoint
@@ -61,8 +61,7 @@ fn channel(address: &str) -> Result<Channel, Error> {
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+        .keep_alive_while_idle(true))
 }
 
 /// What a failed call to the process at `address` means.
@@ -82,7 +81,7 @@ pub fn call_failed(address: &str, status: &Status) -> Error {
     if matches!(error.kind, ErrorKind::Unauthenticated | ErrorKind::NotAllowed) {
         let told = format!("the process at {address} refuses this one: {}", error.message);
         return Error::new(ErrorKind::Configuration, told)
-            .with_hint("give all processes of the cluster the same `identity.process_secret`");
+            .with_hint("give all processes of the cluster certificates of `tls.ca`, or without TLS the same `identity.process_secret`");
     }
     error
 }

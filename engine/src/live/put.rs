@@ -84,8 +84,10 @@ mod tests {
             process_secret: Some(Secret::new("the-secret-of-all-processes-0123")),
             trusted_network: false,
         };
-        let identity = Identity::load(&config).await.unwrap();
-        let ana = identity.identify(Some(b"Bearer a-token-of-ana-0123456789")).unwrap();
+        let identity = Identity::load(&config, &polarway_identity::Tls::default()).await.unwrap();
+        let ana = identity
+            .identify(Some(b"Bearer a-token-of-ana-0123456789"), polarway_identity::connection::Link::Plain)
+            .unwrap();
         let one = || stream::iter([Ok::<_, Status>(FlightData::default())]);
         let whole = until_revoked(one().boxed(), identity.clone(), ana.clone());
         assert_eq!(whole.map(|frame| frame.is_ok()).collect::<Vec<_>>().await, [true]);

@@ -66,8 +66,8 @@ pub async fn metadata(config: &Config, credential: Credential) -> Result<Arc<dyn
     if let Some(etcd) = configured(&config.metastore).await? {
         return Ok(etcd);
     }
-    let scheduler = RemoteMetaStore::connect(&format!("http://{}", config.executor.scheduler))?;
-    Ok(Arc::new(scheduler.with_credential(credential)))
+    let address = format!("http://{}", config.executor.scheduler);
+    Ok(Arc::new(RemoteMetaStore::connect(&address, credential)?))
 }
 
 impl Stored {

@@ -199,7 +199,7 @@ fn fault(error: LiveError) -> Fault {
     let told = Fault::new(kind, error.to_string());
     match error {
         LiveError::Moved { stream, at: Some(at) } => {
-            told.with_hint(format!("connect to ws://{at}/v1/streams/{stream}, and go on after `last`"))
+            told.with_hint(format!("connect to {at}, path /v1/streams/{stream}, and go on after `last`"))
         }
         _ => told,
     }

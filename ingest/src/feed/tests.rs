@@ -12,7 +12,7 @@ use futures::{SinkExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use polarway_common::SystemClock;
-use polarway_identity::Identity;
+use polarway_identity::{Identity, Security};
 use polarway_metastore::{EmbeddedMetaStore, MetaStore};
 use polarway_storage::directory::ObjectDirectory;
 use polarway_storage::streams::{Claimant, Ownership, Previous};
@@ -114,7 +114,9 @@ impl Server {
         let stopped = stop.clone();
         tasks.push(tokio::spawn(async move {
             let metrics = Arc::new(SocketMetrics::default());
-            serve(listener, one, Identity::open(), Options::default(), metrics, stopped).await.unwrap();
+            serve(listener, one, Security::plain(Identity::open()), Options::default(), metrics, stopped)
+                .await
+                .unwrap();
         }));
         Self { directory, meta, store, stream, dead, address, stop, tasks }
     }

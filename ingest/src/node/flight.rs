@@ -151,7 +151,7 @@ fn putting<T>(request: &Request<T>) -> Result<Party, Error> {
         match &party {
             // For users of whom it has asked who they are.
             Party::Process => Ok(()),
-            Party::Anyone | Party::User { .. } => {
+            Party::Anyone | Party::AnyUser | Party::User { .. } => {
                 party.caller().and_then(|caller| caller.must_be(Role::Write, "putting rows into a stream"))
             }
         }

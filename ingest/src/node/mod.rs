@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use polarway_common::Error;
-use polarway_identity::Identity;
+use polarway_identity::Security;
 use polarway_identity::connection::incoming;
 use polarway_identity::grpc::Guard;
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How long open calls may last once everything else has ended.
 const CUT_OFF: Duration = Duration::from_secs(3);
 
-/// Serves the streams of `host` to those whom `identity` knows, until `stop`. A batch of rows has at most `max_frame` bytes.
+/// Serves the streams of `host` to those whom `security` knows, until `stop`. A batch of rows has at most `max_frame` bytes.
 ///
 /// # Errors
 /// When the server fails.
@@ -38,9 +38,10 @@ pub async fn serve(
     listener: TcpListener,
     host: Arc<Host>,
     max_frame: usize,
-    identity: Identity,
+    security: Security,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let Security { identity, tls, .. } = security;
     let guard = Guard::new(identity.clone(), callers);
     let flight = FlightServiceServer::new(NodeFlight { host, identity })
         .max_decoding_message_size(max_frame.saturating_add(AROUND_FRAME))
@@ -53,7 +54,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(guard)
         .add_service(flight)
-        .serve_with_incoming_shutdown(incoming(listener), stop.cancelled_owned());
+        .serve_with_incoming_shutdown(incoming(listener, tls), stop.cancelled_owned());
     tokio::select! {
         served = serving => served.map_err(|error| Error::internal(format!("gRPC server: {error}"))),
         () = async {

@@ -12,8 +12,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use polarway_common::config::S3Config;
 use polarway_common::{ErrorKind, Supervisor, SystemClock, bind};
 use polarway_engine::live::{HotQuery, HotRows, NodeChannels, PutOptions, RemoteRows, StreamHost};
-use polarway_identity::Credential;
 use polarway_identity::grpc::Callers;
+use polarway_identity::{Credential, Identity};
 use polarway_metastore::{EmbeddedMetaStore, Key, MetaStore, Txn};
 use polarway_proto::status::error_from_status;
 use polarway_proto::streams::{LOG_HEADER, action};
@@ -80,8 +80,13 @@ impl Taker {
         let work = Supervisor::new();
         let host = Host::open(options, work.clone()).await.unwrap();
         let stop = CancellationToken::new();
-        let serving =
-            tokio::spawn(serve(listener, Arc::clone(&host), 1 << 20, identity.clone(), stop.clone()));
+        let serving = tokio::spawn(serve(
+            listener,
+            Arc::clone(&host),
+            1 << 20,
+            Security::plain(identity.clone()),
+            stop.clone(),
+        ));
         Self { address, meta, host, work, identity, users, stop, serving, _directory: directory }
     }
 

@@ -1,8 +1,7 @@
 //! Who may write.
 
-use std::net::SocketAddr;
-
 use polarway_common::{Error, Role};
+use polarway_identity::connection::ConnectionInfo;
 use polarway_identity::{Identity, Party, audit};
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 
@@ -13,13 +12,13 @@ use super::refusal::Refusal;
 ///
 /// # Errors
 /// 401 for whoever is not known, 403 for who may not write. Neither depends on which stream is asked for.
-pub(super) fn admit(identity: &Identity, head: &Head, from: Option<SocketAddr>) -> Result<Party, Refusal> {
+pub(super) fn admit(identity: &Identity, head: &Head, info: ConnectionInfo) -> Result<Party, Refusal> {
     let refused = |who: &str, error: &Error| {
-        audit::denied(who, head.target.path(), from, error);
+        audit::denied(who, head.target.path(), Some(info.remote), error);
         Refusal::of_caller(error)
     };
     let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-    let party = identity.identify(authorization).map_err(|error| refused("nobody", &error))?;
+    let party = identity.identify(authorization, info.link).map_err(|error| refused("nobody", &error))?;
     match may_write(&party) {
         Ok(()) => Ok(party),
         Err(error) => Err(refused(party.name(), &error)),
@@ -44,7 +43,7 @@ mod tests {
         }
         let target = "/v1/streams/ticks".parse().unwrap();
         let head = Head { method: Method::GET, target, version: Version::HTTP_11, headers };
-        let refusal = admit(identity, &head, None).err()?;
+        let refusal = admit(identity, &head, ConnectionInfo::plain(([127, 0, 0, 1], 1).into())).err()?;
         let body: serde_json::Value = serde_json::from_str(&refusal.body).unwrap();
         assert!(!body["error"]["hint"].as_str().unwrap().is_empty());
         assert!(!refusal.body.contains("0123456789"), "{}", refusal.body);

@@ -6,9 +6,9 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use polarway_identity::connection::Connection as Accepted;
 use polarway_identity::{Identity, Party};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::TcpStream;
 use tokio::select;
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{sleep, sleep_until, timeout};
@@ -22,6 +22,7 @@ use super::fault::{Fault, FaultKind};
 use super::frame::Numbering;
 use super::gather::Gather;
 use super::groups::Groups;
+use super::halves::halves;
 use super::incoming::{Heard, Incoming, now};
 use super::message::{self, Hello, json};
 use super::metrics::{Closed, SocketMetrics};
@@ -50,8 +51,8 @@ pub(super) struct Connection<'a> {
 
 impl Connection<'_> {
     /// Serves the connection to its end. `early` are bytes that came behind the request's head.
-    pub async fn run(self, socket: TcpStream, early: Vec<u8>) -> Closed {
-        let (read, write) = socket.into_split();
+    pub async fn run(self, socket: Accepted, early: Vec<u8>) -> Closed {
+        let (read, write) = halves(socket);
         let heard = Arc::new(Heard::new(now()));
         let incoming = Incoming::new(early, read, Arc::clone(&heard));
         let config = WebSocketConfig::default()

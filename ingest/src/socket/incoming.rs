@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
+
+use super::halves::Reading;
 
 /// When the last byte came, and whether anybody looks.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Heard {
 /// answered after the last acknowledgement, and tungstenite sends nothing after its own answer.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    socket: OwnedReadHalf,
+    socket: Reading,
     heard: Arc<Heard>,
     /// Bytes that came before the upgrade and are read first. Tungstenite would take them at its start, but then
     /// its buffer begins with their size and stays small: a system call for every frame or two.
@@ -63,7 +64,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub fn new(early: Vec<u8>, socket: OwnedReadHalf, heard: Arc<Heard>) -> Self {
+    pub fn new(early: Vec<u8>, socket: Reading, heard: Arc<Heard>) -> Self {
         Self { socket, heard, early: early.into() }
     }
 }

@@ -1,10 +1,13 @@
 //! Accepting connections, and ending them all.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use polarway_identity::{Identity, Party, audit};
+use polarway_identity::connection::Connection as Accepted;
+use polarway_identity::{Identity, Party, Security, audit};
+use polarway_tls::{Protocol, Tls};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,12 +31,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct Shared {
     streams: Arc<dyn Streams>,
     identity: Identity,
+    tls: Tls,
     options: Options,
     metrics: Arc<SocketMetrics>,
     stop: CancellationToken,
 }
 
-/// Serves clients that push rows, as far as `identity` knows them, until `shutdown` is cancelled. Then nothing is accepted or read any more; what was
+/// Serves clients that push rows, as far as `security` knows them, until `shutdown` is cancelled. Then nothing is accepted or read any more; what was
 /// read is acknowledged, as long as [`Options::grace`] allows, and the connections are closed with 1012. When this
 /// returns no task is left. Dropping the future ends all connections at once.
 ///
@@ -42,7 +46,7 @@ struct Shared {
 pub async fn serve(
     listener: TcpListener,
     streams: Arc<dyn Streams>,
-    identity: Identity,
+    security: Security,
     options: Options,
     metrics: Arc<SocketMetrics>,
     shutdown: CancellationToken,
@@ -50,7 +54,8 @@ pub async fn serve(
     options.check()?;
     let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
     let refusals = Arc::new(Semaphore::new(REFUSING));
-    let shared = Arc::new(Shared { streams, identity, options, metrics, stop: shutdown });
+    let Security { identity, tls, .. } = security;
+    let shared = Arc::new(Shared { streams, identity, tls, options, metrics, stop: shutdown });
     let mut tasks = JoinSet::new();
     loop {
         let accepted = select! {
@@ -62,8 +67,8 @@ pub async fn serve(
             }
             accepted = listener.accept() => accepted,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 select! {
@@ -76,7 +81,7 @@ pub async fn serve(
         let place = place.or_else(|_| Arc::clone(&refusals).try_acquire_owned().map(|permit| (permit, true)));
         match place {
             Ok((permit, full)) => {
-                tasks.spawn(attend(Arc::clone(&shared), socket, permit, full));
+                tasks.spawn(attend(Arc::clone(&shared), socket, remote, permit, full));
             }
             Err(_) => add(&shared.metrics.refused, 1),
         }
@@ -98,11 +103,23 @@ impl Shared {
 }
 
 /// One connection, from accept to its end. `full`: it is one too many.
-async fn attend(shared: Arc<Shared>, mut socket: TcpStream, _permit: OwnedSemaphorePermit, full: bool) {
-    let Shared { streams, identity, options, metrics, stop } = shared.as_ref();
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
+async fn attend(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    remote: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+    full: bool,
+) {
+    let Shared { streams, identity, tls, options, metrics, stop } = shared.as_ref();
+    let accepted = select! {
+        biased;
+        () = stop.cancelled() => return,
+        accepted = Accepted::accept(socket, remote, tls, Protocol::WebSocket) => accepted,
+    };
+    let Ok(mut socket) = accepted else {
+        add(&metrics.refused, 1);
+        return;
+    };
     let Some(upgraded) = upgrade(&mut socket, streams.as_ref(), identity, options, full, stop).await else {
         add(&metrics.refused, 1);
         return;

@@ -39,6 +39,7 @@ mod fault;
 mod frame;
 mod gather;
 mod groups;
+mod halves;
 mod handshake;
 mod head;
 mod incoming;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -13,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::fault::Fault;
+use super::halves::Writing;
 use super::message::{Ack, json};
 use super::metrics::Closed;
 
@@ -61,7 +61,7 @@ impl Outgoing {
 /// # Errors
 /// [`Closed::Slow`] if a write takes longer than `patience`, [`Closed::Lost`] if the peer has gone.
 pub(super) async fn send(
-    mut socket: OwnedWriteHalf,
+    mut socket: Writing,
     mut queue: Receiver<Outgoing>,
     patience: Duration,
 ) -> Result<(), Closed> {
@@ -72,10 +72,12 @@ pub(super) async fn send(
         for message in messages.drain(..) {
             message.into_frame().format(&mut buffer).map_err(|_| Closed::Internal)?;
         }
-        timeout(patience, socket.write_all(&buffer))
-            .await
-            .map_err(|_| Closed::Slow)?
-            .map_err(|_| Closed::Lost)?;
+        // What is encrypted may be kept back until it is flushed.
+        let written = async {
+            socket.write_all(&buffer).await?;
+            socket.flush().await
+        };
+        timeout(patience, written).await.map_err(|_| Closed::Slow)?.map_err(|_| Closed::Lost)?;
     }
     socket.shutdown().await.map_err(|_| Closed::Lost)
 }

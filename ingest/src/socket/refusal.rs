@@ -83,6 +83,7 @@ impl Refusal {
         error: &OpenError,
         name: &str,
         target: &Uri,
+        scheme: &str,
         draining_retry_after: Duration,
     ) -> Self {
         let text = error.to_string();
@@ -93,7 +94,7 @@ impl Refusal {
             }
             OpenError::Elsewhere { address } => {
                 let path = target.path_and_query().map_or_else(|| target.path(), PathAndQuery::as_str);
-                let location = format!("ws://{address}{path}");
+                let location = format!("{scheme}://{address}{path}");
                 let hint = format!("connect to {location}");
                 Self::new(StatusCode::TEMPORARY_REDIRECT, "elsewhere", &text, &hint)
                     .with_header("Location", location)
@@ -154,7 +155,7 @@ mod tests {
     fn a_stream_of_another_server_is_shown_the_way() {
         let target: Uri = "/v1/streams/a%20b?producer=p&ack=wal".parse().unwrap();
         let error = OpenError::Elsewhere { address: "ingest-1:8081".into() };
-        let refusal = Refusal::of_open(&error, "a b", &target, Duration::ZERO);
+        let refusal = Refusal::of_open(&error, "a b", &target, "ws", Duration::ZERO);
         assert_eq!(refusal.status, StatusCode::TEMPORARY_REDIRECT);
         let location = "ws://ingest-1:8081/v1/streams/a%20b?producer=p&ack=wal";
         assert_eq!(refusal.headers, [("Location", location.to_owned())]);

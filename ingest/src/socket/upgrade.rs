@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use polarway_identity::connection::{Connection, ConnectionInfo, Link};
 use polarway_identity::{Identity, Party};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::select;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::server::write_response;
@@ -31,7 +31,7 @@ pub(super) struct Upgraded {
 
 /// Does the handshake. None: the client has been refused, or has gone.
 pub(super) async fn upgrade(
-    socket: &mut TcpStream,
+    socket: &mut Connection,
     streams: &dyn Streams,
     identity: &Identity,
     options: &Options,
@@ -67,25 +67,40 @@ pub(super) async fn upgrade(
 
 /// Reads the request and opens its stream.
 async fn open(
-    socket: &mut TcpStream,
+    socket: &mut Connection,
     streams: &dyn Streams,
     identity: &Identity,
     options: &Options,
     full: bool,
 ) -> Result<Upgraded, Option<Refusal>> {
+    let info = socket.info();
     let (head, early) = Head::read(socket, options.max_head_bytes).await.map_err(Refusal::of_head)?;
     if full {
         return Err(Some(Refusal::too_many(options.retry_after)));
     }
     let opening = decide(&head)?;
     // Before anything is told that depends on the stream.
-    let party = admit(identity, &head, socket.peer_addr().ok())?;
+    let party = admit(identity, &head, info)?;
     let opened = streams.open(&opening.stream, opening.producer.as_deref()).await;
-    let feed = opened
-        .map_err(|error| Refusal::of_open(&error, &opening.stream, &head.target, options.retry_after))?;
+    let feed = opened.map_err(|error| {
+        Refusal::of_open(&error, &opening.stream, &head.target, scheme(info), options.retry_after)
+    })?;
     Ok(Upgraded { feed, opening, party, early })
 }
 
-async fn send(socket: &mut TcpStream, bytes: &[u8], patience: Duration) -> bool {
-    matches!(timeout(patience, socket.write_all(bytes)).await, Ok(Ok(())))
+/// That of the process which has the stream: as that of this one.
+fn scheme(info: ConnectionInfo) -> &'static str {
+    match info.link {
+        Link::Plain => "ws",
+        Link::Encrypted | Link::Process => "wss",
+    }
+}
+
+async fn send(socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8], patience: Duration) -> bool {
+    let written = async {
+        socket.write_all(bytes).await?;
+        // What is encrypted may be kept back until then.
+        socket.flush().await
+    };
+    matches!(timeout(patience, written).await, Ok(Ok(())))
 }

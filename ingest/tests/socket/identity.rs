@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use polarway_common::config::{IdentityConfig, Secret};
-use polarway_identity::Identity;
+use polarway_identity::connection::Link;
+use polarway_identity::{Identity, Tls};
 use polarway_ingest::socket::{Closed, Options};
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -41,7 +42,7 @@ impl Guarded {
             process_secret: Some(Secret::new(PROCESS)),
             trusted_network: false,
         };
-        let identity = Identity::load(&config).await.unwrap();
+        let identity = Identity::load(&config, &Tls::default()).await.unwrap();
         Self { server: Server::knowing(identity.clone(), options).await, identity, users }
     }
 
@@ -57,7 +58,7 @@ impl Guarded {
     /// Takes Ana's token from her, and has the server notice.
     async fn revoke(&self) {
         let header = format!("Bearer {ANA}");
-        let ana = self.identity.identify(Some(header.as_bytes())).unwrap();
+        let ana = self.identity.identify(Some(header.as_bytes()), Link::Plain).unwrap();
         knows(&self.users, &[("ben", "write", BEN)]);
         let stop = CancellationToken::new();
         let following = tokio::spawn(self.identity.clone().follow(stop.clone()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use polarway_identity::Identity;
+use polarway_identity::{Identity, Security};
 use polarway_ingest::socket::{Closed, Options, OptionsError, SocketMetrics, serve};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
@@ -49,7 +49,8 @@ impl Server {
         let memory = Memory::new();
         let (metrics, stop) = (Arc::<SocketMetrics>::default(), CancellationToken::new());
         let streams = Arc::new(Shared(Arc::clone(&memory)));
-        let serving = serve(listener, streams, identity, options, Arc::clone(&metrics), stop.clone());
+        let serving =
+            serve(listener, streams, Security::plain(identity), options, Arc::clone(&metrics), stop.clone());
         let task = tokio::spawn(serving);
         Self { address, memory, metrics, stop, task }
     }

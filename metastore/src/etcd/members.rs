@@ -11,13 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions};
+use polarway_tls::{ClientFiles, Connector};
 use tokio::sync::Mutex;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::codegen::http::Uri;
+use tonic::transport::Endpoint;
 
 use super::Failed;
 use super::config::{Credentials, EtcdConfig, Password, TlsFiles, invalid};
 use crate::error::{MetaStoreError, Result};
 
+const HTTPS: &str = "https://";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// etcd cuts off who asks for signs of life more often than every five seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(6);
@@ -81,10 +84,12 @@ impl Drop for Turn<'_> {
 impl Members {
     /// Connects to nothing yet. Call it within a tokio runtime.
     pub(super) fn new(config: &EtcdConfig) -> Result<Self> {
-        let tls = config.endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
-        let tls = tls.then(|| read_tls(&config.tls)).transpose()?;
-        let members = config.endpoints.iter().map(|endpoint| {
-            let channel = endpoint_of(endpoint, tls.as_ref())?.connect_lazy();
+        let tls = config.endpoints.iter().any(|endpoint| endpoint.starts_with(HTTPS));
+        let encrypted = tls.then(|| connector(&config.tls)).transpose()?;
+        let members = config.endpoints.iter().map(|url| {
+            let connector = encrypted.clone().filter(|_| url.starts_with(HTTPS));
+            let channel =
+                endpoint_of(url)?.connect_with_connector_lazy(connector.unwrap_or_else(Connector::plain));
             Ok(Member { channel, client: Mutex::default() })
         });
         Ok(Self {
@@ -122,35 +127,36 @@ impl Members {
     }
 }
 
-fn endpoint_of(url: &str, tls: Option<&ClientTlsConfig>) -> Result<Endpoint> {
-    let unusable = |error: tonic::transport::Error| invalid(format!("the endpoint `{url}`: {error}"));
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(unusable)?;
-    let endpoint = endpoint
+/// What is dialled is a `http` URL, encrypted or not; requests say what they are.
+fn endpoint_of(url: &str) -> Result<Endpoint> {
+    let unusable = |error: &dyn std::fmt::Display| invalid(format!("the endpoint `{url}`: {error}"));
+    let origin: Uri = url.parse().map_err(|error| unusable(&error))?;
+    let default_port = if url.starts_with(HTTPS) { 443 } else { 80 };
+    let host = origin.host().ok_or_else(|| unusable(&"it names no host"))?;
+    let port = origin.port_u16().unwrap_or(default_port);
+    let endpoint =
+        Endpoint::from_shared(format!("http://{host}:{port}")).map_err(|error| unusable(&error))?;
+    Ok(endpoint
+        .origin(origin)
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(false);
-    match tls {
-        Some(tls) => endpoint.tls_config(tls.clone()).map_err(unusable),
-        None => Ok(endpoint),
-    }
+        .keep_alive_while_idle(false))
 }
 
-fn read_tls(files: &TlsFiles) -> Result<ClientTlsConfig> {
-    let read = |path: &Path| fs::read(path).map_err(|error| unreadable(path, &error));
-    let tls = match &files.ca {
-        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
-        None => ClientTlsConfig::new().with_native_roots(),
-    };
-    match (&files.certificate, &files.key) {
+/// The files are read for each connection, so that they may be replaced.
+fn connector(files: &TlsFiles) -> Result<Connector> {
+    let shown = match (&files.certificate, &files.key) {
         (Some(certificate), Some(key)) => {
-            Ok(tls.identity(Identity::from_pem(read(certificate)?, read(key)?)))
+            Some([("metastore.certificate", certificate.clone()), ("metastore.key", key.clone())])
         }
-        _ => Ok(tls),
-    }
+        _ => None,
+    };
+    let ca = files.ca.clone().map(|ca| ("metastore.ca", ca));
+    ClientFiles::open(ca, shown).map(Connector::of_files).map_err(|error| invalid(error.message))
 }
 
 fn read_password(password: &Password) -> Result<String> {

@@ -58,40 +58,33 @@ impl RemoteMetaStore {
         }
     }
 
-    /// The store at `address`, a URL with host and port. The connection is made with the first call and made anew
+    /// The store at `address`, a URL (`http`) with host and port, to which `credential` is shown. The connection is made with the first call and made anew
     /// when it breaks. Call it within a tokio runtime.
     ///
     /// # Errors
     /// [`MetaStoreError::Engine`] if the address is not valid.
-    pub fn connect(address: &str) -> Result<Self> {
+    pub fn connect(address: &str, credential: Credential) -> Result<Self> {
         let place = format!("at {address}");
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| MetaStoreError::Engine {
             place: place.clone(),
             detail: format!("its address is not valid: {error}"),
         })?;
-        let channel = endpoint
+        let endpoint = endpoint
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
-        Ok(Self { place, ..Self::new(channel) })
+            .keep_alive_while_idle(true);
+        let channel = credential.channel(&endpoint);
+        Ok(Self { place, credential, ..Self::new(channel) })
     }
 
     /// With other waiting times.
     #[must_use]
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
-        self
-    }
-
-    /// Whose calls say which process they are from.
-    #[must_use]
-    pub fn with_credential(mut self, credential: Credential) -> Self {
-        self.credential = credential;
         self
     }
 

@@ -74,11 +74,15 @@ const CANCEL_RESULT_NOT_CANCELLABLE: i32 = 3;
 pub struct FrontDoor {
     service: Opaque<QueryService>,
     identity: Identity,
+    /// How executors are reached that a client is sent to.
+    scheme: &'static str,
 }
 
 impl FrontDoor {
-    pub fn new(service: Arc<QueryService>, identity: Identity) -> Self {
-        Self { service: Opaque::new(service), identity }
+    /// `encrypted`: the processes of the cluster speak TLS.
+    pub fn new(service: Arc<QueryService>, identity: Identity, encrypted: bool) -> Self {
+        let scheme = if encrypted { "grpc+tls" } else { "grpc+tcp" };
+        Self { service: Opaque::new(service), identity, scheme }
     }
 
     /// The query that a cancel request means: by the signed ticket in it, or by the id that came with it.
@@ -218,7 +222,7 @@ pub(super) fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
     Ok(message.0)
 }
 
-fn to_flight_info(info: Info, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+fn to_flight_info(info: Info, descriptor: FlightDescriptor, scheme: &str) -> Result<FlightInfo, Status> {
     let app_metadata = serde_json::json!({ "query_id": info.query_id, "route": info.route }).to_string();
     let endpoint = info
         .endpoints
@@ -231,7 +235,7 @@ fn to_flight_info(info: Info, descriptor: FlightDescriptor) -> Result<FlightInfo
             }
             Some(at) => FlightEndpoint::new()
                 .with_ticket(Ticket::new(endpoint.ticket))
-                .with_location(format!("grpc+tcp://{at}")),
+                .with_location(format!("{scheme}://{at}")),
         })
         .collect();
     Ok(FlightInfo {
@@ -319,7 +323,7 @@ impl FlightSqlService for FrontDoor {
     ) -> GetInfo {
         let query = self.request(&query.query, &request)?;
         let info = self.service.info(query).await.map_err(status)?;
-        Ok(Response::new(to_flight_info(info, request.into_inner())?))
+        Ok(Response::new(to_flight_info(info, request.into_inner(), self.scheme)?))
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Get {

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ballista_core::BALLISTA_PROTOCOL_VERSION;
 use ballista_core::JobId;
 use ballista_core::config::TaskSchedulingPolicy;
-use ballista_core::extension::SessionConfigExt;
+use ballista_core::extension::{EndpointOverrideFn, SessionConfigExt};
 use ballista_core::serde::protobuf::executor_status::Status as ExecutorState;
 use ballista_core::serde::protobuf::job_status::Status as JobState;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::protobuf::{
-    ExecutorHeartbeat, ExecutorStatus, JobStatus, PartitionLocation, UpdateTaskStatusParams,
+    ExecutorHeartbeat, ExecutorRegistration, ExecutorStatus, HeartBeatParams, HeartBeatResult, JobStatus,
+    PartitionLocation, UpdateTaskStatusParams,
 };
+use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata};
 use ballista_core::utils::default_session_builder;
 use ballista_scheduler::cluster::memory::InMemoryJobState;
 use ballista_scheduler::cluster::{BallistaCluster, ClusterState};
@@ -26,19 +29,26 @@ use futures::future::BoxFuture;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::extension::ExtensionCodec;
 use polarway_engine::settings::Ground;
+use polarway_tls::Tls;
 use tokio::sync::{Notify, mpsc};
-use tonic::Request;
+use tonic::transport::Endpoint;
+use tonic::{Request, Response, Status};
 
 use super::cluster::Cluster;
 use super::ids::{ChosenJobIds, with_job_id};
 use super::jobs::{Ended, EndedJobs, Jobs};
 use super::losses::{LossListener, Losses};
 use super::report::{JobReport, RunningTask, report, running_tasks};
-use crate::peers::PeerAddress;
+use crate::peers::{PeerAddress, Peers};
 
 pub type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
 const MESSAGE_BYTES: u32 = 256 * 1024 * 1024;
+/// What an executor that registers may take to answer.
+const FIRST_CONTACT: Duration = Duration::from_secs(2);
+/// As Ballista has it for what it dials.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
+const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// What [`Ballista::start`] needs.
 #[derive(Debug, Clone)]
@@ -49,6 +59,10 @@ pub struct BallistaOptions {
     pub executor_timeout: Duration,
     /// False only in tests that show why the graph wrapper is needed.
     pub guard_graphs: bool,
+    /// Reaches executors before they are given tasks.
+    pub peers: Arc<Peers>,
+    /// How Ballista dials them.
+    pub tls: Tls,
 }
 
 /// An executor that takes tasks.
@@ -74,6 +88,7 @@ pub struct Ballista {
     ended: EndedJobs,
     cluster: Arc<Cluster>,
     membership: Arc<Notify>,
+    peers: Arc<Peers>,
 }
 
 /// A submitted attempt.
@@ -106,6 +121,7 @@ impl Ballista {
             cors_allowed_origins: "https://nobody.invalid".to_owned(),
             cors_allowed_methods: "GET".to_owned(),
             job_id_generator: Some(Arc::new(ChosenJobIds)),
+            override_create_grpc_client_endpoint: Some(dialling(options.tls.clone())),
             override_physical_codec: Some(Arc::new(ExtensionCodec::default())),
             ..SchedulerConfig::default()
         };
@@ -126,7 +142,14 @@ impl Ballista {
         let server = create_scheduler(cluster, Arc::new(config)).await.map_err(|error| {
             Error::new(ErrorKind::Configuration, format!("cannot start the scheduler: {error}"))
         })?;
-        Ok(Self { server, losses, ended, cluster: cluster_state, membership })
+        Ok(Self {
+            server,
+            losses,
+            ended,
+            cluster: cluster_state,
+            membership,
+            peers: Arc::clone(&options.peers),
+        })
     }
 
     pub fn server(&self) -> &Server {
@@ -156,9 +179,56 @@ impl Ballista {
         self.offer_slots().await;
     }
 
+    /// Makes an executor known, if it is not and answers. Ballista would only try whether something listens at the address that
+    /// is named, without TLS.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for half a registration, `UNAVAILABLE` if it does not answer.
+    pub fn register<'a>(&'a self, executor: &'a ExecutorRegistration) -> BoxFuture<'a, Result<bool, Status>> {
+        Box::pin(async move {
+            if executor.ballista_protocol_version != BALLISTA_PROTOCOL_VERSION {
+                // Ballista says so itself.
+                return Ok(false);
+            }
+            if self.cluster.get_executor_metadata(&executor.id).await.is_ok() {
+                return Ok(false);
+            }
+            let metadata = metadata_of(executor)?;
+            let address = PeerAddress { host: metadata.host.clone(), port: metadata.port };
+            if self.peers.status(&address, FIRST_CONTACT).await.is_none() {
+                return Err(Status::unavailable(format!("the executor at {address} does not answer")));
+            }
+            let slots = metadata.specification.vcores;
+            let data = ExecutorData {
+                executor_id: executor.id.clone(),
+                total_vcores: slots,
+                available_vcores: slots,
+            };
+            let known = self.cluster.register_executor(metadata, data).await;
+            known.map_err(|error| Status::internal(error.to_string()))?;
+            Ok(true)
+        })
+    }
+
+    /// A sign of life; the first one makes the executor known.
+    pub async fn heart_beat(
+        &self,
+        request: Request<HeartBeatParams>,
+    ) -> Result<Response<HeartBeatResult>, Status> {
+        let new = match &request.get_ref().metadata {
+            Some(executor) => self.register(executor).await?,
+            None => false,
+        };
+        let answer = SchedulerGrpc::heart_beat_from_executor(&self.server, request).await?;
+        if new {
+            self.offer_slots().await;
+        }
+        Ok(answer)
+    }
+
     /// Has free slots offered to tasks that wait: a cancelled job gives its slots back, and Ballista offers them when some
     /// task reports next, which may be never. A report without tasks is one too.
-    async fn offer_slots(&self) {
+    pub async fn offer_slots(&self) {
         let Some(executor) = self.executors().await.into_iter().next() else { return };
         let report = UpdateTaskStatusParams { executor_id: executor.id, task_status: vec![] };
         if let Err(status) = SchedulerGrpc::update_task_status(&self.server, Request::new(report)).await {
@@ -306,6 +376,36 @@ impl Ballista {
     pub async fn status(&self, job_id: &str) -> Option<JobStatus> {
         self.server.state.task_manager.get_job_status(&JobId::new(job_id)).await.ok().flatten()
     }
+}
+
+fn metadata_of(executor: &ExecutorRegistration) -> Result<ExecutorMetadata, Status> {
+    let missing = |what: &str| Status::invalid_argument(format!("the registration has no {what}"));
+    let port = |port: u32| u16::try_from(port).map_err(|_| missing("valid port"));
+    Ok(ExecutorMetadata {
+        id: executor.id.clone(),
+        host: executor.host.clone().ok_or_else(|| missing("host"))?,
+        port: port(executor.port)?,
+        grpc_port: port(executor.grpc_port)?,
+        specification: executor.specification.clone().ok_or_else(|| missing("specification"))?.into(),
+        os_info: executor.os_info.clone().ok_or_else(|| missing("system"))?.into(),
+    })
+}
+
+/// What Ballista dials is dialled with TLS, if there is TLS.
+fn dialling(tls: Tls) -> EndpointOverrideFn {
+    Arc::new(move |endpoint: Endpoint| {
+        if !tls.is_on() {
+            return Ok(endpoint);
+        }
+        // A new endpoint, with what Ballista has set on its own.
+        let endpoint = tls.on_endpoint(endpoint)?;
+        Ok(endpoint
+            .connect_timeout(DIAL_TIMEOUT)
+            .timeout(DIAL_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(DIAL_TIMEOUT)
+            .keep_alive_while_idle(true))
+    })
 }
 
 /// How a job ended, if the status is terminal: its result's locations, or the failure's text.

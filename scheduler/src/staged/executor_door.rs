@@ -43,15 +43,18 @@ type Answer<T> = Result<Response<T>, Status>;
 
 /// Ballista's side of the calls. They are not made in the trait's methods, since there rustc would look into the server.
 impl ExecutorDoor {
-    fn register(
-        &self,
-        request: Request<RegisterExecutorParams>,
-    ) -> BoxFuture<'_, Answer<RegisterExecutorResult>> {
-        SchedulerGrpc::register_executor(self.server.as_ref(), request)
+    fn register(&self, request: RegisterExecutorParams) -> BoxFuture<'_, Answer<RegisterExecutorResult>> {
+        Box::pin(async move {
+            let Some(executor) = &request.metadata else {
+                return Err(Status::invalid_argument("the registration is missing"));
+            };
+            self.ballista.register(executor).await?;
+            Ok(Response::new(RegisterExecutorResult { success: true }))
+        })
     }
 
     fn heart_beat(&self, request: Request<HeartBeatParams>) -> BoxFuture<'_, Answer<HeartBeatResult>> {
-        SchedulerGrpc::heart_beat_from_executor(self.server.as_ref(), request)
+        Box::pin(self.ballista.heart_beat(request))
     }
 
     fn report(
@@ -74,7 +77,7 @@ impl SchedulerGrpc for ExecutorDoor {
         &self,
         request: Request<RegisterExecutorParams>,
     ) -> Answer<RegisterExecutorResult> {
-        self.register(request).await
+        self.register(request.into_inner()).await
     }
 
     async fn heart_beat_from_executor(&self, request: Request<HeartBeatParams>) -> Answer<HeartBeatResult> {

@@ -29,9 +29,12 @@ use polarway_engine::settings::PolarwayOptions;
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 
+use polarway_identity::{Credential, Tls};
+
 use super::ballista::{Ballista, BallistaOptions, Submitted};
 use super::graph::GuardedGraph;
 use super::losses::{Doubt, Loss, LossListener, Losses};
+use crate::peers::Peers;
 
 const ROWS: u64 = 10;
 const TWO_STAGES: &str = "select k, sum(v) from t group by k";
@@ -381,6 +384,8 @@ async fn submitted(guard_graphs: bool, job: &str) -> (Submitted, SharedGraph) {
         port: 1,
         executor_timeout: Duration::from_secs(600),
         guard_graphs,
+        peers: Arc::new(Peers::new(Credential::default())),
+        tls: Tls::default(),
     };
     let ballista = Ballista::start(&options).await.unwrap();
     let (context, plan) = planned(TWO_STAGES).await;

@@ -3,6 +3,8 @@ use std::time::{Instant, SystemTime};
 
 use polarway_common::{Clock, Error, ErrorKind};
 
+use polarway_identity::Credential;
+
 use super::*;
 use crate::store::Versioned;
 use crate::txn::{Precondition, Txn, TxnOutcome};
@@ -213,7 +215,8 @@ async fn a_stopped_supervisor_gives_the_registration_up() {
 #[tokio::test]
 async fn a_store_that_fails_at_the_start_is_told() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let nobody = crate::remote::RemoteMetaStore::connect("http://127.0.0.1:1").unwrap();
+    let nobody =
+        crate::remote::RemoteMetaStore::connect("http://127.0.0.1:1", Credential::default()).unwrap();
     let brief = crate::patience::Patience { deadline: SHORT, retry_for: Duration::ZERO };
     let nobody = Arc::new(nobody.with_patience(brief));
     let supervisor = Supervisor::new();

@@ -183,7 +183,7 @@ async fn a_server_without_the_service_is_no_outage() {
 
 #[tokio::test]
 async fn an_address_that_is_none_is_refused() {
-    let error = RemoteMetaStore::connect("not an address").unwrap_err();
+    let error = RemoteMetaStore::connect("not an address", Credential::default()).unwrap_err();
     assert!(matches!(error, MetaStoreError::Engine { .. }), "{error}");
     assert!(error.to_string().contains("not an address"), "{error}");
 }

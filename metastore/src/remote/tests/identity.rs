@@ -1,7 +1,7 @@
 use futures::StreamExt as _;
 use polarway_common::config::{IdentityConfig, Secret};
 use polarway_identity::grpc::{Callers, Guard};
-use polarway_identity::{Credential, Identity};
+use polarway_identity::{Identity, Tls};
 
 use super::*;
 
@@ -16,7 +16,7 @@ async fn row_47_calls_and_watches_say_which_process_they_are_from() {
         trusted_network: false,
     };
     let known = config("the-secret-of-all-processes-0123");
-    let guard = Guard::new(Identity::load(&known).await.unwrap(), |_| Callers::Processes);
+    let guard = Guard::new(Identity::load(&known, &Tls::default()).await.unwrap(), |_| Callers::Processes);
     let inner = embedded();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -25,9 +25,9 @@ async fn row_47_calls_and_watches_say_which_process_they_are_from() {
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
     // A user is no process, whatever its role.
-    let user = Credential::of(&config("a-token-of-ana-0123456789")).unwrap();
+    let user = Credential::of(&config("a-token-of-ana-0123456789"), &Tls::default()).unwrap();
     for credential in [Credential::default(), user] {
-        let store = remote(address).with_credential(credential);
+        let store = remote_as(address, credential);
         for error in [
             store.revision().await.err(),
             store.get("a").await.err(),
@@ -41,7 +41,7 @@ async fn row_47_calls_and_watches_say_which_process_they_are_from() {
     }
     assert_eq!(inner.revision().await.unwrap(), 0);
 
-    let store = remote(address).with_credential(Credential::of(&known).unwrap());
+    let store = remote_as(address, Credential::of(&known, &Tls::default()).unwrap());
     assert!(!format!("{store:?}").contains("the-secret"));
     let mut events = store.watch("a", 0).await.unwrap();
     assert_eq!(put(&store, "a", "1").await, 1);

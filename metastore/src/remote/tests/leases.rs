@@ -43,7 +43,11 @@ async fn a_lease_outlives_a_connection_and_not_the_store() {
     let store = remote(host.address);
     let lease = store.grant(LONG).await.unwrap().id;
     store.txn(Txn::new().put_leased("a", "1", lease).put("b", "2")).await.unwrap();
-    RemoteMetaStore::connect(&format!("http://{address}")).unwrap().keep_alive(lease).await.unwrap();
+    RemoteMetaStore::connect(&format!("http://{address}"), Credential::default())
+        .unwrap()
+        .keep_alive(lease)
+        .await
+        .unwrap();
     host.kill();
 
     let inner = loop {

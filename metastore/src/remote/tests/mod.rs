@@ -21,6 +21,7 @@ use crate::error::{MetaStoreError, Result};
 use crate::lease::{Lease, LeaseId};
 use crate::store::{MetaStore, Snapshot, Versioned, WatchStream};
 use crate::txn::{Expect, Txn, TxnOutcome};
+use polarway_identity::Credential;
 
 mod conformance {
     use super::*;
@@ -42,7 +43,11 @@ fn embedded() -> Arc<EmbeddedMetaStore> {
 }
 
 fn remote(address: SocketAddr) -> RemoteMetaStore {
-    RemoteMetaStore::connect(&format!("http://{address}")).unwrap()
+    remote_as(address, Credential::default())
+}
+
+fn remote_as(address: SocketAddr, credential: Credential) -> RemoteMetaStore {
+    RemoteMetaStore::connect(&format!("http://{address}"), credential).unwrap()
 }
 
 /// A client of a server that ends with the test.
