@@ -28,7 +28,9 @@ pub fn handshake_failure(error: &(dyn StdError + 'static)) -> Option<String> {
         {
             return Some(told(inner));
         }
-        next = error.source();
+        // What an I/O error is made of is not among its sources.
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inside.map(|inside| inside as &(dyn StdError + 'static)).or_else(|| error.source());
     }
     None
 }
