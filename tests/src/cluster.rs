@@ -274,23 +274,33 @@ impl Cluster {
             // Where the front is reached others are, too.
             false => SocketAddr::new(self.front.grpc.ip(), 0).to_string(),
         };
-        self.add_executor_at(&listen, None)
+        self.add_executor_at(&listen, self.front.grpc, None)
     }
 
     /// Starts one more executor in a network namespace.
     pub fn add_executor_in(&mut self, namespace: &Namespace) -> usize {
         let listen = SocketAddr::new(namespace.inner(), 0).to_string();
-        self.add_executor_at(&listen, Some(namespace.name().to_owned()))
+        self.add_executor_at(&listen, self.front.grpc, Some(namespace.name().to_owned()))
     }
 
-    fn add_executor_at(&mut self, listen: &str, namespace: Option<String>) -> usize {
+    /// Starts one more executor that listens at the given address.
+    pub fn add_executor_listening(&mut self, listen: &str) -> usize {
+        self.add_executor_at(listen, self.front.grpc, None)
+    }
+
+    /// Starts one more executor that reaches the scheduler by another address.
+    pub fn add_executor_by(&mut self, scheduler: SocketAddr) -> usize {
+        self.add_executor_at(ANY_PORT, scheduler, None)
+    }
+
+    fn add_executor_at(&mut self, listen: &str, scheduler: SocketAddr, namespace: Option<String>) -> usize {
         self.started += 1;
         let name = format!("executor-{}", self.started);
         let home = self.dir.path().join(&name);
         let allow = self.setup.executor_allow.as_ref().unwrap_or(&self.setup.allow);
         let mut arguments = vec!["executor".to_owned()];
         arguments.extend(self.setup.common_at(listen, listen, &home, allow));
-        arguments.extend(["--scheduler".into(), self.front.grpc.to_string()]);
+        arguments.extend(["--scheduler".into(), scheduler.to_string()]);
         arguments.extend(["--slots".into(), self.setup.slots.to_string()]);
         arguments.extend(["--name".into(), name.clone()]);
         arguments.extend(["--work-dir".into(), home.join("work").display().to_string()]);

@@ -71,6 +71,14 @@ pub async fn info_as(server: SocketAddr, token: &str, sql: &str) -> Result<Fligh
     info.map(tonic::Response::into_inner).map_err(|status| error_from_status(&status))
 }
 
+/// The same over a channel that is there.
+pub async fn info_over(channel: &Channel, token: &str, sql: &str) -> Result<FlightInfo, Error> {
+    let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
+    let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
+    let info = FlightServiceClient::new(channel.clone()).get_flight_info(signed(descriptor, token)).await;
+    info.map(tonic::Response::into_inner).map_err(|status| error_from_status(&status))
+}
+
 /// Begins to read what a ticket stands for, as whoever has `token`.
 pub async fn redeem_as(server: SocketAddr, token: &str, ticket: impl Into<Vec<u8>>) -> Result<(), Error> {
     let ticket = Ticket { ticket: ticket.into().into() };

@@ -23,8 +23,13 @@ pub async fn try_get(server: SocketAddr, path: &str) -> Option<String> {
 
 /// All metrics of a server by name; the samples of one name are added up.
 pub async fn metrics(server: SocketAddr) -> BTreeMap<String, f64> {
+    samples(&get(server, "/metrics").await)
+}
+
+/// The same of what a server told.
+pub fn samples(text: &str) -> BTreeMap<String, f64> {
     let mut metrics = BTreeMap::new();
-    for line in get(server, "/metrics").await.lines().filter(|line| !line.starts_with('#')) {
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
         if let Some((name, value)) = line.rsplit_once(' ') {
             let name = name.split('{').next().unwrap();
             *metrics.entry(name.to_owned()).or_default() += value.parse::<f64>().unwrap();

@@ -5,19 +5,25 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::dial::{Dial, HTTP1};
 use crate::wait::within;
 
 const CEILING: Duration = Duration::from_secs(120);
 
+/// What a connection goes over: TCP as it is, or TLS.
+trait Wire: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Wire for T {}
+
 /// One connection.
 pub struct Sender {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Wire>>,
     /// The last number that the stream had of this producer when the connection was made.
     pub last: u64,
     pub acknowledged: u64,
@@ -44,28 +50,38 @@ impl Sender {
     /// As whoever has `token`.
     pub async fn connect_with(server: SocketAddr, stream: &str, token: Option<&str>) -> Result<Self, Error> {
         let work = async {
-            let tcp = TcpStream::connect(server).await?;
-            let mut request = format!("ws://{server}/v1/streams/{stream}").into_client_request()?;
-            if let Some(token) = token {
-                let value = format!("Bearer {token}").parse().unwrap();
-                request.headers_mut().insert("authorization", value);
-            }
-            let (socket, _) = client_async(request, tcp).await?;
-            let mut sender = Self {
-                socket,
-                last: 0,
-                acknowledged: 0,
-                rows: 0,
-                bad: 0,
-                token: None,
-                error: None,
-                code: None,
-            };
-            let hello = sender.message().await?;
-            sender.last = hello["last"].as_u64().unwrap();
-            Ok(sender)
+            let wire = Box::new(TcpStream::connect(server).await?);
+            Self::shake(&format!("ws://{server}/v1/streams/{stream}"), wire, token).await
         };
         within("connecting a sender", CEILING, work).await
+    }
+
+    /// The same over TLS.
+    pub async fn connect_over(
+        dial: &Dial,
+        server: SocketAddr,
+        stream: &str,
+        token: Option<&str>,
+    ) -> Result<Self, Error> {
+        let work = async {
+            let wire = Box::new(dial.open(server, &[HTTP1]).await?);
+            Self::shake(&format!("wss://{server}/v1/streams/{stream}"), wire, token).await
+        };
+        within("connecting a sender", CEILING, work).await
+    }
+
+    async fn shake(url: &str, wire: Box<dyn Wire>, token: Option<&str>) -> Result<Self, Error> {
+        let mut request = url.into_client_request()?;
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert("authorization", value);
+        }
+        let (socket, _) = client_async(request, wire).await?;
+        let mut sender =
+            Self { socket, last: 0, acknowledged: 0, rows: 0, bad: 0, token: None, error: None, code: None };
+        let hello = sender.message().await?;
+        sender.last = hello["last"].as_u64().unwrap();
+        Ok(sender)
     }
 
     pub async fn try_send(&mut self, text: impl Into<String>) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! What operators get: identity, the page, the Helm chart, the container image, and the workflows that release them.
+//! What operators get: identity, TLS, the page, the Helm chart, the container image, and the workflows that release them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -12,3 +12,13 @@ mod image;
 mod page;
 #[path = "operate/telemetry.rs"]
 mod telemetry;
+#[path = "operate/tls.rs"]
+mod tls;
+#[path = "operate/tls_processes.rs"]
+mod tls_processes;
+#[path = "operate/tls_rotation.rs"]
+mod tls_rotation;
+#[path = "operate/tls_settings.rs"]
+mod tls_settings;
+#[path = "operate/tls_wire.rs"]
+mod tls_wire;

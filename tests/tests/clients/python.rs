@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use polarway_tests::etcd::Etcd;
 use polarway_tests::otlp::Collector;
+use polarway_tests::pki::{Authority, Material, NAMES, Pki};
 use polarway_tests::python::run;
 use polarway_tests::s3::copy_tree;
-use polarway_tests::{Cluster, Setup, binary, python, until};
+use polarway_tests::{Cluster, Dial, Sender, Setup, binary, flight, python, until};
 use tempfile::TempDir;
 
 const REQUIREMENTS: &str = "client-requirements.txt";
@@ -170,4 +171,32 @@ async fn row_48_python_says_which_span_a_call_is_made_in() {
         })
         .await;
     }
+}
+
+/// By both clients and the sink of rows; another authority than the servers' is refused at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_47_python_asks_and_sends_over_tls() {
+    const TOKEN: &str = "admin-token-of-adam-0123456789";
+    let (pki, data) = (Pki::make(), TempDir::new().unwrap());
+    let tokens = data.path().join("tokens.toml");
+    std::fs::write(&tokens, format!("[[token]]\nname = 'adam'\nrole = 'admin'\ntoken = '{TOKEN}'\n"))
+        .unwrap();
+    let setup = Setup::up().set("identity.tokens", tokens.display()).set("ingest.listen", "127.0.0.1:0");
+    let cluster = pki.material.on(setup).start_without_waiting().await;
+    let user = Dial::user(&[&pki.authority]);
+    let channel = user.channel(cluster.grpc()).await.unwrap();
+    flight::info_over(&channel, TOKEN, "CREATE STREAM ticks (price DOUBLE)").await.unwrap();
+    Sender::connect_over(&user, cluster.front.ws(), "ticks", Some(TOKEN)).await.unwrap();
+
+    let other = Authority::make("another authority");
+    let others = Material::write(&other.issue(&NAMES), &[&other]);
+    let servers = [format!("https://{}", cluster.grpc()), format!("wss://{}", cluster.front.ws())];
+    let authorities = [pki.ca(), others.ca()];
+    let asked = tokio::task::spawn_blocking(move || {
+        let package = package();
+        let mut program = Command::new(python::with(REQUIREMENTS));
+        program.arg(python::script("encrypted.py")).args(servers).args(authorities).arg(TOKEN);
+        run(program.env("PYTHONPATH", package.path()).env("PYTHONDONTWRITEBYTECODE", "1"));
+    });
+    asked.await.unwrap();
 }

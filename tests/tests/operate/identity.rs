@@ -14,20 +14,20 @@ use reqwest::StatusCode;
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite;
 
-const READER: &str = "reader-token-of-rita-0123456789";
-const WRITER: &str = "writer-token-of-will-0123456789";
-const OTHER: &str = "writer-token-of-olga-0123456789";
-const ADMIN: &str = "admin-token-of-adam-0123456789";
-const PROCESS: &str = "secret-of-the-processes-0123456789";
+pub const READER: &str = "reader-token-of-rita-0123456789";
+pub const WRITER: &str = "writer-token-of-will-0123456789";
+pub const OTHER: &str = "writer-token-of-olga-0123456789";
+pub const ADMIN: &str = "admin-token-of-adam-0123456789";
+pub const PROCESS: &str = "secret-of-the-processes-0123456789";
 const CEILING: Duration = Duration::from_secs(60);
 
 /// A file of tokens; the directory goes with it.
-struct Known {
+pub struct Known {
     directory: TempDir,
 }
 
 impl Known {
-    fn write() -> Self {
+    pub fn write() -> Self {
         let known = Self { directory: TempDir::new().unwrap() };
         known.change(&[
             ("rita", "read", READER),
@@ -38,7 +38,7 @@ impl Known {
         known
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.directory.path().join("tokens.toml")
     }
 
@@ -92,7 +92,7 @@ async fn shaken(server: SocketAddr, stream: &str, token: Option<&str>) -> Option
     }
 }
 
-fn logs(directory: &Path) -> String {
+pub fn logs(directory: &Path) -> String {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let logs = entries.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
     logs.map(|path| std::fs::read_to_string(path).unwrap()).collect()
