@@ -19,7 +19,7 @@ pub(super) enum Shape {
 }
 
 /// Keys without a default value, which the default configuration therefore does not show.
-const OPTIONAL: [(&str, Shape); 39] = [
+const OPTIONAL: [(&str, Shape); 40] = [
     ("admission.max_running", Shape::Integer),
     ("executor.advertise_host", Shape::Text),
     ("executor.http_listen", Shape::Text),
@@ -51,6 +51,7 @@ const OPTIONAL: [(&str, Shape); 39] = [
     ("shuffle.mode", Shape::Text),
     ("shuffle.url", Shape::Text),
     ("storage.s3.access_key_id", Shape::Text),
+    ("storage.s3.ca", Shape::Text),
     ("storage.s3.endpoint", Shape::Text),
     ("storage.s3.region", Shape::Text),
     ("storage.s3.secret_access_key", Shape::Text),
