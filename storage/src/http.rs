@@ -12,8 +12,11 @@ const USER_AGENT: &str = concat!("polarway/", env!("CARGO_PKG_VERSION"));
 
 /// Makes clients with the options that `object_store`'s own have; only the order of a host's addresses is left to
 /// the system. A redirect is an error.
-#[derive(Debug, Clone, Copy)]
-pub struct NoRedirects;
+#[derive(Debug, Clone, Default)]
+pub struct NoRedirects {
+    /// Who is trusted beside the system's authorities. Here, since a connector cannot read those of [`ClientOptions`].
+    pub authorities: Vec<Certificate>,
+}
 
 impl HttpConnector for NoRedirects {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
@@ -27,6 +30,9 @@ impl HttpConnector for NoRedirects {
             .no_brotli()
             .no_zstd()
             .no_deflate();
+        for authority in &self.authorities {
+            builder = builder.add_root_certificate(authority.clone());
+        }
         if let Some(headers) = options.get_default_headers() {
             builder = builder.default_headers(headers.clone());
         }
@@ -149,7 +155,7 @@ mod tests {
         let plain = HttpBuilder::new()
             .with_url(server.as_str())
             .with_client_options(options)
-            .with_http_connector(NoRedirects)
+            .with_http_connector(NoRedirects::default())
             .build()
             .unwrap();
         let s3 = S3Config {
@@ -181,6 +187,6 @@ mod tests {
         assert!(is_set(&set, Key::AllowHttp).unwrap());
         assert_eq!(value(&set, Key::ConnectTimeout, duration).unwrap(), Some(Duration::from_millis(1500)));
         let wrong = set.with_config(Key::Timeout, "soon");
-        assert!(NoRedirects.connect(&wrong).unwrap_err().to_string().contains("soon"));
+        assert!(NoRedirects::default().connect(&wrong).unwrap_err().to_string().contains("soon"));
     }
 }

@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import certificates
 from chart import NAMESPACE, Document, find, kinds, role, workloads
 
 #: How long anything may take on a machine that has other things to do.
@@ -41,11 +43,11 @@ def until(what: str, condition: Callable[[], Any], seconds: float = CEILING) -> 
         time.sleep(0.05)
 
 
-def get(url: str, token: str = "") -> tuple[int, str]:
+def get(url: str, token: str = "", trust: ssl.SSLContext | None = None) -> tuple[int, str]:
     """Status and body of an answer; status 0 without one."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5, context=trust) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -87,8 +89,9 @@ class Pod:
     directory: Path
     shift: int
     process: subprocess.Popen[bytes] | None = None
-    #: What whoever asks it shows.
+    #: What whoever asks it shows, and the file with whom it trusts.
     token: str = ""
+    authority: Path | None = None
 
     @property
     def container(self) -> Document:
@@ -102,12 +105,17 @@ class Pod:
 
     def get(self, path: str, port: str = "http") -> tuple[int, str]:
         """Status and body of what it answers over HTTP."""
-        return get(f"http://{self.at(port)}{path}", self.token)
+        if self.authority is None or self.role == "etcd":
+            return get(f"http://{self.at(port)}{path}", self.token)
+        return get(f"https://{self.at(port)}{path}", self.token, ssl.create_default_context(cafile=self.authority))
 
     def probe(self, which: str) -> int:
-        """Does what the kubelet does, which has no token, and gives the status."""
+        """Does what the kubelet does, which has no token and looks at no certificate, and gives the status."""
         http = self.container[which]["httpGet"]
-        return get(f"http://{self.at(http['port'])}{http['path']}")[0]
+        scheme = http.get("scheme", "HTTP").lower()
+        anybody = ssl.create_default_context()
+        anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+        return get(f"{scheme}://{self.at(http['port'])}{http['path']}", trust=anybody)[0]
 
     def log(self) -> str:
         """What it wrote to standard output and error."""
@@ -133,8 +141,9 @@ class Release:
     documents: list[Document]
     directory: Path
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    #: What its clients show.
+    #: What its clients show, and the file with whom they trust.
     token: str = ""
+    authority: Path | None = None
     pods: list[Pod] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -149,6 +158,15 @@ class Release:
         self.prefix, self.shift = network(self.ports)
         for workload in workloads(self.documents):
             self.add(workload)
+
+    def encrypt(self, secret: str, name: str = "polarway-process") -> None:
+        """Makes the secret with a certificate for all pods, which one dials by their addresses here."""
+        directory = self.directory / "certificates"
+        pair = certificates.issue(directory, [name, "localhost"], [pod.address for pod in self.pods])
+        self.secrets = {**self.secrets, secret: pair}
+        self.authority = directory / "ca.crt"
+        for pod in self.pods:
+            pod.authority = self.authority
 
     def add(self, workload: Document) -> None:
         """The pods of one workload."""
@@ -212,7 +230,9 @@ class Release:
             elif "secretKeyRef" in source:
                 value = self.secrets[source["secretKeyRef"]["name"]][source["secretKeyRef"]["key"]]
             else:
-                value = self.translate(pod, variable["value"])
+                # Those above it may be part of it.
+                known = re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], variable["value"])
+                value = self.translate(pod, known)
             variables[variable["name"]] = value
         return variables
 
@@ -296,8 +316,11 @@ class Release:
 
     def sql(self, *arguments: str) -> str:
         """What the shell prints when it asks the schedulers by the client Service."""
-        endpoints = ",".join(pod.at("grpc") for pod in self.of("scheduler"))
+        scheme = "https://" if self.authority else ""
+        endpoints = ",".join(f"{scheme}{pod.at('grpc')}" for pod in self.of("scheduler"))
         shown = {"POLARWAY_TOKEN": self.token} if self.token else {}
+        if self.authority:
+            shown["POLARWAY_TLS_CA"] = str(self.authority)
         command = [polarway(), "sql", "--endpoint", endpoints, "--format", "csv", "--quiet", *arguments]
         return run(command, env=os.environ | shown)
 
@@ -316,9 +339,12 @@ def running(
     directory: Path,
     secrets: Mapping[str, Mapping[str, str]] | None = None,
     token: str = "",
+    pair: str = "",
 ) -> Iterator[Release]:
-    """A release that is up, and gone afterwards whatever happens."""
+    """A release that is up, and gone afterwards whatever happens; with TLS by the secret `pair`, which is made."""
     release = Release(documents, directory, secrets or {}, token)
+    if pair:
+        release.encrypt(pair)
     try:
         release.start()
         yield release

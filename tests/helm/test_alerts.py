@@ -16,6 +16,7 @@ DOCUMENTS = render(
     None,
     'ingest={"enabled": true, "directory": "s3://lake/streams"}',
     'shuffle.url="s3://lake/shuffle"',
+    'tls={"enabled": true, "existingSecret": "certificates"}',
     "metrics.prometheusRule.enabled=true",
 )
 ALERTS = of_alerts(DOCUMENTS)
@@ -102,6 +103,7 @@ WELL = {
             ("etcd_mvcc_db_total_size_in_bytes", f"{GIB // 2}x60"),
         ]
     ),
+    series("executor", "polarway_tls_handshakes_failed_total", "", port="executor")[0]: "0+1x60",
     series("etcd", "etcd_disk_wal_fsync_duration_seconds_bucket", "", le="0.01")[0]: "0+100x60",
     series("etcd", "etcd_disk_wal_fsync_duration_seconds_bucket", "", le="+Inf")[0]: "0+100x60",
 }
@@ -117,6 +119,7 @@ ILL: dict[str, list[tuple[str, str]]] = {
     "PolarwayQueriesWait": of("scheduler", polarway_planning_waiting="1x60"),
     "PolarwayAttemptsRepeated": of("scheduler", polarway_attempts_resubmitted_total="0+60x60"),
     "PolarwayTasksFail": of("executor", polarway_executor_tasks_failed_total="0+60x60"),
+    "PolarwayHandshakesFail": [series("executor", "polarway_tls_handshakes_failed_total", "0+60x60", port="executor")],
     "PolarwayExecutorsBusy": of("executor", polarway_executor_tasks_running="9x60"),
     "PolarwaySchedulerMemory": of("scheduler", polarway_memory_reserved_bytes=f"{int(1.38 * GIB)}x60"),
     "PolarwayExecutorMemory": of("executor", polarway_memory_reserved_bytes=f"{int(5.5 * GIB)}x60"),
@@ -232,7 +235,7 @@ def test_alerts_can_be_left_out_and_labelled() -> None:
     alerts = of_alerts(documents)
     assert "PolarwayExecutorsBusy" not in alerts
     # Nor those of what is not there.
-    assert not any("Stream" in alert or "Shuffle" in alert for alert in alerts)
+    assert not any(re.search("Stream|Shuffle|Handshakes", alert) for alert in alerts)
     rule: Document = kinds(documents, "PrometheusRule")[0]["spec"]["groups"][0]["rules"][0]
     assert rule["labels"] == {"severity": "critical", "team": "data"}
 

@@ -21,7 +21,7 @@ def environment(pod: Document) -> dict[str, str]:
         # The id of a key and the name of a user are no secrets.
         known = variable["name"].endswith(("ACCESS_KEY_ID", "USER"))
         text = of_field if "fieldRef" in source else "somebody" if known else SECRET
-        variables[variable["name"]] = variable.get("value", text)
+        variables[variable["name"]] = variable.get("value", text).replace("$(POD_NAME)", "pod-0")
     return variables
 
 

@@ -22,12 +22,16 @@ SECRETS = {
 VALUES = ("sharedVolume.enabled=true", "etcd.replicas=1", "metastore.leaseSeconds=2", "tests.rounds=20")
 
 
-@pytest.mark.parametrize("token", ["", TOKEN], ids=["open", "identified"])
-def test_helm_test_kills_an_executor_in_the_midst_of_queries(token: str, tmp_path: Path) -> None:
-    documents = render(None, *VALUES, *(['identity.existingSecret="who"'] if token else []))
+@pytest.mark.parametrize(
+    ("token", "pair"), [("", ""), (TOKEN, ""), (TOKEN, "pair")], ids=["open", "identified", "encrypted"]
+)
+def test_helm_test_kills_an_executor_in_the_midst_of_queries(token: str, pair: str, tmp_path: Path) -> None:
+    identity = ['identity.existingSecret="who"'] if token else []
+    tls = [f'tls={{"enabled": true, "existingSecret": "{pair}"}}'] if pair else []
+    documents = render(None, *VALUES, *identity, *tls)
     spec = find(documents, "Pod", f"{NAME}-test")["spec"]
     first, (kill, query) = spec["initContainers"][0], spec["containers"]
-    with running(documents, tmp_path / "release", SECRETS, token) as release, Kubernetes(release) as kubernetes:
+    with running(documents, tmp_path / "release", SECRETS, token, pair) as release, Kubernetes(release) as kubernetes:
         test = Pod(f"{NAME}-test", "test", spec, f"{release.prefix}.200", tmp_path / "test", release.shift)
         test.directory.mkdir()
         release.configure(test)

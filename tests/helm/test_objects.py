@@ -338,6 +338,153 @@ def test_clients_of_the_release_show_a_token() -> None:
         assert "Authorization" not in script.partition("curl")[2]
 
 
+TLS = 'tls={"enabled": true, "existingSecret": "{{ .Release.Name }}-pair"}'
+PUBLIC = """tls={"enabled": true, "existingSecret": "pair", "processName": "own",
+    "public": {"existingSecret": "public", "caKey": "root.crt", "host": "sql.example.com"}}"""
+
+
+def told(documents: list[Document], of: str, beginning: str) -> dict[str, str]:
+    """What variables say whose names begin so."""
+    return {
+        name: it["value"] for name, it in env(documents, of).items() if name.startswith(beginning) and "value" in it
+    }
+
+
+@pytest.mark.parametrize("of", ["scheduler", "executor", "ingest"])
+def test_certificates_reach_the_servers_as_files_that_follow_the_secret(of: str) -> None:
+    documents = render(None, *STREAMS, TLS)
+    assert told(documents, of, "POLARWAY_TLS__") == {
+        "POLARWAY_TLS__CERTIFICATE": "/etc/polarway/tls/tls.crt",
+        "POLARWAY_TLS__KEY": "/etc/polarway/tls/tls.key",
+        "POLARWAY_TLS__CA": "/etc/polarway/tls/ca.crt",
+        "POLARWAY_TLS__PROCESS_NAME": "polarway-process",
+    }
+    volumes = {it["name"]: it for it in spec(documents, of)["template"]["spec"]["volumes"]}
+    mounts = {it["name"]: it for it in container(documents, of)["volumeMounts"]}
+    assert volumes["tls"]["secret"] == {
+        "secretName": "pw-pair",
+        # The pod's group reads it; others do not.
+        "defaultMode": 0o440,
+        "items": [{"key": key, "path": key} for key in ("tls.crt", "tls.key", "ca.crt")],
+    }
+    assert mounts["tls"] == {"name": "tls", "mountPath": "/etc/polarway/tls", "readOnly": True}
+    assert spec(documents, of)["template"]["spec"]["securityContext"]["fsGroup"] == 10001
+    # The kubelet does not look at the certificate.
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"]:
+        assert container(documents, of)[probe]["httpGet"]["scheme"] == "HTTPS"
+        assert "scheme" not in container(render(None, *STREAMS), of)[probe]["httpGet"]
+
+
+@pytest.mark.parametrize("of", ["scheduler", "executor", "ingest"])
+def test_users_may_see_another_certificate_than_processes(of: str) -> None:
+    documents = render(None, *STREAMS, PUBLIC)
+    variables = told(documents, of, "POLARWAY_TLS__")
+    assert variables["POLARWAY_TLS__PUBLIC_CERTIFICATE"] == "/etc/polarway/tls-public/tls.crt"
+    assert variables["POLARWAY_TLS__PUBLIC_KEY"] == "/etc/polarway/tls-public/tls.key"
+    assert variables["POLARWAY_TLS__PROCESS_NAME"] == "own"
+    volumes = {it["name"]: it for it in spec(documents, of)["template"]["spec"]["volumes"]}
+    assert volumes["tls-public"]["secret"]["secretName"] == "public"
+    assert volumes["tls-public"]["secret"]["items"][2] == {"key": "root.crt", "path": "ca.crt"}
+
+
+@pytest.mark.parametrize(
+    ("values", "trusted", "tokens"),
+    [
+        ((TLS,), {"scheduler", "ingest"}, set()),
+        ((TLS, 'identity.existingSecret="who"'), set(), {"scheduler", "ingest"}),
+    ],
+)
+def test_with_tls_no_executor_trusts_its_network(values: tuple[str, ...], trusted: set[str], tokens: set[str]) -> None:
+    documents = render(None, *STREAMS, *values)
+    for of in ["scheduler", "executor", "ingest"]:
+        variables = env(documents, of)
+        assert ("POLARWAY_IDENTITY__TRUSTED_NETWORK" in variables) is (of in trusted)
+        assert ("POLARWAY_IDENTITY__TOKENS" in variables) is (of in tokens)
+        # Certificates tell processes apart.
+        assert "POLARWAY_IDENTITY__PROCESS_SECRET" not in variables
+
+
+def test_senders_are_sent_on_by_a_name_that_the_certificate_has() -> None:
+    variable = "POLARWAY_EXECUTOR__ADVERTISE_HOST"
+    documents = render(EXAMPLES / "tls.yaml")
+    host = env(documents, "ingest")[variable]["value"]
+    assert host == f"$(POD_NAME).{NAME}-ingest-pods.data.svc"
+    # Variables that are used come before.
+    assert list(env(documents, "ingest")).index("POD_NAME") < list(env(documents, "ingest")).index(variable)
+    names = find(documents, "Certificate", f"{NAME}-tls")["spec"]["dnsNames"]
+    assert host.replace("$(POD_NAME)", "*") in names
+    assert spec(documents, "ingest")["serviceName"] == f"{NAME}-ingest-pods"
+    for of in [env(documents, "executor"), env(render(None, *STREAMS), "ingest")]:
+        assert of[variable]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+
+
+def test_certificate_of_cert_manager() -> None:
+    documents = render(EXAMPLES / "tls.yaml")
+    certificate = find(documents, "Certificate", f"{NAME}-tls")["spec"]
+    assert certificate["issuerRef"] == {"name": "polarway-authority", "kind": "Issuer", "group": "cert-manager.io"}
+    assert {"server auth", "client auth"} <= set(certificate["usages"])
+    names = set(certificate["dnsNames"])
+    assert {"polarway-production", "localhost", "sql.example.com"} <= names
+    # All names that Services have, and their pods.
+    for service in kinds(documents, "Service"):
+        name = service["metadata"]["name"]
+        assert {name, f"{name}.data", f"{name}.data.svc", f"{name}.data.svc.cluster.local"} <= names
+    assert {f"*.{NAME}-scheduler.data.svc", f"*.{NAME}-ingest-pods.data.svc"} <= names
+    for of in ["scheduler", "executor", "ingest"]:
+        volumes = {it["name"]: it for it in spec(documents, of)["template"]["spec"]["volumes"]}
+        assert volumes["tls"]["secret"]["secretName"] == certificate["secretName"]
+    assert kinds(render(None, TLS), "Certificate") == []
+
+
+def test_services_say_that_their_ports_speak_tls(documents: list[Document]) -> None:
+    encrypted = "POLARWAY_TLS__CERTIFICATE" in env(documents, "scheduler")
+    for service in kinds(documents, "Service"):
+        if role(service) != "etcd":
+            for port in service["spec"]["ports"]:
+                plain = "kubernetes.io/h2c" if port["name"] == "grpc" else None
+                expected = "kubernetes.io/wss" if port["name"] == "ws" else "https"
+                assert port.get("appProtocol") == (expected if encrypted else plain)
+
+
+def test_prometheus_verifies_the_name_of_processes() -> None:
+    documents = render(None, *STREAMS, PUBLIC, "metrics.serviceMonitor.enabled=true")
+    endpoints = {role(it): it["spec"]["endpoints"][0] for it in kinds(documents, "ServiceMonitor")}
+    plain = endpoints.pop("etcd")
+    assert plain.keys().isdisjoint({"scheme", "tlsConfig"})
+    assert endpoints.keys() == {"scheduler", "executor", "ingest"}
+    for endpoint in endpoints.values():
+        assert endpoint["scheme"] == "https"
+        # With that name servers show the certificate of processes, whatever users see.
+        ca = {"secret": {"name": "pair", "key": "ca.crt"}}
+        assert endpoint["tlsConfig"] == {"ca": ca, "serverName": "own"}
+
+
+@pytest.mark.parametrize(
+    ("tls", "host", "trusted"),
+    [
+        (TLS, f"{NAME}.data.svc", {"secretName": "pw-pair", "items": [{"key": "ca.crt", "path": "ca.crt"}]}),
+        (PUBLIC, "sql.example.com", {"secretName": "public", "items": [{"key": "root.crt", "path": "ca.crt"}]}),
+        (PUBLIC.replace("root.crt", ""), "sql.example.com", None),
+    ],
+)
+def test_helm_test_speaks_tls(tls: str, host: str, trusted: Document | None) -> None:
+    documents = render(None, tls, "sharedVolume.enabled=true")
+    pod = kinds(documents, "Pod")[0]
+    volumes = {it["name"]: it for it in pod["spec"]["volumes"]}
+    assert volumes.get("tls", {}).get("secret") == trusted
+    for it in containers(pod):
+        variables = {variable["name"]: variable for variable in it.get("env", [])}
+        assert variables.get("POLARWAY_TLS_CA", {}).get("value") == (trusted and "/etc/polarway/tls/ca.crt")
+        assert ("tls" in {mount["name"] for mount in it["volumeMounts"]}) is (trusted is not None)
+        if it["name"] == "kill":
+            assert variables["SCHEDULERS"]["value"] == f"{host}:8080"
+        else:
+            assert f"https://{host}:50051" in it["args"]
+    script = find(documents, "ConfigMap", f"{NAME}-test")["data"]["kill.sh"]
+    assert '"https://$SCHEDULERS/v1/queries"' in script
+    assert ('--cacert "$POLARWAY_TLS_CA"' in script) is (trusted is not None)
+
+
 def test_prometheus_shows_a_token_to_schedulers_and_to_nobody_else() -> None:
     monitors = kinds(render(EXAMPLES / "identity.yaml"), "ServiceMonitor")
     assert {role(it) for it in monitors} == {"scheduler", "executor", "ingest", "etcd"}

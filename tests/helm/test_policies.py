@@ -93,6 +93,7 @@ def test_no_object_holds_a_secret() -> None:
         "etcd.enabled=false",
         'scheduler.ticketSecret.existingSecret="tickets"',
         'identity.existingSecret="who"',
+        'tls={"enabled": true, "existingSecret": "pair", "public": {"existingSecret": "public"}}',
         'storage.tables="s3://a/b"',
         *STREAMS,
         'ingest.feeds.existingSecret="feeds"',
@@ -101,8 +102,10 @@ def test_no_object_holds_a_secret() -> None:
     for _, pod in pod_templates(documents):
         for container in containers(pod):
             for variable in container.get("env", []):
-                # `…__TOKENS` is a path.
-                if re.search("SECRET|PASSWORD|KEY|TOKEN$|USER", variable["name"]):
+                # `…__TOKENS` and those of TLS are paths.
+                if variable["name"].startswith("POLARWAY_TLS_"):
+                    assert re.match("/etc/polarway/tls|polarway-process$", variable["value"]), variable["name"]
+                elif re.search("SECRET|PASSWORD|KEY|TOKEN$|USER", variable["name"]):
                     assert variable["valueFrom"]["secretKeyRef"].keys() == {"name", "key"}, variable["name"]
 
 

@@ -67,13 +67,43 @@ def test_notes(name: str) -> None:
     values = VALUES[name]
     arguments = ["install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client"]
     _, _, notes = helm(*arguments, *(["--values", str(values)] if values else [])).partition("NOTES:")
-    identified = name == "identity"
+    identified = name in {"identity", "tls"}
+    encrypted = name == "tls"
     assert (f"{NAME}-scheduler-0 -- polarway sql" in notes) is not identified
-    assert ("polarway sql --token-file" in notes) is identified
+    assert ("polarway sql --token-file" in notes) is (identified and not encrypted)
+    assert ("polarway sql --endpoint https://localhost:50051 --tls-ca ca.crt --token-file" in notes) is encrypted
+    assert ("who sees the traffic can read it" in notes) is (identified and not encrypted)
+    assert (f"From pods: https://{NAME}.{NAMESPACE}.svc:50051" in notes) is encrypted
     assert ("whoever reaches a Service of this release may do everything" in notes) is not identified
     assert f"{NAME}-client=true" in notes
     assert ("No data can be read yet" in notes) is (name == "default")
     assert (f"helm test {RELEASE}" in notes) is (
-        name in {"identity", "keda-to-zero", "minimal", "s3-secret", "streams", "workload-identity"}
+        name in {"identity", "keda-to-zero", "minimal", "s3-secret", "streams", "tls", "workload-identity"}
     )
     assert ("ws://" in notes) is (name in {"identity", "streams"})
+    assert ("wss://" in notes) is encrypted
+
+
+@pytest.mark.parametrize(
+    ("tls", "told"),
+    [
+        (
+            {"existingSecret": "pair"},
+            f"--endpoint https://{NAME}.{NAMESPACE}.svc:50051 --tls-ca /etc/polarway/tls/ca.crt",
+        ),
+        (
+            {"existingSecret": "pair", "public": {"existingSecret": "public", "host": "sql.example.com"}},
+            "polarway sql --endpoint https://sql.example.com:50051 -c",
+        ),
+        (
+            {"existingSecret": "pair", "public": {"existingSecret": "public", "caKey": "root.crt"}},
+            f"--endpoint https://{NAME}.{NAMESPACE}.svc:50051 --tls-ca /etc/polarway/tls-public/ca.crt",
+        ),
+    ],
+)
+def test_notes_name_the_authority(tls: dict, told: str) -> None:
+    values = f"tls={json.dumps({'enabled': True, **tls})}"
+    arguments = ["install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client", "--set-json", values]
+    notes = helm(*arguments).partition("NOTES:")[2]
+    assert told in notes
+    assert "the release's own etcd speaks no TLS" in notes

@@ -51,6 +51,7 @@ const OPTIONAL: [(&str, Shape); 44] = [
     ("shuffle.mode", Shape::Text),
     ("shuffle.url", Shape::Text),
     ("storage.s3.access_key_id", Shape::Text),
+    ("storage.s3.ca", Shape::Text),
     ("storage.s3.endpoint", Shape::Text),
     ("storage.s3.region", Shape::Text),
     ("storage.s3.secret_access_key", Shape::Text),

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
@@ -39,6 +41,8 @@ pub struct S3Config {
     pub allow_http: bool,
     /// Whether the bucket is part of the host's name rather than of the path. Default: false.
     pub virtual_hosted: bool,
+    /// File (PEM) with authorities that an `https` endpoint is trusted by, beside those of the system. Default: those alone.
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for StorageConfig {

@@ -120,6 +120,7 @@ fn everything_set() -> Config {
                 session_token: Some(Secret::new("s3-token")),
                 allow_http: true,
                 virtual_hosted: true,
+                ca: Some("/s3-ca.pem".into()),
             },
         },
         cache: CacheConfig { plans: 1, metadata: ByteSize::mib(2), statistics: ByteSize::mib(3) },
@@ -338,6 +339,12 @@ fn contradictions_are_refused() {
     refused(flags(&[("storage.allowed", "s3:///x")]), &["`s3:///x`"]);
     refused(flags(&[("storage.s3.endpoint", "http://minio:9000")]), &["allow_http"]);
     refused(flags(&[("storage.s3.access_key_id", "key")]), &["secret_access_key"]);
+    let trusted = [
+        ("storage.s3.endpoint", "http://h:1"),
+        ("storage.s3.allow_http", "true"),
+        ("storage.s3.ca", "ca.pem"),
+    ];
+    refused(flags(&trusted), &["`storage.s3.ca`", "http://h:1"]);
     refused(flags(&[("log.level", "inof")]), &["`inof`"]);
     refused(flags(&[("metastore.user", "polarway")]), &["`metastore.user`", "names no member"]);
     refused(flags(&[("metastore.lease_ttl", "1s")]), &["`metastore.lease_ttl` (1s)", "2s to 1h"]);

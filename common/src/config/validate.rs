@@ -191,6 +191,11 @@ fn s3(s3: &S3Config, faults: &mut Faults) {
                 faults
                     .add(format!("`storage.s3.endpoint` ({endpoint}) needs `storage.s3.allow_http = true`"));
             }
+            if s3.ca.is_some() {
+                faults.add(format!(
+                    "`storage.s3.ca` is of no use: `storage.s3.endpoint` ({endpoint}) is not https"
+                ));
+            }
         }
         _ => {
             faults.add(format!("`storage.s3.endpoint` ({endpoint}) must be a URL such as https://host:9000"))

@@ -65,28 +65,53 @@
 {{- end }}
 {{- end -}}
 
-{{/* Who may call. Executors cannot tell callers of their ports apart: the network has to. dict "root" "role" */}}
+{{/* Who may call. Without TLS executors cannot tell callers of their ports apart: the network has to. dict "root" "role" */}}
 {{- define "polarway.identityEnv" -}}
 {{- $identity := .root.Values.identity -}}
+{{- $tls := .root.Values.tls.enabled -}}
 {{- if and $identity.existingSecret (ne .role "executor") }}
 - name: POLARWAY_IDENTITY__TOKENS
   value: /etc/polarway/identity/{{ $identity.tokensKey }}
-{{- else }}
+{{- else if not (and $tls (eq .role "executor")) }}
 - name: POLARWAY_IDENTITY__TRUSTED_NETWORK
   value: "true"
 {{- end }}
-{{- if $identity.existingSecret }}
+{{- if and $identity.existingSecret (not $tls) }}
 {{ include "polarway.secretEnv" (dict "name" "POLARWAY_IDENTITY__PROCESS_SECRET" "secret" (tpl $identity.existingSecret .root) "key" $identity.processSecretKey) }}
 {{- end }}
 {{- end -}}
 
-{{/* What a client of the release shows. */}}
+{{/* What servers show, and whom they take for one of theirs. */}}
+{{- define "polarway.tlsEnv" -}}
+{{- if .Values.tls.enabled }}
+- name: POLARWAY_TLS__CERTIFICATE
+  value: /etc/polarway/tls/tls.crt
+- name: POLARWAY_TLS__KEY
+  value: /etc/polarway/tls/tls.key
+- name: POLARWAY_TLS__CA
+  value: /etc/polarway/tls/ca.crt
+- name: POLARWAY_TLS__PROCESS_NAME
+  value: {{ .Values.tls.processName | quote }}
+{{- if .Values.tls.public.existingSecret }}
+- name: POLARWAY_TLS__PUBLIC_CERTIFICATE
+  value: /etc/polarway/tls-public/tls.crt
+- name: POLARWAY_TLS__PUBLIC_KEY
+  value: /etc/polarway/tls-public/tls.key
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What a client of the release shows, and whom it trusts. */}}
 {{- define "polarway.clientEnv" -}}
-{{- with .Values.identity -}}
-{{- if .existingSecret -}}
+{{- with .Values.identity }}
+{{- if .existingSecret }}
 {{ include "polarway.secretEnv" (dict "name" "POLARWAY_TOKEN" "secret" (tpl .existingSecret $) "key" .clientTokenKey) }}
-{{- end -}}
-{{- end -}}
+{{- end }}
+{{- end }}
+{{- if include "polarway.clientAuthority" . }}
+- name: POLARWAY_TLS_CA
+  value: /etc/polarway/tls/ca.crt
+{{- end }}
 {{- end -}}
 
 {{/* dict "root" "role" */}}
@@ -101,10 +126,17 @@
 {{- end }}
 {{- end }}
 {{- else }}
+{{- if and .root.Values.tls.enabled (eq .role "ingest") }}
+# Senders are sent on to it, and look for it in the certificate.
+- name: POLARWAY_EXECUTOR__ADVERTISE_HOST
+  value: $(POD_NAME).{{ include "polarway.rolename" . }}-pods.{{ .root.Release.Namespace }}.svc
+{{- else }}
 {{ include "polarway.fieldEnv" (dict "name" "POLARWAY_EXECUTOR__ADVERTISE_HOST" "path" "status.podIP") }}
+{{- end }}
 {{ include "polarway.fieldEnv" (dict "name" "POLARWAY_EXECUTOR__NAME" "path" "metadata.name") }}
 {{- end }}
 {{- include "polarway.identityEnv" . }}
+{{- include "polarway.tlsEnv" .root }}
 {{- include "polarway.etcdEnv" .root }}
 {{- include "polarway.storeEnv" .root }}
 {{- include "polarway.extraEnv" (dict "root" .root "extra" .root.Values.extraEnv) }}

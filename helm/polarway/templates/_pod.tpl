@@ -100,14 +100,15 @@ securityContext:
 {{/* Health of a process alone decides whether it lives; what it needs of others, whether it is asked. */}}
 {{- define "polarway.probes" -}}
 {{- $probes := (index .root.Values .role).probes -}}
+{{- $scheme := ternary ", scheme: HTTPS" "" .root.Values.tls.enabled -}}
 startupProbe:
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: /healthz, port: http{{ $scheme }}}
   {{- toYaml $probes.startup | nindent 2 }}
 livenessProbe:
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: /healthz, port: http{{ $scheme }}}
   {{- toYaml $probes.liveness | nindent 2 }}
 readinessProbe:
-  httpGet: {path: /readyz, port: http}
+  httpGet: {path: /readyz, port: http{{ $scheme }}}
   {{- toYaml $probes.readiness | nindent 2 }}
 {{- end -}}
 
@@ -144,6 +145,17 @@ lifecycle:
 - name: identity
   mountPath: /etc/polarway/identity
   readOnly: true
+{{- end }}
+{{- if .root.Values.tls.enabled }}
+# Directories here, too, for renewed certificates.
+- name: tls
+  mountPath: /etc/polarway/tls
+  readOnly: true
+{{- if .root.Values.tls.public.existingSecret }}
+- name: tls-public
+  mountPath: /etc/polarway/tls-public
+  readOnly: true
+{{- end }}
 {{- end }}
 {{- if and (not .root.Values.etcd.enabled) .root.Values.externalEtcd.tls.existingSecret }}
 - name: etcd-tls
@@ -196,6 +208,32 @@ lifecycle:
     items:
       - key: {{ .root.Values.identity.tokensKey }}
         path: {{ .root.Values.identity.tokensKey }}
+{{- end }}
+{{- if .root.Values.tls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ include "polarway.tlsSecret" .root }}
+    # For the group of the pod (`fsGroup`), and nobody else.
+    defaultMode: 0440
+    items:
+      - {key: tls.crt, path: tls.crt}
+      - {key: tls.key, path: tls.key}
+      - {key: ca.crt, path: ca.crt}
+{{- with .root.Values.tls.public }}
+{{- if .existingSecret }}
+- name: tls-public
+  secret:
+    secretName: {{ tpl .existingSecret $.root }}
+    defaultMode: 0440
+    items:
+      - {key: tls.crt, path: tls.crt}
+      - {key: tls.key, path: tls.key}
+      {{- with .caKey }}
+      # For clients in the pod.
+      - {key: {{ . }}, path: ca.crt}
+      {{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if and (not .root.Values.etcd.enabled) .root.Values.externalEtcd.tls.existingSecret }}
 - name: etcd-tls

@@ -125,6 +125,28 @@
 {{- $faults = append $faults "metrics.serviceMonitor.enabled with identity.existingSecret: schedulers give metrics to those with a token only; name a secret with one of the role read in metrics.serviceMonitor.authorization.existingSecret" -}}
 {{- end -}}
 
+{{- $certManager := $v.tls.certManager.enabled -}}
+{{- if and $v.tls.enabled (not $certManager) (not $v.tls.existingSecret) -}}
+{{- $faults = append $faults "tls.enabled: there is no certificate; set tls.existingSecret, or tls.certManager.enabled=true" -}}
+{{- end -}}
+{{- if and $certManager $v.tls.existingSecret -}}
+{{- $faults = append $faults "tls.certManager.enabled and tls.existingSecret: there can be one certificate; set one of them" -}}
+{{- end -}}
+{{- if and $certManager (not $v.tls.certManager.issuerRef.name) -}}
+{{- $faults = append $faults "tls.certManager.enabled needs tls.certManager.issuerRef.name" -}}
+{{- end -}}
+{{- range $key, $set := dict "existingSecret" $v.tls.existingSecret "certManager.enabled" $certManager "public.existingSecret" $v.tls.public.existingSecret -}}
+{{- if and $set (not $v.tls.enabled) -}}
+{{- $faults = append $faults (printf "tls.%s without tls.enabled: nothing would be encrypted; set tls.enabled=true" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (or $v.tls.public.caKey $v.tls.public.host) (not $v.tls.public.existingSecret) -}}
+{{- $faults = append $faults "tls.public.caKey and tls.public.host tell of the certificate in tls.public.existingSecret, which is empty" -}}
+{{- end -}}
+{{- if and $v.tls.enabled (eq $v.scheduler.results "direct") -}}
+{{- $faults = append $faults "tls.enabled and scheduler.results=direct: clients would be sent to executors by addresses of pods, which are in no certificate; set scheduler.results=proxy" -}}
+{{- end -}}
+
 {{- if and $v.ingest.enabled (not (include "polarway.ingestDirectory" .)) -}}
 {{- $faults = append $faults "ingest.enabled needs ingest.directory, where sealed rows go and all processes read them, such as s3://bucket/streams (or sharedVolume.enabled)" -}}
 {{- end -}}
@@ -139,6 +161,8 @@
 {{- range $key, $value := dict
       "data_dir" "the volumes"
       "identity.tokens" "identity.existingSecret" "identity.process_secret" "identity.existingSecret" "identity.trusted_network" "identity.existingSecret"
+      "tls.certificate" "tls.existingSecret" "tls.key" "tls.existingSecret" "tls.ca" "tls.existingSecret" "tls.process_name" "tls.processName"
+      "tls.public_certificate" "tls.public.existingSecret" "tls.public_key" "tls.public.existingSecret"
       "scheduler.listen" "listenHost" "scheduler.http_listen" "listenHost" "scheduler.advertise_host" "the pod's address"
       "scheduler.drain_timeout" "scheduler.drainSeconds" "scheduler.ticket_secret" "scheduler.ticketSecret.existingSecret"
       "executor.listen" "listenHost" "executor.http_listen" "listenHost" "executor.advertise_host" "the pod's address"
