@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(endpoint.to_string(), "https://host:1");
             assert_eq!(endpoint.to_string().parse::<Endpoint>().unwrap(), endpoint);
             // So that a token for one is not sent to the other.
-            assert_ne!(endpoint, "host:1".parse().unwrap());
+            assert_ne!(endpoint, "host:1".parse::<Endpoint>().unwrap());
         }
         for text in ["host:1", "http://host:1", "grpc://host:1", "grpc+tcp://host:1"] {
             assert!(!text.parse::<Endpoint>().unwrap().is_tls(), "{text}");
