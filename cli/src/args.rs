@@ -214,6 +214,7 @@ pub struct ExecutorArgs {
 #[derive(Debug, Args)]
 pub struct ServerArgs {
     /// The server; or several of one cluster, separated by commas, of which the first that answers is used until it fails.
+    /// Servers with TLS are written https://HOST:PORT.
     #[arg(
         long,
         env = "POLARWAY_ENDPOINT",
@@ -226,6 +227,9 @@ pub struct ServerArgs {
     /// variable POLARWAY_TOKEN has the token itself in place of a file; no flag has, since others see command lines.
     #[arg(long, env = "POLARWAY_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// File (PEM) with the authorities that servers with TLS have their certificates from [default: the system's].
+    #[arg(long, env = "POLARWAY_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// The environment variable that has a token.
@@ -267,6 +271,7 @@ Examples:
   echo 'SELECT 1' | polarway sql --format ndjson
   polarway sql --endpoint db.example:50051 -c 'SELECT * FROM t' \\
       --format parquet -o t.parquet
+  polarway sql --endpoint https://db.example:50051 --tls-ca ca.pem
 
 Exit codes: 0 done, 1 a statement failed, 2 wrong use, 3 no connection,
 130 interrupted.")]
@@ -457,7 +462,7 @@ mod tests {
     }
 
     fn servers(file: Option<&str>) -> ServerArgs {
-        ServerArgs { endpoint: vec![], token_file: file.map(PathBuf::from) }
+        ServerArgs { endpoint: vec![], token_file: file.map(PathBuf::from), tls_ca: None }
     }
 
     #[test]
@@ -498,10 +503,28 @@ mod tests {
     }
 
     #[test]
+    fn row_47_every_command_that_asks_a_server_takes_tls_and_authorities() {
+        for command in ["sql", "nodes"] {
+            let line =
+                ["polarway", command, "--endpoint", "https://a:1,grpc+tls://b:2", "--tls-ca", "ca.pem"];
+            let servers = match Cli::try_parse_from(line).unwrap().command {
+                Command::Sql(args) => args.servers,
+                Command::Nodes(args) => args.into_sql().servers,
+                other => panic!("{other:?}"),
+            };
+            assert!(servers.endpoint.iter().all(Endpoint::is_tls));
+            assert_eq!(servers.tls_ca, Some(PathBuf::from("ca.pem")));
+            let mut cli = Cli::command();
+            let help = cli.find_subcommand_mut(command).unwrap().render_long_help().to_string();
+            assert!(help.contains("https://HOST:PORT") && help.contains("POLARWAY_TLS_CA"), "{help}");
+        }
+    }
+
+    #[test]
     fn wrong_values_are_refused_by_the_parser() {
         for line in [
             vec!["up", "--executors", "0"],
-            vec!["sql", "--endpoint", "https://x"],
+            vec!["sql", "--endpoint", "ftp://x"],
             vec!["sql", "--format", "xml"],
             vec!["health", "--http", "8080"],
             vec!["health", "--timeout", "soon"],

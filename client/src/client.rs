@@ -11,6 +11,7 @@ use polarway_proto::progress::{QUERY_PROGRESS_ACTION, QueryProgress};
 use polarway_proto::statement::IDEMPOTENCY_KEY;
 
 use crate::credentials::Credentials;
+use crate::dialler::Dialler;
 use crate::pool::Pool;
 use crate::servers::Servers;
 use crate::session::random_uuid;
@@ -44,16 +45,18 @@ impl Client {
     /// Connects to the first of the given servers that answers.
     ///
     /// # Errors
-    /// [`ErrorKind::Draining`] (retryable) when none can be reached, [`ErrorKind::Configuration`] when none is given, or the
-    /// token cannot be read. Whether the servers know the token is told by the first call.
+    /// [`ErrorKind::Draining`] (retryable) when none can be reached, [`ErrorKind::Configuration`] when none is given, the
+    /// token or the authorities cannot be read, some addresses are with TLS and some without, or a server cannot prove its name.
+    /// Whether the servers know the token is told by the first call.
     pub async fn connect(options: ClientOptions) -> Result<Self, Error> {
         let cookie = options
             .session
             .cookie()
             .parse()
             .map_err(|error| Error::internal(format!("the session id is not a header value: {error}")))?;
+        let dialler = Dialler::to(&options.endpoints, options.tls_ca).await?;
         let credentials = Credentials::load(options.token, options.endpoints.clone()).await?;
-        let pool = Arc::new(Pool::new(options.connect_timeout, cookie, credentials, options.trace));
+        let pool = Arc::new(Pool::new(options.connect_timeout, dialler, cookie, credentials, options.trace));
         let mut failed = Error::new(ErrorKind::Configuration, "no server address was given");
         for (index, server) in options.endpoints.iter().enumerate() {
             match pool.client(server).await {
@@ -61,7 +64,9 @@ impl Client {
                     let servers = Arc::new(Servers::new(options.endpoints, index, options.retry_for));
                     return Ok(Self { inner: Arc::new(Inner { servers, pool }) });
                 }
-                Err(failure) => failed = failure.into_error(),
+                Err(failure) if failure.is_elsewhere_retryable() => failed = failure.into_error(),
+                // To pass over a server that is not who it should be is to hide it.
+                Err(failure) => return Err(failure.into_error()),
             }
         }
         Err(failed)

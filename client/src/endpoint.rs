@@ -9,25 +9,40 @@ use url::Host;
 /// The port of the SQL front door when an address names none.
 pub const DEFAULT_PORT: u16 = 50051;
 
-/// Host and port of a gRPC server.
+/// Host and port of a gRPC server, and whether it speaks TLS.
 ///
-/// Parses from `host`, `host:port`, `[v6]:port` and the same after `grpc://`, `grpc+tcp://` or `http://`.
+/// Parses from `host`, `host:port`, `[v6]:port` and the same after `grpc://`, `grpc+tcp://` or `http://`, all without TLS, and
+/// after `https://` or `grpc+tls://`, with TLS. Prints as what it can be parsed from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     host: Host,
     port: u16,
+    tls: bool,
 }
 
 impl Endpoint {
-    /// The address in the form the transport wants it.
+    /// Whether the connection is encrypted, and the server has to prove that it is this host.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The address in the form the transport wants it. It never says `https`: TLS is added below the transport, which
+    /// would refuse to do without its own.
     pub(crate) fn uri(&self) -> String {
-        format!("http://{self}")
+        format!("http://{}:{}", self.host, self.port)
+    }
+
+    /// What requests say of where they go.
+    pub(crate) fn origin(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}:{}", self.host, self.port)
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        let scheme = if self.tls { "https://" } else { "" };
+        write!(f, "{scheme}{}:{}", self.host, self.port)
     }
 }
 
@@ -35,7 +50,7 @@ impl FromStr for Endpoint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let address = strip_scheme(text)?;
+        let (tls, address) = strip_scheme(text)?;
         let address = address.strip_suffix('/').unwrap_or(address);
         let (host, port) = split_port(address).ok_or_else(|| invalid(text, "it is not HOST:PORT"))?;
         let host = Host::parse(host).map_err(|error| invalid(text, &format!("bad host: {error}")))?;
@@ -46,18 +61,16 @@ impl FromStr for Endpoint {
                 Ok(port) => port,
             },
         };
-        Ok(Self { host, port })
+        Ok(Self { host, port, tls })
     }
 }
 
-fn strip_scheme(text: &str) -> Result<&str, Error> {
-    let Some((scheme, address)) = text.split_once("://") else { return Ok(text) };
+/// Whether the scheme asks for TLS, and what comes after it.
+fn strip_scheme(text: &str) -> Result<(bool, &str), Error> {
+    let Some((scheme, address)) = text.split_once("://") else { return Ok((false, text)) };
     match scheme {
-        "grpc" | "grpc+tcp" | "http" => Ok(address),
-        "grpc+tls" | "grpcs" | "https" => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("cannot connect to `{text}`: this client speaks plain TCP only"),
-        )),
+        "grpc" | "grpc+tcp" | "http" => Ok((false, address)),
+        "grpc+tls" | "https" => Ok((true, address)),
         other => Err(invalid(text, &format!("unknown scheme `{other}`"))),
     }
 }
@@ -80,8 +93,9 @@ fn split_port(address: &str) -> Option<(&str, Option<&str>)> {
 }
 
 fn invalid(text: &str, why: &str) -> Error {
-    Error::new(ErrorKind::Configuration, format!("`{text}` is not a server address: {why}"))
-        .with_hint("write HOST:PORT, for example 127.0.0.1:50051 or [::1]:50051")
+    Error::new(ErrorKind::Configuration, format!("`{text}` is not a server address: {why}")).with_hint(
+        "write HOST:PORT, for example 127.0.0.1:50051 or [::1]:50051, and https://HOST:PORT for TLS",
+    )
 }
 
 #[cfg(test)]
@@ -105,9 +119,19 @@ mod tests {
 
     #[test]
     fn what_is_not_an_address_is_refused_with_a_hint() {
-        for text in
-            ["", ":50051", "::1", "host:0", "host:99999", "host:x", "[::1", "[::1]x", "ftp://host", "a b:1"]
-        {
+        for text in [
+            "",
+            ":50051",
+            "::1",
+            "host:0",
+            "host:99999",
+            "host:x",
+            "[::1",
+            "[::1]x",
+            "ftp://host",
+            "a b:1",
+            "https://",
+        ] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert_eq!(error.kind, ErrorKind::Configuration, "{text}");
             assert!(error.hint.is_some(), "{text}");
@@ -115,15 +139,31 @@ mod tests {
     }
 
     #[test]
-    fn encryption_is_not_silently_dropped() {
-        for text in ["https://host:1", "grpc+tls://host:1"] {
-            assert_eq!(text.parse::<Endpoint>().unwrap_err().kind, ErrorKind::Unsupported);
+    fn row_47_encryption_is_asked_for_and_not_silently_dropped() {
+        for text in ["https://host:1", "grpc+tls://host:1", "https://host:1/"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert!(endpoint.is_tls(), "{text}");
+            assert_eq!(endpoint.to_string(), "https://host:1");
+            assert_eq!(endpoint.to_string().parse::<Endpoint>().unwrap(), endpoint);
+            // So that a token for one is not sent to the other.
+            assert_ne!(endpoint, "host:1".parse::<Endpoint>().unwrap());
         }
+        for text in ["host:1", "http://host:1", "grpc://host:1", "grpc+tcp://host:1"] {
+            assert!(!text.parse::<Endpoint>().unwrap().is_tls(), "{text}");
+        }
+        assert_eq!(parsed("https://[::1]"), "https://[::1]:50051");
+        // Names of other systems for the same are not guessed.
+        assert_eq!("grpcs://host:1".parse::<Endpoint>().unwrap_err().kind, ErrorKind::Configuration);
     }
 
     #[test]
     fn the_uri_is_what_the_transport_accepts() {
-        let endpoint: Endpoint = "[::1]:50051".parse().unwrap();
-        assert!(tonic::transport::Endpoint::from_shared(endpoint.uri()).is_ok());
+        for text in ["[::1]:50051", "https://[::1]:50051"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.uri(), "http://[::1]:50051");
+            assert!(tonic::transport::Endpoint::from_shared(endpoint.uri()).is_ok());
+            let origin: tonic::transport::Uri = endpoint.origin().parse().unwrap();
+            assert_eq!(origin.scheme_str() == Some("https"), endpoint.is_tls());
+        }
     }
 }

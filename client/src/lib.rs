@@ -17,6 +17,9 @@
 //! # }
 //! ```
 //!
+//! An address that begins with `https://` is one with TLS: the server has to prove its name, to the system's authorities or to
+//! those in the file that [`ClientOptions::tls_ca`] names.
+//!
 //! A [`Frame`] composes a statement step by step, and quotes the names and values in it:
 //!
 //! ```no_run
@@ -34,6 +37,7 @@
 
 mod client;
 mod credentials;
+mod dialler;
 mod endpoint;
 mod frames;
 mod functor;

@@ -1,5 +1,6 @@
 //! How to connect.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{Endpoint, SessionId, Token, TraceContext};
@@ -7,7 +8,7 @@ use crate::{Endpoint, SessionId, Token, TraceContext};
 /// Plain data; [`crate::Client::connect`] acts on it.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// Servers of one cluster, tried in this order; the first that answers is used until it fails.
+    /// Servers of one cluster, tried in this order; the first that answers is used until it fails. All are with TLS, or none.
     pub endpoints: Vec<Endpoint>,
     /// How long to wait for one server to accept a connection.
     pub connect_timeout: Duration,
@@ -19,12 +20,15 @@ pub struct ClientOptions {
     /// Goes with every call to one of `endpoints`, and to no other server: those that a result names get its ticket alone.
     /// `None`: nothing does, which is what servers without identity expect.
     pub token: Option<Token>,
+    /// File (PEM) with the authorities that servers with TLS have to have their certificates from. It is read when the client
+    /// connects. `None`: the system's authorities.
+    pub tls_ca: Option<PathBuf>,
     /// Which trace each call is part of. `None`: the servers begin their own.
     pub trace: Option<TraceContext>,
 }
 
 impl ClientOptions {
-    /// One server, five seconds to connect, a session of its own, no token.
+    /// One server, five seconds to connect, a session of its own, no token, the system's authorities.
     pub fn to(endpoint: Endpoint) -> Self {
         Self::to_any(vec![endpoint])
     }
@@ -37,6 +41,7 @@ impl ClientOptions {
             retry_for: Duration::from_secs(30),
             session: SessionId::random(),
             token: None,
+            tls_ca: None,
             trace: None,
         }
     }

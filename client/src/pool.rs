@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::FlightClient;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use polarway_common::error::root_cause;
+use polarway_common::Error;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Uri};
 
 use crate::credentials::Credentials;
+use crate::dialler::Dialler;
 use crate::transport::{Failure, unreachable};
 use crate::{Endpoint, TraceContext};
 
@@ -36,6 +37,7 @@ enum Slot {
 pub(crate) struct Pool {
     slots: Mutex<HashMap<Endpoint, Slot>>,
     connect_timeout: Duration,
+    dialler: Dialler,
     cookie: MetadataValue<Ascii>,
     credentials: Credentials,
     trace: Option<TraceContext>,
@@ -44,11 +46,12 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(
         connect_timeout: Duration,
+        dialler: Dialler,
         cookie: MetadataValue<Ascii>,
         credentials: Credentials,
         trace: Option<TraceContext>,
     ) -> Self {
-        Self { slots: Mutex::new(HashMap::new()), connect_timeout, cookie, credentials, trace }
+        Self { slots: Mutex::new(HashMap::new()), connect_timeout, dialler, cookie, credentials, trace }
     }
 
     /// What a call to `server` gives. If that does not take the token, and the token's file has another one by now, the
@@ -120,21 +123,23 @@ impl Pool {
     }
 
     async fn connect(&self, server: &Endpoint) -> Result<Channel, Failure> {
-        let refused =
-            |error: tonic::transport::Error| Failure::Unreachable(unreachable(server, &root_cause(&error)));
+        let refused = |error: tonic::transport::Error| Failure::from_dial(&error, server);
+        let connector = self.dialler.connector_to(server).map_err(Failure::Answer)?;
+        let origin = server.origin().parse::<Uri>().map_err(|error| {
+            Failure::Answer(Error::internal(format!("the address {server} is no URI: {error}")))
+        })?;
         let endpoint = tonic::transport::Endpoint::from_shared(server.uri())
             .map_err(refused)?
+            .origin(origin)
             .connect_timeout(self.connect_timeout)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(KEEP_ALIVE))
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME);
-        // The transport's own timeout covers one TCP attempt; a name can resolve to several addresses.
-        match tokio::time::timeout(self.connect_timeout, endpoint.connect()).await {
+        // The transport's own timeout, which connections that are made anew have, does not cover the first words of HTTP/2.
+        match tokio::time::timeout(self.connect_timeout, endpoint.connect_with_connector(connector)).await {
             Ok(connected) => connected.map_err(refused),
             Err(_) => Err(Failure::Unreachable(unreachable(
                 server,
@@ -181,7 +186,9 @@ mod tests {
         let server: Endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
         drop(listener);
         let credentials = Credentials::load(None, vec![server.clone()]).await.unwrap();
-        let pool = Pool::new(Duration::from_secs(5), MetadataValue::from_static("a=b"), credentials, None);
+        let dialler = Dialler::to(std::slice::from_ref(&server), None).await.unwrap();
+        let cookie = MetadataValue::from_static("a=b");
+        let pool = Pool::new(Duration::from_secs(5), dialler, cookie, credentials, None);
         assert!(!pool.is_avoided(&server));
         let Err(Failure::Unreachable(error)) = pool.client(&server).await else { panic!("connected") };
         assert_eq!(error.kind, ErrorKind::Draining);

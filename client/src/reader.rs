@@ -124,8 +124,8 @@ async fn read_once(
     Ok(())
 }
 
-/// Asks the servers the endpoint names, then its origin. Only a server that could not be connected to is passed
-/// over: one that was reached may have run the statement already.
+/// Asks the servers the endpoint names, then its origin. Only a server that no connection was made to is passed over:
+/// one that was reached may have run the statement already.
 async fn open(
     pool: &Pool,
     origin: Endpoint,
@@ -133,13 +133,17 @@ async fn open(
 ) -> Result<(Endpoint, FlightRecordBatchStream), Failure> {
     let ticket = endpoint.ticket.unwrap_or_default();
     for location in &endpoint.location {
-        let Some(server) = named_server(&location.uri).filter(|server| !pool.is_avoided(server)) else {
-            continue;
-        };
+        let named = named_server(&location.uri, origin.is_tls());
+        let Some(server) = named.filter(|server| !pool.is_avoided(server)) else { continue };
         match get(pool, &server, ticket.clone()).await {
             Ok(stream) => return Ok((server, stream)),
             Err(Failure::Unreachable(error)) => {
                 tracing::debug!(%server, %origin, %error, "reading from the origin instead");
+                pool.avoid(&server);
+            }
+            // The origin has proven who it is, and gives the same rows.
+            Err(Failure::Untrusted(error)) => {
+                tracing::warn!(%server, %origin, %error, "reading from the origin instead");
                 pool.avoid(&server);
             }
             Err(failure) => return Err(failure),
@@ -156,9 +160,17 @@ async fn get(pool: &Pool, server: &Endpoint, ticket: Ticket) -> Result<FlightRec
     asked.await
 }
 
-/// The server a location names; none for Flight's "reuse this connection" and for schemes this client cannot speak.
-fn named_server(uri: &str) -> Option<Endpoint> {
-    uri.parse().ok()
+/// The server a location names; none for Flight's "reuse this connection", for schemes this client cannot speak, and for what
+/// would leave TLS: rows of a statement that was planned with it are not read without. The other way round the client has
+/// nobody to trust.
+fn named_server(uri: &str, tls: bool) -> Option<Endpoint> {
+    let (scheme, _) = uri.split_once("://")?;
+    let is_spoken = match scheme {
+        "grpc+tls" => tls,
+        "grpc" | "grpc+tcp" => !tls,
+        _ => false,
+    };
+    if is_spoken { uri.parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -167,9 +179,21 @@ mod tests {
 
     #[test]
     fn only_reachable_kinds_of_location_name_a_server() {
-        assert_eq!(named_server("grpc+tcp://10.0.0.1:50052").unwrap().to_string(), "10.0.0.1:50052");
-        assert!(named_server("arrow-flight-reuse-connection://?").is_none());
-        assert!(named_server("grpc+tls://10.0.0.1:50052").is_none());
-        assert!(named_server("s3://bucket/key").is_none());
+        for uri in ["grpc+tcp://10.0.0.1:50052", "grpc://10.0.0.1:50052"] {
+            assert_eq!(named_server(uri, false).unwrap().to_string(), "10.0.0.1:50052");
+        }
+        for uri in ["arrow-flight-reuse-connection://?", "s3://bucket/key", "10.0.0.1:50052", ""] {
+            assert!(named_server(uri, false).is_none() && named_server(uri, true).is_none(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn row_47_no_location_leads_out_of_tls_or_into_it() {
+        let uri = "grpc+tls://10.0.0.1:50052";
+        assert_eq!(named_server(uri, true).unwrap().to_string(), "https://10.0.0.1:50052");
+        assert!(named_server(uri, false).is_none());
+        for uri in ["grpc+tcp://10.0.0.1:50052", "grpc://10.0.0.1:50052", "http://10.0.0.1:50052"] {
+            assert!(named_server(uri, true).is_none(), "{uri}");
+        }
     }
 }

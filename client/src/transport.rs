@@ -4,6 +4,7 @@ use arrow_flight::error::FlightError;
 use polarway_common::error::root_cause;
 use polarway_common::{Error, ErrorKind};
 use polarway_proto::status::{error_from_status, is_of_transport};
+use polarway_tls::handshake_failure;
 use tonic::{Code, Status};
 
 use crate::Endpoint;
@@ -15,6 +16,8 @@ pub(crate) enum Failure {
     Answer(Error),
     /// No connection could be made; another server may do.
     Unreachable(Error),
+    /// No connection was made, since the TLS handshake failed. It will fail again until somebody changes something.
+    Untrusted(Error),
     /// The connection broke after it was made; another server may do.
     Lost(Error),
 }
@@ -22,7 +25,10 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Failure::Answer(error) | Failure::Unreachable(error) | Failure::Lost(error) => error,
+            Failure::Answer(error)
+            | Failure::Unreachable(error)
+            | Failure::Untrusted(error)
+            | Failure::Lost(error) => error,
         }
     }
 
@@ -31,6 +37,7 @@ impl Failure {
         match self {
             Failure::Answer(error) => error.kind == ErrorKind::Draining,
             Failure::Unreachable(_) | Failure::Lost(_) => true,
+            Failure::Untrusted(_) => false,
         }
     }
 
@@ -39,10 +46,22 @@ impl Failure {
         matches!(self, Failure::Answer(error) if error.kind == ErrorKind::Unauthenticated)
     }
 
+    /// Of a connection that did not come about.
+    pub(crate) fn from_dial(error: &tonic::transport::Error, server: &Endpoint) -> Self {
+        match handshake_failure(error) {
+            Some(cause) => Failure::Untrusted(untrusted(server, &cause)),
+            None => Failure::Unreachable(unreachable(server, &root_cause(error))),
+        }
+    }
+
     pub(crate) fn from_status(status: &Status, server: &Endpoint) -> Self {
         let local = is_of_transport(status) || is_not_ready(status);
         if !local {
             return Failure::Answer(error_from_status(status));
+        }
+        // Of a connection that the transport has made anew.
+        if let Some(cause) = handshake_failure(status) {
+            return Failure::Untrusted(untrusted(server, &cause));
         }
         if status.code() == Code::Unavailable {
             return Failure::Unreachable(unreachable(server, &root_cause(status)));
@@ -52,7 +71,7 @@ impl Failure {
                 ErrorKind::ExecutorLost,
                 format!("lost the connection to polarway at {server}: {}", root_cause(status)),
             )
-            .with_hint("the server may have stopped; run the statement again"),
+            .with_hint(lost_hint(server)),
         )
     }
 
@@ -71,6 +90,24 @@ impl Failure {
 pub(crate) fn unreachable(server: &Endpoint, cause: &str) -> Error {
     Error::new(ErrorKind::Draining, format!("cannot reach polarway at {server}: {cause}"))
         .with_hint("is the server running? `polarway up` starts one")
+}
+
+/// The kind is that of what a caller can do: correct whom it trusts, or what it calls the server.
+fn untrusted(server: &Endpoint, cause: &str) -> Error {
+    Error::new(ErrorKind::Configuration, format!("no TLS connection to polarway at {server}: {cause}")).with_hint(
+        "the server's certificate has to name the host as it is written here, and to be from an authority that the client trusts: \
+         `tls_ca` (`--tls-ca`, POLARWAY_TLS_CA) names a file with others than the system's; a server without TLS is written \
+         http://HOST:PORT",
+    )
+}
+
+/// A server with TLS accepts a connection without, and ends it at its first words: it looks like one that has stopped.
+fn lost_hint(server: &Endpoint) -> String {
+    let hint = "the server may have stopped; run the statement again";
+    if server.is_tls() {
+        return hint.to_owned();
+    }
+    format!("{hint}; if it has TLS, write https://{server}")
 }
 
 fn is_not_ready(status: &Status) -> bool {
@@ -109,6 +146,29 @@ mod tests {
         let error = failure.into_error();
         assert!(error.is_retryable());
         assert!(error.message.contains("127.0.0.1:50051: connection reset by peer"), "{}", error.message);
+    }
+
+    #[test]
+    fn row_47_a_connection_that_broke_without_tls_hints_at_it() {
+        let failure = |server: &str| {
+            let io = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "connection reset by peer");
+            Failure::from_status(&Status::from_error(Box::new(io)), &server.parse().unwrap()).into_error()
+        };
+        assert!(failure("db.example:1").hint.unwrap().contains("write https://db.example:1"));
+        let error = failure("https://db.example:1");
+        assert!(!error.hint.unwrap().contains("https"));
+        assert!(error.message.contains("https://db.example:1: "), "{}", error.message);
+    }
+
+    #[test]
+    fn row_47_who_is_not_trusted_is_a_matter_of_configuration_and_not_tried_again() {
+        let failure = Failure::Untrusted(untrusted(&server(), "UnknownIssuer"));
+        assert!(!failure.is_elsewhere_retryable() && !failure.is_unauthenticated());
+        let error = failure.into_error();
+        assert_eq!((error.kind, error.is_retryable()), (ErrorKind::Configuration, false));
+        assert!(error.message.contains("127.0.0.1:50051: UnknownIssuer"), "{}", error.message);
+        let hint = error.hint.unwrap();
+        assert!(hint.contains("tls_ca") && hint.contains("http://"), "{hint}");
     }
 
     #[test]

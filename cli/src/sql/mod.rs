@@ -77,6 +77,7 @@ async fn connect(args: &SqlArgs) -> Result<Client, u8> {
     let mut options = ClientOptions::to_any(args.servers.endpoint.clone());
     options.connect_timeout = args.connect_timeout.get();
     options.token = args.servers.token().map_err(tell)?;
+    options.tls_ca = args.servers.tls_ca.clone();
     // What a shell script or a CI job hands to the commands that it runs.
     options.trace =
         std::env::var(TRACEPARENT).ok().map(|trace| TraceContext::new(move || Some(trace.clone())));
@@ -92,7 +93,7 @@ fn tell(error: Error) -> u8 {
     if let Some(hint) = error.hint {
         terminal::complain(&format!("hint: {hint}\n"));
     }
-    // Such as a token that cannot be read: no server has been asked.
+    // Such as a token that cannot be read, or a server that is not trusted: to wait changes nothing.
     if error.kind == ErrorKind::Configuration { exit::USAGE } else { exit::UNREACHABLE }
 }
 

@@ -40,12 +40,14 @@ fn options(
     connect_timeout: f64,
     retry_for: f64,
     token: Option<Token>,
+    tls_ca: Option<PathBuf>,
 ) -> Result<ClientOptions, Error> {
     let endpoints = endpoints.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, Error>>()?;
     Ok(ClientOptions {
         connect_timeout: seconds("connect_timeout", connect_timeout)?,
         retry_for: seconds("retry_for", retry_for)?,
         token,
+        tls_ca,
         trace: Some(TraceContext::new(trace::current)),
         ..ClientOptions::to_any(endpoints)
     })
@@ -61,11 +63,12 @@ impl NativeClient {
         retry_for: f64,
         token: Option<String>,
         token_file: Option<PathBuf>,
+        tls_ca: Option<PathBuf>,
         done: Py<PyAny>,
     ) -> PyResult<Call> {
         let connecting = async move {
             let token = self::token(token, token_file)?;
-            let options = options(&endpoints, connect_timeout, retry_for, token)?;
+            let options = options(&endpoints, connect_timeout, retry_for, token, tls_ca)?;
             Client::connect(options).await.map(Self)
         };
         start(connecting, done)

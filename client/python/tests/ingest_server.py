@@ -13,6 +13,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Callable
 
     from websockets.http11 import Request, Response
@@ -114,18 +115,20 @@ def _error(kind: str) -> str:
     return json.dumps({"error": {"kind": kind, "message": f"it is {kind}", "hint": "do something"}})
 
 
-async def _listen(server: IngestServer) -> Server:
+async def _listen(server: IngestServer, tls: ssl.SSLContext | None) -> Server:
     # The goodbyes of a client that has much to send come late, and are not waited for.
-    started = serve(server.serve, "127.0.0.1", 0, process_request=server.answer, close_timeout=0.2)
+    started = serve(server.serve, "127.0.0.1", 0, process_request=server.answer, close_timeout=0.2, ssl=tls)
     # Its type is told with a name that Python 3.10 does not have.
     return await started  # type: ignore[no-any-return]  # pyright: ignore[reportUnknownVariableType]
 
 
 @contextlib.asynccontextmanager
-async def running(stream: Stream, *behaviours: Behaviour) -> AsyncGenerator[IngestServer]:
+async def running(
+    stream: Stream, *behaviours: Behaviour, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[IngestServer]:
     server = IngestServer(stream, *behaviours)
-    listening = await _listen(server)
-    server.address = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
+    listening = await _listen(server, tls)
+    server.address = f"{'ws' if tls is None else 'wss'}://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
     try:
         yield server
     finally:

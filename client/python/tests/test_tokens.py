@@ -87,10 +87,10 @@ async def test_clients_hand_their_token_on(natives: Natives, file: Path) -> None
     PolarwayClient("a:1", token_file=str(file)).connect().unwrap()
     PolarwayClient("a:1", retry_for=1.0).connect().unwrap()
     assert natives.connected == [
-        (["a:1", "b:2"], 5.0, 30.0, SECRET, None),
-        (["a:1"], 5.0, 30.0, None, str(file)),
-        (["a:1"], 5.0, 30.0, None, str(file)),
-        (["a:1"], 5.0, 1.0, None, None),
+        (["a:1", "b:2"], 5.0, 30.0, SECRET, None, None),
+        (["a:1"], 5.0, 30.0, None, str(file), None),
+        (["a:1"], 5.0, 30.0, None, str(file), None),
+        (["a:1"], 5.0, 1.0, None, None, None),
     ]
 
 

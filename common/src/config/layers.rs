@@ -16,13 +16,14 @@ use crate::error::{Error, ErrorKind, Result};
 const ENV_PREFIX: &str = "POLARWAY_";
 
 /// Variables that are read elsewhere and are no settings.
-const RESERVED: [&str; 6] = [
+const RESERVED: [&str; 7] = [
     "POLARWAY_CONFIG",
     "POLARWAY_ENDPOINT",
     "POLARWAY_BIN",
     "POLARWAY_HISTORY",
     "POLARWAY_TOKEN",
     "POLARWAY_TOKEN_FILE",
+    "POLARWAY_TLS_CA",
 ];
 
 enum Source<'a> {

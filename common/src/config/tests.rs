@@ -275,6 +275,8 @@ fn reserved_and_foreign_variables_are_left_alone() {
         ("POLARWAY_ENDPOINT", "http://localhost:1"),
         ("POLARWAY_BIN", "/bin/polarway"),
         ("POLARWAY_HISTORY", "/tmp/history"),
+        // Of clients: that of servers is POLARWAY_TLS__CA.
+        ("POLARWAY_TLS_CA", "/etc/ca.pem"),
         ("PATH", "/bin"),
         ("POLARWAYS", "x"),
     ];

@@ -54,6 +54,7 @@ class NativeClient:
         retry_for: float,
         token: str | None,
         token_file: str | None,
+        tls_ca: str | None,
         done: Done[NativeClient],
     ) -> Call: ...
     def stream(self, sql: str, parameters: Sequence[Encoded], done: Done[NativeStream]) -> Call: ...

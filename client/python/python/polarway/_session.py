@@ -35,6 +35,7 @@ class Session:
 
     Args:
         endpoints: Addresses `HOST:PORT` of servers of one cluster: one, several separated by commas, or a sequence.
+            With TLS they are written `https://HOST:PORT`, all of them.
         connect_timeout: Seconds to wait for one server to accept a connection.
         retry_for: Seconds for which a statement of whose result nothing has come is sent again after its server was
             lost; 0: not at all.
@@ -46,6 +47,8 @@ class Session:
         token: Tells the servers who calls. It is sent to `endpoints` only, and shown nowhere.
         token_file: A file that has the token, in place of `token`. It is read again for new connections, and when a
             server does not take the token: so another one can be put in its place.
+        tls_ca: A file (PEM) with the authorities that servers with TLS have their certificates from, in place of those
+            of the system. It is read when the client connects.
 
     Raises:
         ValueError: a number is out of its range, `token` is none, or both `token` and `token_file` are given.
@@ -64,9 +67,12 @@ class Session:
         progress: bool | None = None,
         token: str | None = None,
         token_file: Path | None = None,
+        tls_ca: Path | None = None,
     ) -> None:
         known_by = Token.of(token, token_file)
-        self._options = Options.of(endpoints, connect_timeout, retry_for, max_concurrent, max_waiting, token=known_by)
+        self._options = Options.of(
+            endpoints, connect_timeout, retry_for, max_concurrent, max_waiting, token=known_by, tls_ca=tls_ca
+        )
         self._breaker = breaker
         self._retrying = None if retry is None else Retrying(retry)
         self._progress = progress
@@ -84,6 +90,7 @@ class Session:
             options.retry_for,
             token.text,
             token.file,
+            options.tls_ca,
         )
         traffic = Traffic(
             limit=None if options.max_concurrent is None else Limit(options.max_concurrent, options.max_waiting),

@@ -12,7 +12,7 @@ from polarway._bell import Bell
 from polarway._delays import Delays
 from polarway._tasks import cancel_and_join
 from polarway.backoff import Backoff
-from polarway.live_faults import UNAUTHENTICATED, Refusal
+from polarway.live_faults import UNAUTHENTICATED, UNTRUSTED, Refusal
 from polarway.live_options import moved_to
 from polarway.live_window import Window, first_number
 from polarway.result import Err
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from polarway._token import LatestToken
+    from polarway._trust import LatestTrust
     from polarway.error import Error
     from polarway.live_link import Link
     from polarway.live_options import SinkOptions
@@ -51,11 +52,19 @@ class Delivery:
         refusal: Why the latest connection did not come about, or ended.
     """
 
-    def __init__(
-        self, addresses: Sequence[str], path: str, *, named: bool, options: SinkOptions, token: LatestToken
+    def __init__(  # noqa: PLR0913 - each is a choice of its own
+        self,
+        addresses: Sequence[str],
+        path: str,
+        *,
+        named: bool,
+        options: SinkOptions,
+        token: LatestToken,
+        trust: LatestTrust,
     ) -> None:
         self._addresses = addresses
         self._token = token
+        self._trust = trust
         self._path = path
         self._named = named
         self._options = options
@@ -83,9 +92,12 @@ class Delivery:
             acknowledged = self.tally.acknowledged
             read = await self._token.read()
             if isinstance(read, Err):
-                return _unreadable(read.unwrap_err())
+                return _unreadable("no_token", read.unwrap_err())
             token = read.unwrap()
-            opened = await Link.open(address + self._path, self._options.connect_timeout, token)
+            trusted = await self._trust.read()
+            if isinstance(trusted, Err):
+                return _unreadable(UNTRUSTED, trusted.unwrap_err())
+            opened = await Link.open(address + self._path, self._options.connect_timeout, token, trusted.unwrap())
             refusal: Refusal
             if isinstance(opened, Err):
                 refusal, was_open = opened.unwrap_err(), False
@@ -163,8 +175,8 @@ class Delivery:
         return Refusal("lost", "the connection to the server was lost")
 
 
-def _unreadable(error: Error) -> Refusal:
-    return Refusal("no_token", error.message, error.hint)
+def _unreadable(kind: str, error: Error) -> Refusal:
+    return Refusal(kind, error.message, error.hint)
 
 
 def _foreign(last: int) -> Refusal:

@@ -11,13 +11,17 @@ from polarway.error import Error
 UNAUTHENTICATED = "unauthenticated"
 """The kind when the server does not know the caller."""
 
+UNTRUSTED = "untrusted"
+"""The kind when the server cannot prove its name, or it is not known who is trusted to vouch for it."""
+
 
 @dataclass(frozen=True)
 class Refusal:
     """Why a connection did not come about, or ended.
 
     Attributes:
-        kind: The server's name for it (docs/streams.md), or one of `unreachable`, `lost`, `no_server` and `no_token`.
+        kind: The server's name for it (docs/streams.md), or one of `unreachable`, `lost`, `no_server`, `no_token` and
+            `untrusted`.
         message: One sentence that names the cause.
         hint: What to do about it.
         retry_after: Seconds after which the server wants to be asked again.
@@ -66,6 +70,7 @@ _FINAL = {
     "unknown_path",
     "unknown_stream",
     "unsupported",
+    UNTRUSTED,
 }
 _KINDS = {
     "bad_parameter": "INVALID_SETTING",
@@ -89,6 +94,7 @@ _KINDS = {
     "unknown_path": "INVALID_SETTING",
     "unknown_stream": "TABLE_NOT_FOUND",
     "unreachable": "DRAINING",
+    UNTRUSTED: "CONFIGURATION",
 }
 _HINTS = {
     "foreign_numbers": "give each sink a name of its own, or none",
@@ -96,6 +102,10 @@ _HINTS = {
     "no_server": "use the address that `polarway up` or an ingest process prints behind `ws=`",
     UNAUTHENTICATED: "give the sink `token=` or `token_file=`; an operator gives tokens out",
     "unreachable": "check the address, and that the process runs with `--ws-listen`",
+    UNTRUSTED: (
+        "the server's certificate has to name the host as it is written here, and to be from an authority of the"
+        " system, or of the file that `tls_ca` names; a server without TLS is written ws://HOST:PORT"
+    ),
 }
 # For an end whose reason was not said, which proxies make: RFC 6455, section 7.4.
 _CODES = {1002: "protocol", 1003: "unsupported", 1007: "invalid_text", 1009: "frame_too_large"}

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from polarway.live_faults import Refusal, answered, closed, told
+from polarway.live_faults import UNTRUSTED, Refusal, answered, closed, told
+from polarway.live_options import is_tls
 from polarway.result import Err, Ok, Result
 
 if TYPE_CHECKING:
@@ -78,10 +80,12 @@ class Link:
         self._said: Refusal | None = None
 
     @classmethod
-    async def open(cls, url: str, timeout: float, token: str | None = None) -> Result[Link, Refusal]:
-        """Connects, and reads the first message."""
+    async def open(
+        cls, url: str, timeout: float, token: str | None = None, trusted: ssl.SSLContext | None = None
+    ) -> Result[Link, Refusal]:
+        """Connects, and reads the first message. `trusted` is for `wss://` alone, which needs it."""
         try:
-            return await asyncio.wait_for(cls._open(url, token), timeout)
+            return await asyncio.wait_for(cls._open(url, token, trusted), timeout)
         except (asyncio.TimeoutError, TimeoutError):
             return Err(Refusal("unreachable", f"{_place(url)} did not answer within {timeout:g} s"))
         except InvalidStatus as error:
@@ -97,12 +101,13 @@ class Link:
         except ConnectionClosed as error:
             return Err(_ended(error))
         except (OSError, EOFError, InvalidHandshake) as error:
-            return Err(Refusal("unreachable", f"{_place(url)} cannot be reached: {error}"))
+            return Err(_not_reached(url, error))
 
     @classmethod
-    async def _open(cls, url: str, token: str | None) -> Result[Link, Refusal]:
+    async def _open(cls, url: str, token: str | None, trusted: ssl.SSLContext | None) -> Result[Link, Refusal]:
         socket = await _Connect(
             url,
+            ssl=trusted,
             additional_headers=None if token is None else {"Authorization": _SCHEME + token},
             logger=_LOGGER,
             compression=None,
@@ -170,6 +175,19 @@ def _object(text: str | bytes) -> dict[str, Any]:
 def _ended(error: ConnectionClosed) -> Refusal:
     received = error.rcvd
     return closed(received.code, received.reason) if received else closed(None, "")
+
+
+def _not_reached(url: str, error: Exception) -> Refusal:
+    # A handshake that the server's end has cut off says nothing of whether it is to be trusted.
+    if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        cause = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
+        return Refusal(UNTRUSTED, f"no TLS connection to {_place(url)}: {cause or error}")
+    hint = ""
+    if isinstance(error, (EOFError, InvalidHandshake, ssl.SSLError, ConnectionResetError)):
+        # There is somebody, who speaks something else, or stops.
+        other = "a server without TLS is written ws" if is_tls(url) else "a server with TLS is written wss"
+        hint = f"check the address; {other}://HOST:PORT"
+    return Refusal("unreachable", f"{_place(url)} cannot be reached: {error}", hint)
 
 
 def _place(url: str) -> str:

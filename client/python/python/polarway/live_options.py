@@ -52,20 +52,32 @@ def listed(addresses: str | Sequence[str]) -> tuple[str, ...]:
     """The servers as `ws://HOST:PORT`: one address, several separated by commas, or a sequence of them.
 
     Raises:
-        ValueError: there is none, or one has another scheme.
+        ValueError: there is none, one has another scheme, or some are with TLS and others without.
 
-    >>> listed("a:8081, wss://b:8443/")
-    ('ws://a:8081', 'wss://b:8443')
+    >>> listed("a:8081, ws://b:8081/"), listed(["wss://b:8443"])
+    (('ws://a:8081', 'ws://b:8081'), ('wss://b:8443',))
     """
     given = addresses.split(",") if isinstance(addresses, str) else list(addresses)
     full = [address if "://" in address else f"ws://{address}" for address in map(str.strip, given)]
     for address in full:
         parts = urlsplit(address)
         if parts.scheme not in {"ws", "wss"} or not parts.netloc:
-            raise ValueError(f"{address!r} is no address of a server: write ws://HOST:PORT")
+            raise ValueError(f"{address!r} is no address of a server: write ws://HOST:PORT, or wss:// for TLS")
     if not full:
         raise ValueError("a sink needs the address of a server")
+    # Rows and token go to each of them: one without TLS would show what the others hide.
+    if len({is_tls(address) for address in full}) > 1:
+        raise ValueError("some addresses are with TLS and some without: write all with wss://, or none")
     return tuple(address.rstrip("/") for address in full)
+
+
+def is_tls(address: str) -> bool:
+    """Whether a server has to prove its name, and what is sent to it is encrypted.
+
+    >>> is_tls("wss://a:8443"), is_tls("ws://a:8081")
+    (True, False)
+    """
+    return urlsplit(address).scheme == "wss"
 
 
 def path_of(stream: str, producer: str, ack: Durability | None) -> str:
@@ -81,7 +93,7 @@ def path_of(stream: str, producer: str, ack: Durability | None) -> str:
 def moved_to(address: str, location: str) -> str:
     """The address that a redirect names. It keeps the scheme: a server does not know that TLS ends before it.
 
-    So a token, which is sent along, never goes where it could be read and could not be before.
+    So rows and a token, which are sent along, never go where they could be read and could not be before.
 
     >>> moved_to("wss://a:8443", "ws://b:8081/v1/streams/ticks")
     'wss://b:8081'

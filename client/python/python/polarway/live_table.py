@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from polarway._session import raised
 from polarway._tasks import cancel_and_join
 from polarway._token import LatestToken, Token
+from polarway._trust import LatestTrust
 from polarway.error import Error
 from polarway.live_counts import Acknowledged, Pushed, SinkCounts
 from polarway.live_delivery import Delivery
@@ -69,12 +70,13 @@ class LiveTableSink:
         backoff_max: float = SinkOptions.backoff_max,
         token: str | None = None,
         token_file: Path | None = None,
+        tls_ca: Path | None = None,
     ) -> None:
         """Makes a sink that is not connected yet.
 
         Args:
-            addresses: One or several `ws://HOST:PORT` of processes that take rows. Any will do: they tell who has the
-                stream.
+            addresses: One or several `ws://HOST:PORT`, or `wss://HOST:PORT` with TLS, of processes that take rows. Any
+                will do: they tell who has the stream.
             stream: `stream` or `schema.stream`.
             producer: Name under which rows are sent, 1 to 128 visible characters; dead letters show it. One sink at a
                 time may have it. None: a random one.
@@ -91,6 +93,8 @@ class LiveTableSink:
             token: Tells the servers who sends. Servers that have the stream get it too, and it is shown nowhere.
             token_file: A file that has the token, in place of `token`. It is read for each connection, so that another
                 token can be put in its place.
+            tls_ca: A file (PEM) with the authorities that servers with TLS have their certificates from, in place of
+                those of the system. It is read for each connection, so that others can be put in their place.
 
         Raises:
             ValueError: an argument is not valid.
@@ -108,12 +112,14 @@ class LiveTableSink:
         )
         name = producer if producer is not None else f"python-{uuid.uuid4().hex}"
         self._pending = Pending(batch_rows, batch_bytes)
+        servers = listed(addresses)
         self._delivery = Delivery(
-            listed(addresses),
+            servers,
             path_of(stream, name, ack),
             named=producer is not None,
             options=self._options,
             token=LatestToken(Token.of(token, token_file)),
+            trust=LatestTrust.of(servers, tls_ca),
         )
         # Rows and bad rows that were acknowledged when the last flush ended.
         self._told = (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from polarway._token import Token
+    from polarway.reading import Path
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,16 @@ class Options:
     """Where the cluster is, how long to wait for it, and how much to ask of it at once.
 
     Attributes:
-        endpoints: Addresses `HOST:PORT` of servers of one cluster; the first that answers is used until it fails.
+        endpoints: Addresses `HOST:PORT` of servers of one cluster, or `https://HOST:PORT` with TLS; the first that
+            answers is used until it fails.
         connect_timeout: Seconds to wait for one server to accept a connection.
         retry_for: Seconds for which a statement of whose result nothing has come is sent again after its server was
             lost, to the others and the same in turn, under the same id. 0: not at all.
         max_concurrent: Calls that are under way at once, 1 or more; None: any number.
         max_waiting: Calls that wait beyond these, 0 or more.
         token: What the servers are told of who calls; it goes to `endpoints` only.
+        tls_ca: A file (PEM) with the authorities that servers with TLS have their certificates from; None: those of the
+            system.
 
     Raises:
         ValueError: a limit is out of its range.
@@ -34,6 +39,7 @@ class Options:
     max_concurrent: int | None = None
     max_waiting: int = 256
     token: Token | None = field(default=None, repr=False)
+    tls_ca: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_concurrent is not None and self.max_concurrent < 1:
@@ -51,8 +57,10 @@ class Options:
         max_waiting: int,
         *,
         token: Token | None,
+        tls_ca: Path | None,
     ) -> Options:
         """Takes one address, several separated by commas, or a sequence of them."""
         given = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
         addresses = tuple(address.strip() for address in given)
-        return cls(addresses, connect_timeout, retry_for, max_concurrent, max_waiting, token)
+        authorities = None if tls_ca is None else os.fsdecode(tls_ca)
+        return cls(addresses, connect_timeout, retry_for, max_concurrent, max_waiting, token, authorities)
