@@ -25,6 +25,7 @@ const HANDLE: &str = "handle/";
 const TABLE_HEAD: &str = "table/head/";
 const WRITE: &str = "write/";
 const SUBMISSION: &str = "submission/";
+const HISTORY: &str = "history/";
 
 /// A stored text that is not one of the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -65,6 +66,9 @@ pub enum Key {
     Write { id: String },
     /// A statement that is carried out without its client.
     Submission { id: String },
+    /// Queries that have ended, of one scheduler (by its incarnation); written at a time in milliseconds since 1970, so
+    /// that the oldest are listed first.
+    History { at: u64, scheduler: String },
 }
 
 impl Key {
@@ -90,6 +94,8 @@ impl Key {
             Key::TableHead { id } => format!("{TABLE_HEAD}{}", percent::encode(id)),
             Key::Write { id } => format!("{WRITE}{}", percent::encode(id)),
             Key::Submission { id } => format!("{SUBMISSION}{}", percent::encode(id)),
+            // As wide as any number, so that the order of texts is that of times.
+            Key::History { at, scheduler } => format!("{HISTORY}{at:020}/{}", percent::encode(scheduler)),
         }
     }
 
@@ -138,6 +144,10 @@ impl Key {
         if let Some(id) = text.strip_prefix(WRITE) {
             return Some(Key::Write { id: percent::decode(id)? });
         }
+        if let Some(chunk) = text.strip_prefix(HISTORY) {
+            let (at, scheduler) = chunk.split_once('/')?;
+            return Some(Key::History { at: moment(at)?, scheduler: percent::decode(scheduler)? });
+        }
         if let Some(statement) = text.strip_prefix(STATEMENT) {
             let (name, step) = statement.split_once('/')?;
             return Some(Key::Statement { name: percent::decode(name)?, step: number(step)? });
@@ -157,6 +167,11 @@ impl Key {
 /// A number as it is written in a key; other spellings of it are not the same key.
 fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number: &u32| number.to_string() == text)
+}
+
+/// A time as it is written in a key.
+fn moment(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|at: &u64| format!("{at:020}") == text)
 }
 
 impl fmt::Display for Key {
@@ -187,6 +202,7 @@ pub enum KeyPrefix {
     /// Writes that are not over and done.
     Writes,
     Submissions,
+    History,
     /// What all tasks of all queries stored.
     Shuffle,
     /// What the tasks of one query stored, in all its attempts.
@@ -215,6 +231,7 @@ impl KeyPrefix {
             KeyPrefix::Sessions => SESSION.to_owned(),
             KeyPrefix::Writes => WRITE.to_owned(),
             KeyPrefix::Submissions => SUBMISSION.to_owned(),
+            KeyPrefix::History => HISTORY.to_owned(),
             KeyPrefix::Shuffle => SHUFFLE.to_owned(),
             KeyPrefix::ShuffleOf { run } => format!("{SHUFFLE}{}/", percent::encode(run)),
             KeyPrefix::ShuffleOfAttempt { run, attempt } => {
@@ -246,6 +263,7 @@ mod tests {
             any::<String>().prop_map(|id| Key::TableHead { id }),
             any::<String>().prop_map(|id| Key::Write { id }),
             any::<String>().prop_map(|id| Key::Submission { id }),
+            any::<(u64, String)>().prop_map(|(at, scheduler)| Key::History { at, scheduler }),
             any::<(String, u32, u32, u32)>()
                 .prop_map(|(run, attempt, stage, task)| { Key::ShuffleOutput { run, attempt, stage, task } }),
         ]
@@ -269,6 +287,8 @@ mod tests {
         assert_eq!(Key::TableHead { id: "1".into() }.encode(), "table/head/1");
         assert_eq!(Key::Write { id: "1".into() }.encode(), "write/1");
         assert_eq!(Key::Submission { id: "j_1".into() }.encode(), "submission/j_1");
+        let chunk = Key::History { at: 1_764_000_000_000, scheduler: "0f/1".into() };
+        assert_eq!(chunk.encode(), "history/00000001764000000000/0f%2F1");
         assert_eq!(Key::Statement { name: "a/1".into(), step: 2 }.encode(), "statement/a%2F1/2");
         let output = Key::ShuffleOutput { run: "0f".into(), attempt: 2, stage: 3, task: 40 };
         assert_eq!(output.encode(), "shuffle/0f/2/3/40");
@@ -283,6 +303,8 @@ mod tests {
             "catalog/table/x",
             "catalog/table/a/b/c",
             "cluster/secret/x",
+            "history/1764000000000/0f",
+            "history/00000001764000000000",
             "shuffle/q/1/2",
             "shuffle/q/1/2/3/4",
             "shuffle/q/1/2/03",
@@ -315,6 +337,7 @@ mod tests {
             prop_assert_eq!(within(KeyPrefix::Members), matches!(key, Key::Member { .. }));
             prop_assert_eq!(within(KeyPrefix::Jobs), matches!(key, Key::Job { .. }));
             prop_assert_eq!(within(KeyPrefix::Sessions), matches!(key, Key::Session { .. }));
+            prop_assert_eq!(within(KeyPrefix::History), matches!(key, Key::History { .. }));
             prop_assert_eq!(within(KeyPrefix::Shuffle), matches!(key, Key::ShuffleOutput { .. }));
             if let Key::ShuffleOutput { run, attempt, .. } = &key {
                 let (run, attempt) = (run.clone(), *attempt);

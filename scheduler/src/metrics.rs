@@ -24,6 +24,9 @@ pub async fn render(service: &QueryService, more: &str) -> String {
     counter(&mut registry, "queries_staged", "Queries on the staged route", &outcomes.staged);
     counter(&mut registry, "queries_metadata", "Queries that read no files", &outcomes.metadata);
     counter(&mut registry, "attempts_resubmitted", "Attempts after a loss", &outcomes.resubmitted);
+    let past = &service.queries.past;
+    counter(&mut registry, "history_written", "Queries written into the history", &past.written);
+    counter(&mut registry, "history_dropped", "Ended queries that are not in the history", &past.dropped);
     counter(&mut registry, "admission_admitted", "Queries admitted", &admission.counters.admitted);
     counter(&mut registry, "admission_refused", "Queries refused as too many", &admission.counters.refused);
     counter(&mut registry, "plan_cache_hits", "Plans found in the cache", &service.planner.cache.hits);

@@ -2,6 +2,7 @@
 
 use futures::future::BoxFuture;
 use std::sync::Arc;
+use std::time::Instant;
 
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::offload;
@@ -14,6 +15,13 @@ use crate::service::{Prepared, QueryService, Request};
 impl QueryService {
     /// What kind of statement the request is, in its session's dialect, if its caller may send such a one.
     pub fn parse(&self, request: &Request) -> Result<Statement, Error> {
+        let began = Instant::now();
+        let parsed = self.parsed(request);
+        self.note_failure(request, began, parsed.as_ref().err());
+        parsed
+    }
+
+    fn parsed(&self, request: &Request) -> Result<Statement, Error> {
         let statement = parse_in(&request.sql, &request.settings)?;
         refuse_unbound(&request.sql, &request.settings)?;
         let what = match &statement {

@@ -1,5 +1,6 @@
-//! The queries this scheduler has, running and recently ended.
+//! The queries this scheduler has, running and recently ended, and those that others had.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,11 +15,11 @@ use polarway_proto::progress::{QueryState, StageProgress};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use crate::history::{QueryRecord, RecordedError, shortened, shortened_plans};
+use crate::history::{Past, QueryRecord, RecordedError, shortened, shortened_plans};
 use crate::limits::Deadline;
 use crate::plan::Compiled;
 
-/// Ended queries that are kept.
+/// Ended queries that are kept in memory, or more if the history has more.
 pub const KEPT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// One query from its first byte to its last.
@@ -27,6 +28,8 @@ pub struct Query {
     pub id: String,
     /// Who sent it; empty where callers are not told apart.
     pub owner: String,
+    /// The name of this scheduler.
+    scheduler: Arc<str>,
     /// Tells runs of one ticket apart; jobs are named by it.
     run: Mutex<Arc<str>>,
     /// Its beginning, where it is long.
@@ -156,12 +159,12 @@ impl Query {
     /// The same without its stages.
     pub fn summary(&self) -> QueryRecord {
         let life = self.life.lock().clone();
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let elapsed = life.took.unwrap_or_else(|| self.started.elapsed());
         let waited = life.admitted.map_or(elapsed, |at| at.saturating_duration_since(self.started));
         QueryRecord {
             id: self.id.clone(),
             user: self.owner.clone(),
+            scheduler: self.scheduler.to_string(),
             sql: self.sql.clone(),
             sql_bytes: self.sql_bytes,
             route: self.route.to_owned(),
@@ -198,6 +201,19 @@ impl Query {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How a query ends that has failed, if it has.
+fn ending(error: Option<&Error>) -> (QueryState, Option<RecordedError>) {
+    match error {
+        None => (QueryState::Finished, None),
+        Some(error) if error.kind == ErrorKind::Cancelled => (QueryState::Cancelled, None),
+        Some(error) => (QueryState::Failed, Some(RecordedError::of(error))),
+    }
+}
+
 /// A name for a run of the query.
 fn fresh_run(id: &str) -> String {
     format!("{id}-{:08x}", rand::random::<u32>())
@@ -221,24 +237,32 @@ pub struct Outcomes {
 pub struct Queries {
     /// Those that take so long are told in the log.
     slow: Option<Duration>,
+    scheduler: Arc<str>,
+    /// Ended queries that are shown.
+    kept: NonZeroUsize,
     running: Mutex<HashMap<String, Arc<Query>>>,
     ended: Mutex<LruCache<String, Arc<Query>>>,
+    pub past: Arc<Past>,
     pub outcomes: Outcomes,
 }
 
 impl Default for Queries {
     fn default() -> Self {
-        Self::new(None)
+        Self::new(None, "", Arc::new(Past::new(0, "")))
     }
 }
 
 impl Queries {
-    /// Queries that take `slow` or longer are told in the log.
-    pub fn new(slow: Option<Duration>) -> Self {
+    /// Those of the scheduler of this name. Queries that take `slow` or longer are told in the log.
+    pub fn new(slow: Option<Duration>, scheduler: &str, past: Arc<Past>) -> Self {
+        let kept = NonZeroUsize::new(past.most()).map_or(KEPT, |most| most.max(KEPT));
         Self {
             slow,
+            scheduler: scheduler.into(),
+            kept,
             running: Mutex::default(),
-            ended: Mutex::new(LruCache::new(KEPT)),
+            ended: Mutex::new(LruCache::new(kept)),
+            past,
             outcomes: Outcomes::default(),
         }
     }
@@ -283,11 +307,8 @@ impl Running {
     }
 
     pub fn finish(&self, outcome: &Result<(), Error>) {
-        match outcome {
-            Ok(()) => self.query.end(QueryState::Finished, None),
-            Err(error) if error.kind == ErrorKind::Cancelled => self.query.end(QueryState::Cancelled, None),
-            Err(error) => self.query.end(QueryState::Failed, Some(RecordedError::of(error))),
-        };
+        let (state, error) = ending(outcome.as_ref().err());
+        self.query.end(state, error);
     }
 }
 
@@ -331,16 +352,61 @@ impl Drop for Running {
             running.remove(&self.query.id);
         }
         drop(running);
-        self.queries.ended.lock().put(self.query.id.clone(), Arc::clone(&self.query));
+        self.queries.keep(Arc::clone(&self.query));
     }
+}
+
+/// A statement that is over and did not become a query: it could not be planned, or changes the catalog.
+#[derive(Debug)]
+pub struct Over<'a> {
+    pub id: &'a str,
+    pub sql: &'a str,
+    pub route: &'static str,
+    /// When it came.
+    pub began: Instant,
+    pub error: Option<&'a Error>,
 }
 
 impl Queries {
     /// A query of the caller `owner` that waits for its turn.
     pub fn begin(self: &Arc<Self>, owner: &Caller, id: &str, sql: &str, route: &'static str) -> Running {
-        let query = Arc::new(Query {
+        let query = Arc::new(self.waiting(owner, id, sql, route));
+        let counter = match route {
+            "staged" => &self.outcomes.staged,
+            "direct" => &self.outcomes.direct,
+            _ => &self.outcomes.metadata,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.running.lock().insert(id.to_owned(), Arc::clone(&query));
+        Running { queries: Arc::clone(self), query }
+    }
+
+    /// Notes what became of a statement of `owner`, unless it became a query, which tells that itself. It is in no count.
+    pub fn note(&self, owner: &Caller, over: &Over<'_>) {
+        if self.running.lock().contains_key(over.id) || self.ended.lock().peek(over.id).is_some() {
+            return;
+        }
+        let took = over.began.elapsed();
+        let (state, error) = ending(over.error);
+        self.keep(Arc::new(Query {
+            started: over.began,
+            started_ms: unix_millis(SystemTime::now()).saturating_sub(millis(took)),
+            life: Mutex::new(Life { state, admitted: Some(over.began), took: Some(took), error }),
+            ..self.waiting(owner, over.id, over.sql, over.route)
+        }));
+    }
+
+    /// A query that has ended goes on being shown, and into the history.
+    fn keep(&self, query: Arc<Query>) {
+        self.past.ended(&query);
+        self.ended.lock().put(query.id.clone(), query);
+    }
+
+    fn waiting(&self, owner: &Caller, id: &str, sql: &str, route: &'static str) -> Query {
+        Query {
             id: id.to_owned(),
             owner: owner.name().to_owned(),
+            scheduler: Arc::clone(&self.scheduler),
             run: Mutex::new(fresh_run(id).into()),
             sql: shortened(sql),
             sql_bytes: sql.len() as u64,
@@ -354,15 +420,7 @@ impl Queries {
             bytes: AtomicU64::new(0),
             shown: Mutex::default(),
             span: Mutex::new(Span::none()),
-        });
-        let counter = match route {
-            "staged" => &self.outcomes.staged,
-            "direct" => &self.outcomes.direct,
-            _ => &self.outcomes.metadata,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.running.lock().insert(id.to_owned(), Arc::clone(&query));
-        Running { queries: Arc::clone(self), query }
+        }
     }
 
     /// The query of this id, unless it is somebody else's.
@@ -401,19 +459,28 @@ impl Queries {
         running.iter().map(|query| query.summary()).collect()
     }
 
-    /// The same, then ended ones.
+    /// The same, then ended ones, of other schedulers, too.
     pub fn overview(&self, caller: &Caller) -> Vec<QueryRecord> {
         let mut all = self.at_work(caller);
         let mut ended: Vec<Arc<Query>> =
             self.ended.lock().iter().map(|(_, query)| Arc::clone(query)).collect();
         ended.retain(|query| caller.may_touch(&query.owner));
-        all.extend(ended.iter().map(|query| query.summary()));
+        let mut ended: Vec<QueryRecord> = ended.iter().map(|query| query.summary()).collect();
+        let past = self.past.last(caller);
+        if !past.is_empty() {
+            ended.extend(past);
+            ended.sort_by_key(|record| Reverse(record.ended_ms()));
+            ended.truncate(self.kept.get());
+        }
+        all.extend(ended);
         all
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use polarway_common::Role;
+
     use super::*;
 
     #[test]
@@ -476,6 +543,40 @@ mod tests {
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<QueryRecord>(&text).unwrap(), record);
         assert!(queries.overview(&Caller::anyone())[0].stages.is_empty());
+    }
+
+    #[test]
+    fn row_48_a_statement_that_became_no_query_is_noted_once_and_in_no_count() {
+        let queries = Arc::new(Queries::default());
+        let ana = Caller::new("ana", Role::Write);
+        let fault = Error::new(ErrorKind::TableNotFound, "no such table");
+        let over =
+            |id: &'static str, error| Over { id, sql: "x", route: "none", began: Instant::now(), error };
+        queries.note(&ana, &over("q-1", Some(&fault)));
+        queries.note(&ana, &over("q-1", None));
+        queries.note(&ana, &over("q-2", None));
+        // A query tells of itself.
+        let running = queries.begin(&ana, "q-3", "select 1", "direct");
+        queries.note(&ana, &over("q-3", None));
+        assert_eq!(queries.get(&ana, "q-3").unwrap().state(), QueryState::Queued);
+        drop(running);
+        let states: Vec<_> =
+            queries.overview(&ana).into_iter().map(|record| (record.id, record.state)).collect();
+        let of = |id: &str, state| (id.to_owned(), state);
+        assert_eq!(
+            states,
+            [
+                of("q-3", QueryState::Cancelled),
+                of("q-2", QueryState::Finished),
+                of("q-1", QueryState::Failed)
+            ]
+        );
+        let record = queries.get(&ana, "q-1").unwrap().record();
+        assert_eq!((record.error.unwrap().code.as_str(), record.user.as_str()), ("TABLE_NOT_FOUND", "ana"));
+        assert!(queries.overview(&Caller::new("bob", Role::Write)).is_empty());
+        let outcomes = &queries.outcomes;
+        let counted = [&outcomes.finished, &outcomes.failed, &outcomes.metadata];
+        assert!(counted.iter().all(|count| count.load(Ordering::Relaxed) == 0));
     }
 
     #[test]

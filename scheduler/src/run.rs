@@ -41,6 +41,7 @@ use crate::catalog::Sources;
 use crate::direct::{LocalRunner, RemoteRunner};
 use crate::front::{Door, FrontDoor};
 use crate::handles::Handles;
+use crate::history::{self, Past};
 use crate::http;
 use crate::members::follow_executors;
 use crate::peers::Peers;
@@ -145,7 +146,7 @@ pub async fn run(
         spill_dir: config.query.resolved_spill_dir(&config.data_dir),
         spill_limit: config.query.spill_limit.0,
     })?;
-    // Its own, so that this process is a member until all else has ended.
+    // Its own, so that this process is a member, and tells how its queries ended, until all else has ended.
     let membership = Supervisor::new();
     let us = member(&config, grpc.port(), http_bound.port());
     let (clock, ttl) = (Arc::new(SystemClock), config.metastore.lease_ttl.0);
@@ -225,6 +226,8 @@ pub async fn run(
     let until = stop.clone();
     supervisor.spawn("sessions", TaskKind::Background, async move { following.follow(until).await });
 
+    let slow = config.telemetry.slow_query.map(|limit| limit.0);
+    let past = Arc::new(Past::new(config.telemetry.history, &us.incarnation));
     let threads = machine::cores();
     let service = Arc::new(QueryService {
         us: us.clone(),
@@ -234,7 +237,7 @@ pub async fn run(
         writing,
         sessions,
         members,
-        queries: Arc::new(Queries::new(config.telemetry.slow_query.map(|limit| limit.0))),
+        queries: Arc::new(Queries::new(slow, &us.name, Arc::clone(&past))),
         admission: Admission::new(&config.admission),
         local: LocalRunner {
             planner: Arc::clone(&planner),
@@ -273,6 +276,11 @@ pub async fn run(
         supervisor: supervisor.clone(),
     });
 
+    let keeping = match past.most() {
+        0 => history::forget(Arc::clone(&meta), membership.token()),
+        _ => history::keep(past, Arc::clone(&meta), Arc::new(SystemClock), membership.token()),
+    };
+    membership.spawn("history", TaskKind::Background, keeping);
     let taking_over = submit::take_over(Arc::clone(&service), stop.clone());
     supervisor.spawn("jobs", TaskKind::Background, taking_over);
     let front = Door::new(FrontDoor::new(Arc::clone(&service), identity.clone(), encrypted));
@@ -434,5 +442,18 @@ async fn cluster_secret(meta: &dyn MetaStore) -> Result<Vec<u8>, Error> {
     match meta.get(&key).await? {
         Some(found) => Ok(found.value.to_vec()),
         None => Err(Error::internal("the cluster's secret was removed while it was made")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_48_other_processes_neither_read_nor_write_the_history() {
+        let rights = rights_of_members();
+        let history = KeyPrefix::History.encode();
+        let touches = |prefix: &String| history.starts_with(prefix.as_str()) || prefix.starts_with(&history);
+        assert!(!rights.read.iter().chain(&rights.write).any(touches));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
@@ -38,7 +38,7 @@ use crate::peers::PeerAddress;
 use crate::plan::route::Target;
 use crate::plan::{Command, Compiled, Description, Explain, Planner};
 use crate::pump::supervised;
-use crate::queries::{Plans, Queries, Query, Running};
+use crate::queries::{Over, Plans, Queries, Query, Running};
 use crate::session::Sessions;
 use crate::spans;
 use crate::staged::{JobReport, StagedRunner};
@@ -165,9 +165,12 @@ impl QueryService {
     pub fn describe<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Description, Error>> {
         Box::pin(async move {
             self.refuse_while_draining()?;
-            let (planner, request) = (Arc::clone(&self.planner), request.clone());
-            let work = async move { planner.describe(&request.sql, &request.settings, request.now).await };
-            self.planned("planning the query", Box::pin(work)).await
+            let began = Instant::now();
+            let (planner, of_plan) = (Arc::clone(&self.planner), request.clone());
+            let work = async move { planner.describe(&of_plan.sql, &of_plan.settings, of_plan.now).await };
+            let described = self.planned("planning the query", Box::pin(work)).await;
+            self.note_failure(request, began, described.as_ref().err());
+            described
         })
     }
 
@@ -208,7 +211,16 @@ impl QueryService {
 
     fn info_in_span(&self, request: Request) -> BoxFuture<'_, Result<Info, Error>> {
         Box::pin(async move {
-            let prepared = self.prepare(&request).await?;
+            let began = Instant::now();
+            let info = self.info_of(&request).await;
+            self.note_failure(&request, began, info.as_ref().err());
+            info
+        })
+    }
+
+    fn info_of<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Info, Error>> {
+        Box::pin(async move {
+            let prepared = self.prepare(request).await?;
             let schema = match &prepared {
                 Prepared::Query(compiled) => Arc::clone(&compiled.schema),
                 Prepared::Explain(explain) => explain::schema(explain),
@@ -219,14 +231,14 @@ impl QueryService {
                 Prepared::Explain(_) => (Target::Metadata, None, String::new()),
                 // Now and not when the result is fetched: drivers send the next statement without waiting for that.
                 Prepared::Command(command) => {
-                    (Target::Metadata, None, self.command(&request, &command).await?.to_text()?)
+                    (Target::Metadata, None, self.command(request, &command).await?.to_text()?)
                 }
             };
             if let Some(compiled) = &compiled
                 && compiled.decision.target == Target::Staged
                 && compiled.settings.results.unwrap_or(self.results) == ResultDelivery::Direct
             {
-                return self.executor_endpoints(&request, compiled).await;
+                return self.executor_endpoints(request, compiled).await;
             }
             let ticket = self.signer.sign_query(&QueryTicket {
                 query_id: request.query_id.clone(),
@@ -242,7 +254,7 @@ impl QueryService {
                 self.planner.cache.hold(&request.query_id, compiled);
             }
             Ok(Info {
-                query_id: request.query_id,
+                query_id: request.query_id.clone(),
                 schema,
                 route: route.name(),
                 endpoints: vec![Endpoint { ticket, location: None }],
@@ -329,19 +341,40 @@ impl QueryService {
     pub fn run<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<DataStream, Error>> {
         Box::pin(async move {
             self.refuse_while_draining()?;
-            let prepared = match self.planner.held(&request.query_id).await {
-                Some(compiled) => Prepared::Query(compiled),
-                None => self.prepare(request).await?,
-            };
-            match prepared {
-                Prepared::Query(compiled) => self.run_query(request, &compiled).await,
-                Prepared::Explain(explain) => Ok(one_batch(explain::run(self, request, &explain).await?)),
-                Prepared::Command(command) => {
-                    let outcome = self.command(request, &command).await?;
-                    Ok(one_batch(outcome.batch()?))
+            let began = Instant::now();
+            // Not boxed once more: every query comes by here.
+            let running = async {
+                let prepared = match self.planner.held(&request.query_id).await {
+                    Some(compiled) => Prepared::Query(compiled),
+                    None => self.prepare(request).await?,
+                };
+                match prepared {
+                    Prepared::Query(compiled) => self.run_query(request, &compiled).await,
+                    Prepared::Explain(explain) => Ok(one_batch(explain::run(self, request, &explain).await?)),
+                    Prepared::Command(command) => {
+                        let outcome = self.command(request, &command).await?;
+                        Ok(one_batch(outcome.batch()?))
+                    }
                 }
-            }
+            };
+            let stream: Result<DataStream, Error> = running.await;
+            self.note_failure(request, began, stream.as_ref().err());
+            stream
         })
+    }
+
+    /// Notes a statement that has failed before it became a query, for the history. One that was turned away has not been
+    /// looked at, and there may be very many of them.
+    pub(crate) fn note_failure(&self, request: &Request, began: Instant, error: Option<&Error>) {
+        let failed = error.filter(|error| !matches!(error.kind, ErrorKind::Draining | ErrorKind::Overloaded));
+        if failed.is_some() {
+            self.note(request, "none", began, failed);
+        }
+    }
+
+    fn note(&self, request: &Request, route: &'static str, began: Instant, error: Option<&Error>) {
+        let Request { query_id: id, sql, caller, .. } = request;
+        self.queries.note(caller, &Over { id, sql, route, began, error });
     }
 
     /// Runs a statement that changes something, if its caller may.
@@ -351,6 +384,7 @@ impl QueryService {
         command: &'a Command,
     ) -> BoxFuture<'a, Result<Outcome, Error>> {
         Box::pin(async move {
+            let began = Instant::now();
             let span = spans::command(request, command.tag());
             let outcome = match request.caller.must_be(command.needs(), command.tag()) {
                 Ok(()) => self.carried_out(request, command).instrument(span).await,
@@ -358,6 +392,12 @@ impl QueryService {
             };
             if command.needs() > Role::Read {
                 audit::changed(&request.caller, command.tag(), &request.query_id, &outcome);
+            }
+            match (&outcome, command) {
+                (Err(error), _) => self.note_failure(request, began, Some(error)),
+                // Nothing is changed but the session, and drivers do that all the time.
+                (Ok(_), Command::Set { .. } | Command::Reset { .. }) => {}
+                (Ok(_), _) => self.note(request, Target::Metadata.name(), began, None),
             }
             outcome
         })
@@ -538,7 +578,9 @@ impl QueryService {
         query_id: &'a str,
     ) -> BoxFuture<'a, Option<QueryProgress>> {
         Box::pin(async move {
-            let query = self.queries.get(caller, query_id)?;
+            let Some(query) = self.queries.get(caller, query_id) else {
+                return self.queries.past.get(caller, query_id).map(|entry| entry.progress());
+            };
             let report = self.report(&query).await.unwrap_or_default();
             Some(QueryProgress {
                 query_id: query_id.to_owned(),
@@ -558,7 +600,10 @@ impl QueryService {
         query_id: &'a str,
     ) -> BoxFuture<'a, Option<(QueryRecord, Plans)>> {
         Box::pin(async move {
-            let query = self.queries.get(caller, query_id)?;
+            let Some(query) = self.queries.get(caller, query_id) else {
+                let entry = self.queries.past.get(caller, query_id)?;
+                return Some((entry.query.clone(), entry.plans()));
+            };
             let mut record = query.record();
             // While it runs its job knows more; the job of a query that was cut off in its middle may be known, too.
             if (record.stages.is_empty() || !query.has_ended())

@@ -4,6 +4,8 @@
 
 #[path = "operate/helm.rs"]
 mod helm;
+#[path = "operate/history.rs"]
+mod history;
 #[path = "operate/identity.rs"]
 mod identity;
 #[path = "operate/image.rs"]

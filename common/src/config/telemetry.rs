@@ -13,10 +13,12 @@ pub struct TelemetryConfig {
     pub sample: f64,
     /// Queries that took so long or longer are told in the log. Default: none are.
     pub slow_query: Option<HumanDuration>,
+    /// Ended queries that the metadata store keeps, of all schedulers together. Zero keeps none there. Default: `1000`.
+    pub history: usize,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { otlp_endpoint: None, sample: 0.01, slow_query: None }
+        Self { otlp_endpoint: None, sample: 0.01, slow_query: None, history: 1000 }
     }
 }

@@ -34,6 +34,7 @@ fn everything_set() -> Config {
             otlp_endpoint: Some("http://collector:4317".to_owned()),
             sample: 0.5,
             slow_query: Some(HumanDuration::from_secs(18)),
+            history: 500,
         },
         identity: IdentityConfig {
             tokens: Some("/tokens.toml".into()),

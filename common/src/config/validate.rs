@@ -17,6 +17,9 @@ const MIN_MEMORY: ByteSize = ByteSize::mib(64);
 /// Below this a stream does little but seal.
 const MIN_STREAM: ByteSize = ByteSize::mib(1);
 
+/// The metadata store is no place for more, and every scheduler has all of it in memory.
+const LONGEST_HISTORY: usize = 10_000;
+
 /// Schemes that a root in `storage.allowed` may have.
 const SCHEMES: [&str; 4] = ["s3", "gs", "az", "https"];
 
@@ -56,6 +59,9 @@ impl Config {
 fn telemetry(telemetry: &TelemetryConfig, faults: &mut Faults) {
     if !(0.0..=1.0).contains(&telemetry.sample) {
         faults.add(format!("`telemetry.sample` ({}) must be from 0 to 1", telemetry.sample));
+    }
+    if telemetry.history > LONGEST_HISTORY {
+        faults.add(format!("`telemetry.history` ({}) must be {LONGEST_HISTORY} or less", telemetry.history));
     }
     if let Some(endpoint) = &telemetry.otlp_endpoint
         && !matches!(Url::parse(endpoint), Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host())
@@ -303,6 +309,15 @@ mod tests {
         }
         config.telemetry.otlp_endpoint = Some("https://collector:4317".to_owned());
         assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn row_48_a_history_has_an_end() {
+        let mut config = Config::default();
+        for (history, fits) in [(0, true), (1, true), (10_000, true), (10_001, false)] {
+            config.telemetry.history = history;
+            assert_eq!(config.validate().is_ok(), fits, "{history}");
+        }
     }
 
     #[test]

@@ -143,9 +143,9 @@ pub fn render(found: &Found, asked: &Asked, all: usize, others: &Others) -> Html
     search(&mut html, asked);
     html.raw("<section data-live=\"queries\" aria-label=\"Queries\"><p class=\"note\">");
     html.text(units::count(found.matching as u64)).raw(" of ").text(units::count(all as u64));
-    html.raw(" queries that this scheduler has, running ones and the last ended ones.");
+    html.raw(" queries: those that run on this scheduler, and the last that ended, on whichever one.");
     if !others.is_empty() {
-        html.raw(" Others have their own: ");
+        html.raw(" What runs elsewhere is shown there: ");
         for (place, (name, address)) in others.iter().enumerate() {
             html.raw(if place > 0 { ", <a href=\"http://" } else { "<a href=\"http://" });
             html.text(address).raw("/queries\">").text(name).raw("</a>");
@@ -161,7 +161,7 @@ pub fn render(found: &Found, asked: &Asked, all: usize, others: &Others) -> Html
         });
         html.raw("</p>");
     } else {
-        html.html(&table(&found.records, "Queries of this scheduler", Some(asked)));
+        html.html(&table(&found.records, "Running and ended queries", Some(asked)));
     }
     pages(&mut html, found, asked);
     html.raw("</section>");
@@ -215,6 +215,7 @@ fn address(asked: &Asked, sort: Sort, order: Order, page: usize) -> String {
 /// Sorting is offered where it is known what is shown.
 pub fn table(records: &[QueryRecord], caption: &'static str, asked: Option<&Asked>) -> Html {
     let mut html = Html::default();
+    let several = records.windows(2).any(|two| two[0].scheduler != two[1].scheduler);
     html.raw("<div class=\"wide\" role=\"region\" aria-label=\"")
         .raw(caption)
         .raw("\" tabindex=\"0\"><table class=\"queries\">");
@@ -226,9 +227,13 @@ pub fn table(records: &[QueryRecord], caption: &'static str, asked: Option<&Aske
     heading(&mut html, "Rows", Sort::Rows, true, asked);
     heading(&mut html, "Bytes", Sort::Bytes, true, asked);
     heading(&mut html, "Time", Sort::Time, true, asked);
+    // After those that the style sheet counts.
+    if several {
+        html.raw("<th scope=\"col\">Scheduler</th>");
+    }
     html.raw("<th scope=\"col\"><span class=\"quiet\">Cancel</span></th></tr></thead><tbody>");
     for record in records {
-        row(&mut html, record);
+        row(&mut html, record, several);
     }
     html.raw("</tbody></table></div>");
     html
@@ -271,7 +276,8 @@ pub fn time(html: &mut Html, unix_ms: u64) {
     html.raw("<time datetime=\"").text(exact).raw("\">").text(shown).raw("</time>");
 }
 
-fn row(html: &mut Html, record: &QueryRecord) {
+/// Which scheduler had it is told where it is not the same for all.
+fn row(html: &mut Html, record: &QueryRecord, with_scheduler: bool) {
     html.raw("<tr><td>");
     state(html, &record.state);
     html.raw("</td><td>");
@@ -286,6 +292,9 @@ fn row(html: &mut Html, record: &QueryRecord) {
     html.raw("</th><td>").text(&record.route).raw("</td><td class=\"n\">").text(units::count(record.rows));
     html.raw("</td><td class=\"n\">").text(units::bytes(record.bytes)).raw("</td><td class=\"n\">");
     html.text(units::millis(record.elapsed_ms)).raw("</td><td>");
+    if with_scheduler {
+        html.text(&record.scheduler).raw("</td><td>");
+    }
     if is_running(&record.state) {
         cancel(html, &record.id);
     }
@@ -328,6 +337,7 @@ mod tests {
         QueryRecord {
             id: format!("q-{number}"),
             user: String::new(),
+            scheduler: "scheduler-0".to_owned(),
             sql: sql.to_owned(),
             sql_bytes: sql.len() as u64,
             route: "direct".to_owned(),
@@ -389,6 +399,18 @@ mod tests {
     }
 
     #[test]
+    fn row_48_queries_of_several_schedulers_are_told_apart() {
+        let elsewhere = QueryRecord {
+            scheduler: "scheduler-<1>".to_owned(),
+            ..record(2, "select 2", QueryState::Finished)
+        };
+        let records = [record(1, "select 1", QueryState::Finished), elsewhere];
+        let html = table(&records, "Queries", None).into_string();
+        assert!(html.contains(">Scheduler<") && html.contains("<td>scheduler-0</td>"));
+        assert!(html.contains("scheduler-&lt;1&gt;") && !html.contains("<1>"));
+    }
+
+    #[test]
     fn row_49_a_statement_is_text_and_only_what_runs_can_be_cancelled() {
         let records = vec![
             record(
@@ -406,6 +428,8 @@ mod tests {
         assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
         assert_eq!(html.matches("method=\"post\"").count(), 1);
         assert!(html.contains("action=\"/queries/q-1/cancel\"") && html.contains(">q-2</a>"));
+        // All have the same scheduler.
+        assert!(!html.contains(">Scheduler<"));
         assert!(html.contains("aria-sort=\"descending\"") && html.contains("http://there:8080/queries"));
     }
 }

@@ -38,7 +38,7 @@ pub fn render(query: &Query<'_>) -> Html {
     let until = if is_running(&record.state) { *now_ms } else { until };
     if record.route == "staged" {
         html.raw("<section data-live=\"stages\"><h2>Stages</h2>");
-        stages(&mut html, &record.stages, until);
+        stages(&mut html, record, until);
         html.raw("</section><section data-live=\"tasks\"><h2>Tasks by executor</h2>");
         tasks(&mut html, &record.stages);
         html.raw("</section>");
@@ -94,6 +94,11 @@ fn facts(html: &mut Html, query: &Query<'_>) {
         });
     }
     fact(html, "Started", |html| time(html, record.started_ms));
+    if !record.scheduler.is_empty() {
+        fact(html, "Scheduler", |html| {
+            html.text(&record.scheduler);
+        });
+    }
     fact(html, "Attempt", |html| {
         html.text(record.attempt);
     });
@@ -106,9 +111,14 @@ fn facts(html: &mut Html, query: &Query<'_>) {
     html.raw("</dl>");
 }
 
-fn stages(html: &mut Html, stages: &[StageProgress], until_ms: u64) {
+fn stages(html: &mut Html, record: &QueryRecord, until_ms: u64) {
+    let stages = record.stages.as_slice();
     if stages.is_empty() {
-        html.raw("<p class=\"empty\">No stage has begun.</p>");
+        html.raw(if is_running(&record.state) {
+            "<p class=\"empty\">No stage has begun.</p>"
+        } else {
+            "<p class=\"empty\">No stage is kept of it.</p>"
+        });
         return;
     }
     if stages.len() <= graph::MOST {
@@ -241,6 +251,7 @@ mod tests {
         let record = QueryRecord {
             id: "q-1".to_owned(),
             user: String::new(),
+            scheduler: "scheduler-1".to_owned(),
             sql: "select '</pre><script>alert(1)</script>'".to_owned(),
             sql_bytes: 1 << 20,
             route: "staged".to_owned(),
@@ -266,10 +277,15 @@ mod tests {
         assert!(html.contains("Its beginning; it has 1.0 MiB") && html.contains("FilterExec: a &lt; 5"));
         assert!(html.contains("<dt>Spilled</dt><dd>2.0 KiB</dd>") && html.contains("+ 1</span>"));
         assert!(html.contains("<svg class=\"graph\"") && html.contains("id=\"plan-1\""));
+        assert!(html.contains("<dt>Scheduler</dt><dd>scheduler-1</dd>"));
         // What has ended is not cancelled.
         assert!(!html.contains("<form"));
         let running = QueryRecord { state: QueryState::Running, ..record.clone() };
         let html = render(&Query { record: &running, ..query }).into_string();
         assert!(html.contains("action=\"/queries/q-1/cancel\"") && html.contains("asked to stop"));
+        // As much as the history has of one that ran long ago.
+        let old = QueryRecord { stages: vec![], ..record.clone() };
+        let html = render(&Query { record: &old, plans: &Plans::default(), ..query }).into_string();
+        assert!(html.contains("No stage is kept of it.") && html.contains("No plan is kept of it."));
     }
 }

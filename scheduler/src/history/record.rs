@@ -1,5 +1,5 @@
-//! What is kept of a query once it has ended. A record holds no handle to anything that runs, so that it can be written
-//! down and read by another process.
+//! What is known of a query. A record holds no handle to anything that runs, so that it can be written down and read by
+//! another process.
 
 use polarway_common::Error;
 use polarway_proto::progress::{QueryState, StageProgress};
@@ -18,6 +18,9 @@ pub struct QueryRecord {
     /// Who sent it; empty where callers are not told apart.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
+    /// The name of the scheduler that has or had it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scheduler: String,
     /// The statement as it was sent; its beginning, where it is long.
     pub sql: String,
     /// How long the statement is.
@@ -54,6 +57,11 @@ impl QueryRecord {
     pub fn is_shortened(&self) -> bool {
         (self.sql.len() as u64) < self.sql_bytes
     }
+
+    /// When it ended, if it has; milliseconds since 1970.
+    pub fn ended_ms(&self) -> u64 {
+        self.started_ms.saturating_add(self.elapsed_ms)
+    }
 }
 
 /// Why a query failed.
@@ -75,13 +83,18 @@ pub fn shortened(sql: &str) -> String {
     beginning(sql, LONGEST_SQL)
 }
 
-/// The plans of a query's stages as they are kept: equal parts of what there is room for.
+/// The plans of a query's stages as they are kept.
 pub fn shortened_plans(plans: &[(u64, String)]) -> Vec<(u64, String)> {
-    let room = LONGEST_PLANS / plans.len().max(1);
+    plans_within(LONGEST_PLANS, plans)
+}
+
+/// The plans of stages, with equal parts of the room that there is.
+pub(super) fn plans_within(bytes: usize, plans: &[(u64, String)]) -> Vec<(u64, String)> {
+    let room = bytes / plans.len().max(1);
     plans.iter().map(|(stage, plan)| (*stage, beginning(plan, room))).collect()
 }
 
-fn beginning(text: &str, bytes: usize) -> String {
+pub(super) fn beginning(text: &str, bytes: usize) -> String {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or_default().to_owned()
 }
 
