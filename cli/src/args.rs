@@ -346,7 +346,7 @@ Examples:
 It writes the server's answer. Exit codes: 0 well, 1 not well or no answer,
 2 wrong use. A scheduler and `polarway up` serve HTTP at
 scheduler.http_listen, an executor at executor.http_listen, which has no
-default.")]
+default. With `[tls]` in its own configuration it asks by HTTPS.")]
 pub struct HealthArgs {
     /// The server's HTTP address.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]

@@ -1,7 +1,10 @@
 //! `polarway health`: asks a server over HTTP how it is, where there is no other program that could, as in a container.
 
+use std::net::SocketAddr;
+
 use polarway_common::HostPort;
 use polarway_common::error::root_cause;
+use polarway_tls::Tls;
 use reqwest::StatusCode;
 
 use crate::args::HealthArgs;
@@ -21,8 +24,8 @@ enum Unhealthy {
 }
 
 /// Writes what the server says, and returns the exit code: 0 when it is well, 1 when it is not or does not answer.
-pub async fn run(args: HealthArgs) -> u8 {
-    match ask(&args).await {
+pub async fn run(args: HealthArgs, tls: &Tls) -> u8 {
+    match ask(&args, tls).await {
         Ok(answer) => {
             // The exit code says the same.
             let _ = terminal::print(&format!("{answer}\n"));
@@ -35,19 +38,36 @@ pub async fn run(args: HealthArgs) -> u8 {
     }
 }
 
-async fn ask(args: &HealthArgs) -> Result<String, Unhealthy> {
-    let url = url(&args.http, args.ready);
-    let silent = |error: reqwest::Error| Unhealthy::Silent { url: url.clone(), cause: root_cause(&error) };
+async fn ask(args: &HealthArgs, tls: &Tls) -> Result<String, Unhealthy> {
     // A proxy of the environment is for what is far away.
-    let client = reqwest::Client::builder().no_proxy().timeout(args.timeout.get()).build().map_err(silent)?;
+    let builder = reqwest::Client::builder().no_proxy().timeout(args.timeout.get());
+    let (builder, url) = match tls.for_https() {
+        None => (builder, url("http", &args.http, args.ready)),
+        Some((config, name)) => {
+            // As processes dial each other: they know each other by one name, whatever the address.
+            let address = resolved(&args.http).await?;
+            let named = HostPort::new(name.clone(), args.http.port);
+            let builder = builder.use_preconfigured_tls(config).resolve(&name, address);
+            (builder, url("https", &named, args.ready))
+        }
+    };
+    let silent = |error: reqwest::Error| Unhealthy::Silent { url: url.clone(), cause: root_cause(&error) };
+    let client = builder.build().map_err(silent)?;
     let response = client.get(&url).send().await.map_err(silent)?;
     let status = response.status();
     let answer = first_line(&response.text().await.map_err(silent)?);
     if status.is_success() { Ok(answer) } else { Err(Unhealthy::Refused { url, status, answer }) }
 }
 
-fn url(server: &HostPort, ready: bool) -> String {
-    format!("http://{server}/{}", if ready { "readyz" } else { "healthz" })
+async fn resolved(server: &HostPort) -> Result<SocketAddr, Unhealthy> {
+    let silent = |cause: String| Unhealthy::Silent { url: server.to_string(), cause };
+    let mut found =
+        tokio::net::lookup_host(server.as_pair()).await.map_err(|error| silent(error.to_string()))?;
+    found.next().ok_or_else(|| silent("it has no address".to_owned()))
+}
+
+fn url(scheme: &str, server: &HostPort, ready: bool) -> String {
+    format!("{scheme}://{server}/{}", if ready { "readyz" } else { "healthz" })
 }
 
 fn first_line(answer: &str) -> String {
@@ -61,8 +81,8 @@ mod tests {
     #[test]
     fn it_asks_whether_the_server_lives_or_takes_work() {
         let server = HostPort::new("127.0.0.1", 8080);
-        assert_eq!(url(&server, false), "http://127.0.0.1:8080/healthz");
-        assert_eq!(url(&HostPort::new("::1", 8080), true), "http://[::1]:8080/readyz");
+        assert_eq!(url("http", &server, false), "http://127.0.0.1:8080/healthz");
+        assert_eq!(url("https", &HostPort::new("::1", 8080), true), "https://[::1]:8080/readyz");
     }
 
     #[test]

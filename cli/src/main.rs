@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use polarway_common::Error;
 use polarway_common::config::TelemetryConfig;
+use polarway_tls::Tls;
 
 use args::{Cli, Command, GlobalArgs};
 
@@ -75,7 +76,9 @@ async fn dispatch(cli: Cli) -> Result<u8, Error> {
         }
         Command::Health(args) => {
             log_if_asked(&global)?;
-            Ok(Box::pin(health::run(args)).await)
+            // What the server is configured with says whether it is to be asked by HTTPS.
+            let tls = Tls::load(&global.load(vec![])?.tls).await?;
+            Ok(Box::pin(health::run(args, &tls)).await)
         }
         Command::Tpch(args) => {
             log_if_asked(&global)?;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use arrow_flight::Empty;
 use hyper_util::rt::TokioIo;
+use polarway_common::ErrorKind;
+use polarway_proto::status::error_from_status;
 use prost::Message;
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -123,6 +125,10 @@ impl Dial {
                 Ok(_) => Called::Answered(Code::Ok),
                 // What a server sends has no cause here.
                 Err(status) if status.source().is_some() => Called::CutOff,
+                // Of what was sent, not of who has sent it; the code of both is the same.
+                Err(status) if error_from_status(&status).kind == ErrorKind::InvalidTicket => {
+                    Called::Answered(Code::InvalidArgument)
+                }
                 Err(status) => Called::Answered(status.code()),
             }
         };

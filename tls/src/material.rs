@@ -87,7 +87,10 @@ impl Pair {
         let private = self.key.private_key(key)?;
         CertifiedKey::from_der(chain, private, &provider())
             .map(Arc::new)
-            .map_err(|error| self.key.fault(format!("it does not fit `{}`: {error}", self.certificate.key)))
+            .map_err(|error| match error {
+                rustls::Error::InvalidCertificate(_) => self.certificate.fault(error),
+                _ => self.key.fault(format!("it does not fit `{}`: {error}", self.certificate.key)),
+            })
     }
 }
 

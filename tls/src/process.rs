@@ -130,6 +130,14 @@ impl Tls {
         Some((Arc::clone(&state.material.read().dial), state.files.name.clone()))
     }
 
+    /// What a HTTP/1.1 client asks processes of the cluster with, and the name that it asks for; none without TLS.
+    pub fn for_https(&self) -> Option<(ClientConfig, String)> {
+        let (config, name) = self.dial()?;
+        let mut config = config.as_ref().clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Some((config, name.to_str().into_owned()))
+    }
+
     /// An endpoint, a process's, that somebody else connects to. It keeps what is shown now; and if there is TLS it is a new one,
     /// on which windows and timeouts are to be set.
     ///

@@ -114,7 +114,7 @@ fn everything_set() -> Config {
             tables: Some("s3://bucket/tables".to_owned()),
             list_ttl: HumanDuration::from_secs(15),
             s3: S3Config {
-                endpoint: Some("http://minio:9000".to_owned()),
+                endpoint: Some("https://minio:9000".to_owned()),
                 region: Some("eu-west-1".to_owned()),
                 access_key_id: Some("key".to_owned()),
                 secret_access_key: Some(Secret::new("s3-secret")),
