@@ -20,4 +20,4 @@ pub use credential::{Credential, ProcessChannel};
 pub use header::token_of;
 pub use identity::Identity;
 pub use party::Party;
-pub use tokens::Tokens;
+pub use tokens::{Roots, Tokens};
