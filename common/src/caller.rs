@@ -142,8 +142,11 @@ mod tests {
         let of = |name: &'static str, role, namespace| {
             Caller::new(name, role).of(Namespace::parse(namespace).unwrap())
         };
-        let (ana, boss, other) =
-            (of("ana", Role::Write, "acme"), of("boss", Role::Admin, "acme"), of("root", Role::Admin, "beta"));
+        let (ana, boss, other) = (
+            of("ana", Role::Write, "acme"),
+            of("boss", Role::Admin, "acme"),
+            of("root", Role::Admin, "beta"),
+        );
         assert_eq!((ana.name(), ana.owner()), ("ana", "acme/ana"));
         assert!(ana.may_touch("acme/ana") && boss.may_touch("acme/ana"));
         assert!(!other.may_touch("acme/ana") && !Caller::new("root", Role::Admin).may_touch("acme/ana"));

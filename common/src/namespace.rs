@@ -155,7 +155,10 @@ mod tests {
         // No name reaches into another namespace.
         for namespace in [&default, &beta, &acme()] {
             assert_eq!(namespace.stored(&stored).unwrap_err().kind, ErrorKind::Plan);
-            assert_eq!(namespace.stored_stream(&format!("{stored}.ticks")).unwrap_err().kind, ErrorKind::Plan);
+            assert_eq!(
+                namespace.stored_stream(&format!("{stored}.ticks")).unwrap_err().kind,
+                ErrorKind::Plan
+            );
         }
         // A schema of `default` that would read as one of a namespace of that name is nobody's.
         assert_eq!(default.own("default\u{1f}public"), None);

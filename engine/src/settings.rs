@@ -565,7 +565,8 @@ mod tests {
     #[test]
     fn row_47_settings_tell_who_asks_and_in_which_namespace() {
         let acme = Namespace::parse("acme").unwrap();
-        let (plain, other) = (Caller::new("ana", Role::Read), Caller::new("ana", Role::Read).of(acme.clone()));
+        let (plain, other) =
+            (Caller::new("ana", Role::Read), Caller::new("ana", Role::Read).of(acme.clone()));
         let callers = [Caller::anyone(), plain, other];
         for (at, caller) in callers.iter().enumerate() {
             let settings = of_caller(caller);

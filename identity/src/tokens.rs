@@ -157,7 +157,9 @@ impl Entry {
             _ => return Err("needs either `token` or `sha256`".to_owned()),
         };
         let namespace = match namespace {
-            Some(name) => Namespace::parse(&name).map_err(|error| format!("is refused: {}", error.message))?,
+            Some(name) => {
+                Namespace::parse(&name).map_err(|error| format!("is refused: {}", error.message))?
+            }
             None => Namespace::default(),
         };
         Ok((digest, Caller::new(name, role).of(namespace)))
@@ -171,7 +173,8 @@ fn roots(entries: Vec<NamespaceEntry>) -> Result<HashMap<Namespace, Arc<Roots>>,
         let namespace = Namespace::parse(&name)
             .map_err(|error| fault(format!("{place} is refused: {}", error.message)))?;
         if namespace.is_default() {
-            let told = format!("{place}: what `default` reaches stands in `storage.allowed` and `storage.writable`");
+            let told =
+                format!("{place}: what `default` reaches stands in `storage.allowed` and `storage.writable`");
             return Err(fault(told));
         }
         if roots.insert(namespace, Arc::new(Roots { allowed, writable })).is_some() {
@@ -240,7 +243,8 @@ mod tests {
 
     #[test]
     fn row_47_a_token_is_of_one_namespace_which_reaches_what_its_entry_names() {
-        let text = format!("[[token]]\nname = 'ana'\nrole = 'write'\nnamespace = 'acme'\ntoken = '{SECRET}'\n");
+        let text =
+            format!("[[token]]\nname = 'ana'\nrole = 'write'\nnamespace = 'acme'\ntoken = '{SECRET}'\n");
         let (acme, beta) = (Namespace::parse("acme").unwrap(), Namespace::parse("beta").unwrap());
         assert_eq!(known(&text, SECRET), Some(Caller::new("ana", Role::Write).of(acme.clone())));
         let without = Tokens::parse(&text).unwrap();
@@ -251,7 +255,8 @@ mod tests {
         let roots = Roots { allowed: vec!["s3://acme/".into(), "/srv/acme".into()], writable: vec![] };
         assert_eq!(with.roots(&acme).as_deref(), Some(&roots));
         assert_eq!((with.roots(&beta), with.roots(&Namespace::default())), (None, None));
-        let plain = format!("[[token]]\nname = 'ana'\nrole = 'write'\nnamespace = 'default'\ntoken = '{SECRET}'\n");
+        let plain =
+            format!("[[token]]\nname = 'ana'\nrole = 'write'\nnamespace = 'default'\ntoken = '{SECRET}'\n");
         assert_eq!(known(&plain, SECRET), Some(Caller::new("ana", Role::Write)));
         assert!(!Tokens::parse(&plain).unwrap().has_namespaces());
     }

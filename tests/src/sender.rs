@@ -18,6 +18,8 @@ const CEILING: Duration = Duration::from_secs(120);
 /// One connection.
 pub struct Sender {
     socket: WebSocketStream<TcpStream>,
+    /// The stream's name, as the server has told it.
+    pub stream: String,
     /// The last number that the stream had of this producer when the connection was made.
     pub last: u64,
     pub acknowledged: u64,
@@ -53,6 +55,7 @@ impl Sender {
             let (socket, _) = client_async(request, tcp).await?;
             let mut sender = Self {
                 socket,
+                stream: String::new(),
                 last: 0,
                 acknowledged: 0,
                 rows: 0,
@@ -63,6 +66,7 @@ impl Sender {
             };
             let hello = sender.message().await?;
             sender.last = hello["last"].as_u64().unwrap();
+            sender.stream = hello["stream"].as_str().unwrap().to_owned();
             Ok(sender)
         };
         within("connecting a sender", CEILING, work).await

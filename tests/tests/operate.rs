@@ -8,6 +8,8 @@ mod helm;
 mod identity;
 #[path = "operate/image.rs"]
 mod image;
+#[path = "operate/namespaces.rs"]
+mod namespaces;
 #[path = "operate/page.rs"]
 mod page;
 #[path = "operate/telemetry.rs"]

@@ -121,12 +121,10 @@ pub async fn find_stream(
 /// # Errors
 /// `TableNotFound` when there is none of this name.
 pub async fn the_stream(meta: &dyn MetaStore, schema: &str, name: &str) -> Result<StreamDefinition, Error> {
-    find_stream(meta, schema, name)
-        .await?
-        .ok_or_else(|| {
-            let told = format!("there is no stream `{}`", told(schema, name));
-            Error::new(ErrorKind::TableNotFound, told)
-        })
+    find_stream(meta, schema, name).await?.ok_or_else(|| {
+        let told = format!("there is no stream `{}`", told(schema, name));
+        Error::new(ErrorKind::TableNotFound, told)
+    })
 }
 
 /// The process that has a stream, as far as it is known.

@@ -117,7 +117,9 @@ impl Paths {
         }
         let policy = PathPolicy::new(roots).map_err(|error| Error {
             message: error.message.replace("storage.allowed", key),
-            hint: Some(format!("an operator sets `{key}` of the namespace `{namespace}` in the file of tokens")),
+            hint: Some(format!(
+                "an operator sets `{key}` of the namespace `{namespace}` in the file of tokens"
+            )),
             ..error
         })?;
         let policy = Arc::new(policy);
@@ -184,18 +186,23 @@ mod tests {
         std::fs::create_dir(root.path().join("acme/out")).unwrap();
         let paths = paths(root.path(), &more).await;
         let read = |of: &Namespace, path: &str| paths.to_read(of, path).map(drop).map_err(|error| error.kind);
-        let write = |of: &Namespace, path: &str| paths.to_write(of, path).map(drop).map_err(|error| error.kind);
+        let write =
+            |of: &Namespace, path: &str| paths.to_write(of, path).map(drop).map_err(|error| error.kind);
         let refused = Err(ErrorKind::PathNotAllowed);
         assert_eq!(read(&acme, &at("acme/x.parquet")), Ok(()));
         assert_eq!(write(&acme, &at("acme/out/x.parquet")), Ok(()));
         assert_eq!(write(&acme, &at("acme/x.parquet")), refused);
-        for other in [at("beta/x.parquet"), at("acme/../beta/"), at(""), at("tables/x"), "/etc/passwd".into()] {
+        for other in [at("beta/x.parquet"), at("acme/../beta/"), at(""), at("tables/x"), "/etc/passwd".into()]
+        {
             assert_eq!(read(&acme, &other), refused, "{other}");
             assert_eq!(write(&acme, &other), refused, "{other}");
             assert_eq!(read(&beta, &other), refused, "{other}");
         }
         assert_eq!(read(&beta, &at("acme/x.parquet")), refused);
-        assert_eq!((read(&default, &at("beta/x.parquet")), write(&default, &at("beta/x/"))), (Ok(()), Ok(())));
+        assert_eq!(
+            (read(&default, &at("beta/x.parquet")), write(&default, &at("beta/x/"))),
+            (Ok(()), Ok(()))
+        );
         for kept in [at("tables/x/a.parquet"), at("*.parquet")] {
             assert_eq!(read(&default, &kept), refused, "{kept}");
         }

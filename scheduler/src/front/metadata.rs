@@ -58,7 +58,9 @@ pub fn tables(
             return list_tables(&planner, &caller, query).await;
         }
         // Columns are those of a plan: views are planned, tables may be read.
-        service.planned("listing the tables", async move { list_tables(&planner, &caller, query).await }).await
+        service
+            .planned("listing the tables", async move { list_tables(&planner, &caller, query).await })
+            .await
     })
 }
 

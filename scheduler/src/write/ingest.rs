@@ -198,8 +198,7 @@ impl QueryService {
                 let replace = *how == IfExists::Replace;
                 let columns = nullable(&plain_schema(&rows.schema()));
                 let ddl = create_table(schema, table, &columns);
-                let fresh =
-                    NewTable { ddl: &ddl, has_rows: true, if_not_exists: false, or_replace: replace };
+                let fresh = NewTable { ddl: &ddl, has_rows: true, if_not_exists: false, or_replace: replace };
                 let target = new_table(&self.planner, namespace, (schema, table), &columns, &fresh)?;
                 match target {
                     Target::Table(target) => Ok((target, rows)),

@@ -302,7 +302,8 @@ fn create_target(
     let columns = table.input.schema().as_arrow();
     // What a query happens not to give nulls for may hold some later; what is declared is meant.
     let columns = if has_rows { nullable(&plain_schema(columns)) } else { plain_schema(columns) };
-    let fresh = NewTable { ddl: text, has_rows, if_not_exists: table.if_not_exists, or_replace: table.or_replace };
+    let fresh =
+        NewTable { ddl: text, has_rows, if_not_exists: table.if_not_exists, or_replace: table.or_replace };
     new_table(planner, namespace, (&schema, &name), &columns, &fresh)
 }
 
