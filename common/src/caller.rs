@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
+use crate::namespace::Namespace;
 
 /// What somebody may do; each role may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub enum Role {
     Read,
     /// Change rows and tables.
     Write,
-    /// Say what is read from where, and see and end what others have begun.
+    /// Say what is read from where, and see and end what others of the namespace have begun.
     Admin,
 }
 
@@ -34,11 +35,26 @@ impl fmt::Display for Role {
 pub struct Caller {
     name: Arc<str>,
     role: Role,
+    namespace: Namespace,
+    owner: Arc<str>,
 }
 
 impl Caller {
+    /// Somebody of the namespace `default`.
     pub fn new(name: impl Into<Arc<str>>, role: Role) -> Self {
-        Self { name: name.into(), role }
+        let name = name.into();
+        Self { owner: Arc::clone(&name), name, role, namespace: Namespace::default() }
+    }
+
+    /// The same name and role in `namespace`.
+    #[must_use]
+    pub fn of(self, namespace: Namespace) -> Self {
+        let owner = match namespace.is_default() {
+            true => Arc::clone(&self.name),
+            // No name of a caller has a slash, and none of a namespace.
+            false => format!("{namespace}/{}", self.name).into(),
+        };
+        Self { owner, namespace, ..self }
     }
 
     /// Whoever reaches a server that does not ask who calls. It has no name.
@@ -55,9 +71,37 @@ impl Caller {
         self.role
     }
 
-    /// Whether it may see and end what was made by the caller of the name `owner`.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// By what it is noted whose something is: the name, in other namespaces than `default` behind the namespace's, as in
+    /// `acme/ana`.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Whether it may see and end what is noted as `owner`'s: what is its own, and as an administrator what is of its
+    /// namespace.
     pub fn may_touch(&self, owner: &str) -> bool {
-        self.role == Role::Admin || *self.name == *owner
+        let administers = || match owner.split_once('/') {
+            None => self.namespace.is_default(),
+            Some((namespace, _)) => namespace == self.namespace.as_str(),
+        };
+        *self.owner == *owner || (self.role == Role::Admin && administers())
+    }
+
+    /// # Errors
+    /// `NotAllowed` to whoever is in another namespace than `default`: `what` is about the whole cluster.
+    pub fn must_be_of_default(&self, what: &str) -> Result<(), Error> {
+        if self.namespace.is_default() {
+            return Ok(());
+        }
+        let told = format!(
+            "{what} is about the whole cluster, and `{}` is of the namespace `{}`",
+            self.name, self.namespace
+        );
+        Err(Error::new(ErrorKind::NotAllowed, told).with_hint("ask somebody of the namespace `default`"))
     }
 
     /// # Errors
@@ -91,5 +135,27 @@ mod tests {
         let (ana, admin) = (Caller::new("ana", Role::Write), Caller::new("root", Role::Admin));
         assert!(ana.may_touch("ana") && !ana.may_touch("bob") && !ana.may_touch(""));
         assert!(admin.may_touch("ana") && Caller::anyone().may_touch("ana"));
+    }
+
+    #[test]
+    fn row_47_an_admin_is_one_of_its_namespace() {
+        let of = |name: &'static str, role, namespace| {
+            Caller::new(name, role).of(Namespace::parse(namespace).unwrap())
+        };
+        let (ana, boss, other) = (
+            of("ana", Role::Write, "acme"),
+            of("boss", Role::Admin, "acme"),
+            of("root", Role::Admin, "beta"),
+        );
+        assert_eq!((ana.name(), ana.owner()), ("ana", "acme/ana"));
+        assert!(ana.may_touch("acme/ana") && boss.may_touch("acme/ana"));
+        assert!(!other.may_touch("acme/ana") && !Caller::new("root", Role::Admin).may_touch("acme/ana"));
+        for owner in ["ana", "", "beta/ana", "acme"] {
+            assert!(!ana.may_touch(owner) && !boss.may_touch(owner), "{owner}");
+        }
+        assert_eq!(boss.must_be_of_default("`/api`").unwrap_err().kind, ErrorKind::NotAllowed);
+        let default = of("ana", Role::Write, "default");
+        assert_eq!(default, Caller::new("ana", Role::Write));
+        assert_eq!((default.owner(), default.must_be_of_default("`/api`")), ("ana", Ok(())));
     }
 }

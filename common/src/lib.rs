@@ -13,6 +13,7 @@ pub mod ids;
 pub mod listening;
 pub mod log_filter;
 pub mod machine;
+pub mod namespace;
 pub mod nearest;
 // Servers run on Unix; clients, which share this crate, run elsewhere too.
 #[cfg(unix)]
@@ -27,6 +28,7 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Place, Result};
 pub use ids::{Attempt, QueryId, Writer};
 pub use listening::{Listening, bind};
+pub use namespace::Namespace;
 pub use nearest::nearest;
 pub use supervise::{Supervisor, TaskKind};
 pub use units::{ByteSize, HumanDuration};

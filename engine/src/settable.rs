@@ -8,7 +8,7 @@ use ballista_core::config::BallistaConfig;
 use datafusion::prelude::SessionConfig;
 use polarway_common::{Error, ErrorKind};
 
-use crate::settings::{QuerySettings, TARGET_PARTITIONS, TRACE, USER, set};
+use crate::settings::{NAMESPACE, QuerySettings, TARGET_PARTITIONS, TRACE, USER, set};
 
 /// The SQL dialect that a session's queries are read in.
 pub const DIALECT: &str = "datafusion.sql_parser.dialect";
@@ -27,9 +27,10 @@ const NO_WRITES: &str = "is about writing files, which is not offered";
 const NO_ADAPTIVE: &str = "has no effect: queries are split into stages before they run";
 
 /// Options without an effect, by how their names begin, and why.
-static REFUSED: [(&str, &str); 35] = [
+static REFUSED: [(&str, &str); 36] = [
     (TRACE, "is told by the server, and by the header `traceparent`"),
     (USER, "is told by the server: it is who sends the statement"),
+    (NAMESPACE, "is told by the server: it is the one of who sends the statement"),
     ("datafusion.runtime.", FIXED),
     ("datafusion.catalog.", FIXED),
     ("datafusion.explain.", "has no effect: EXPLAIN always shows the same rows"),

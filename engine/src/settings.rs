@@ -12,7 +12,8 @@ use datafusion::common::DataFusionError;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::prelude::SessionConfig;
 use polarway_common::config::{QueryConfig, ResultDelivery, Route, SchedulerConfig, ShuffleMode};
-use polarway_common::{ByteSize, Error, ErrorKind, HumanDuration};
+use polarway_common::namespace::PUBLIC;
+use polarway_common::{ByteSize, Caller, Error, ErrorKind, HumanDuration, Namespace, Role};
 use polarway_proto::ticket::Setting;
 
 use crate::live::ReadTokens;
@@ -20,12 +21,14 @@ use crate::memory::SMALL;
 
 /// Name of the one catalog and of its first schema.
 pub const CATALOG: &str = "polarway";
-pub const SCHEMA: &str = "public";
+pub const SCHEMA: &str = PUBLIC;
 
 /// How many partitions a plan is split into.
 pub const TARGET_PARTITIONS: &str = "datafusion.execution.target_partitions";
 /// Who asks. The server sets it, and what belongs to somebody is found by it.
 pub const USER: &str = "polarway.user";
+/// The namespace of who asks. The server sets it, and names are looked up in it.
+pub const NAMESPACE: &str = "polarway.namespace";
 /// The trace that a query's tasks belong to. The server sets it.
 pub const TRACE: &str = "polarway.trace";
 /// What a spilling sort keeps back for its merge, bytes.
@@ -68,6 +71,8 @@ pub struct PolarwayOptions {
     pub shuffle: String,
     /// Who asks; empty where nobody is told apart. No session sets it.
     pub user: String,
+    /// The namespace of who asks. No session sets it.
+    pub namespace: String,
     /// The trace that the tasks of a query belong to, as W3C writes it; empty if it is not traced. No session sets it.
     pub trace: String,
 }
@@ -87,6 +92,7 @@ impl Default for PolarwayOptions {
             read_after: String::new(),
             shuffle: String::new(),
             user: String::new(),
+            namespace: Namespace::default().into(),
             trace: String::new(),
         }
     }
@@ -107,6 +113,7 @@ impl PolarwayOptions {
             "read_after" => Some(&mut self.read_after),
             "shuffle" => Some(&mut self.shuffle),
             "user" => Some(&mut self.user),
+            "namespace" => Some(&mut self.namespace),
             "trace" => Some(&mut self.trace),
             _ => None,
         }
@@ -174,6 +181,7 @@ impl ExtensionOptions for PolarwayOptions {
                 "local, write-behind or durable: when tasks' output is copied to the object store",
             ),
             ("user", &self.user, "Who asks; empty where the server does not tell callers apart"),
+            ("namespace", &self.namespace, "The namespace of who asks, in which names are looked up"),
             ("trace", &self.trace, "The trace that tasks belong to"),
         ]
         .into_iter()
@@ -303,9 +311,43 @@ pub fn with_scheduler_defaults(
     config
 }
 
-/// The name of whoever asks; empty where callers are not told apart.
-pub fn user(config: &SessionConfig) -> &str {
-    config.options().extensions.get::<PolarwayOptions>().map_or("", |options| &options.user)
+/// What tells who asks, wherever settings go. Of callers that are not told apart, and of the namespace `default`, it tells
+/// nothing.
+pub fn of_caller(caller: &Caller) -> Settings {
+    let mut settings = Settings::new();
+    if !caller.name().is_empty() {
+        settings.insert(USER.to_owned(), caller.name().to_owned());
+    }
+    if !caller.namespace().is_default() {
+        settings.insert(NAMESPACE.to_owned(), caller.namespace().as_str().to_owned());
+    }
+    settings
+}
+
+/// Whether settings are those of a statement of `caller`.
+pub fn are_of(settings: &Settings, caller: &Caller) -> bool {
+    let own = of_caller(caller);
+    [USER, NAMESPACE].into_iter().all(|name| settings.get(name) == own.get(name))
+}
+
+/// The namespace that names are looked up in.
+///
+/// # Errors
+/// `Configuration` if it is none, which no server writes.
+pub fn namespace(settings: &Settings) -> Result<Namespace, Error> {
+    settings.get(NAMESPACE).map_or_else(|| Ok(Namespace::default()), |name| Namespace::parse(name))
+}
+
+/// By what it is noted what is of whoever asks, as [`Caller::owner`].
+///
+/// # Errors
+/// As [`namespace`].
+pub fn owner(config: &SessionConfig) -> Result<String, Error> {
+    let Some(options) = config.options().extensions.get::<PolarwayOptions>() else {
+        return Ok(String::new());
+    };
+    let namespace = Namespace::parse(&options.namespace)?;
+    Ok(Caller::new(options.user.as_str(), Role::Read).of(namespace).owner().to_owned())
 }
 
 /// Makes work under `config` part of a trace.
@@ -518,6 +560,29 @@ mod tests {
 
     fn session(settings: &[(&str, &str)]) -> Settings {
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn row_47_settings_tell_who_asks_and_in_which_namespace() {
+        let acme = Namespace::parse("acme").unwrap();
+        let (plain, other) =
+            (Caller::new("ana", Role::Read), Caller::new("ana", Role::Read).of(acme.clone()));
+        let callers = [Caller::anyone(), plain, other];
+        for (at, caller) in callers.iter().enumerate() {
+            let settings = of_caller(caller);
+            for (of, other) in callers.iter().enumerate() {
+                assert_eq!(are_of(&settings, other), at == of, "{caller:?} {other:?}");
+            }
+            assert_eq!(namespace(&settings).unwrap(), *caller.namespace());
+            let config = apply(base(), &settings).unwrap();
+            assert_eq!(owner(&config).unwrap(), caller.owner());
+            // What a session has set beside it is nobody's business here.
+            let more: Settings =
+                [settings.clone(), session(&[("polarway.route", "direct")])].into_iter().flatten().collect();
+            assert!(are_of(&more, caller));
+            assert_eq!(from_wire(&to_wire(&settings)), settings);
+        }
+        assert_eq!(namespace(&of_caller(&callers[2])).unwrap(), acme);
     }
 
     #[test]

@@ -28,5 +28,5 @@ pub fn changed<T>(caller: &Caller, action: &str, object: &str, outcome: &Result<
         Ok(_) => ("done", None),
         Err(error) => ("failed", Some(error.kind.reason())),
     };
-    tracing::info!(target: "polarway::audit", who = caller.name(), action, object, outcome, kind, "changed");
+    tracing::info!(target: "polarway::audit", who = caller.owner(), action, object, outcome, kind, "changed");
 }

@@ -11,9 +11,28 @@ use polarway_common::{Error, ErrorKind, Role};
 use crate::audit;
 use crate::connection::{ConnectionInfo, Link};
 use crate::identity::Identity;
+use crate::party::Party;
 
-/// Says of a path which role it needs; none for what everybody may ask.
-pub type Rules = fn(&str) -> Option<Role>;
+/// What a path needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    pub role: Role,
+    /// Whether what it shows or does is about the cluster with all its namespaces.
+    pub whole: bool,
+}
+
+/// Says of a path what it needs; none for what everybody may ask.
+pub type Rules = fn(&str) -> Option<Need>;
+
+impl Need {
+    /// # Errors
+    /// `NotAllowed`.
+    fn met_by(self, party: &Party, path: &str) -> Result<(), Error> {
+        let (caller, what) = (party.caller()?, format!("`{path}`"));
+        caller.must_be(self.role, &what)?;
+        if self.whole { caller.must_be_of_default(&what) } else { Ok(()) }
+    }
+}
 
 /// What a guard of HTTP goes by.
 #[derive(Debug, Clone)]
@@ -22,10 +41,10 @@ pub struct Guard {
     pub rules: Rules,
 }
 
-/// Lets a request in, and tells the handlers behind it who sends it (as an extension, [`Party`]).
+/// Lets a request in, and tells the handlers behind it who sends it (as an extension).
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let Some(role) = (guard.rules)(path) else { return next.run(request).await };
+    let Some(need) = (guard.rules)(path) else { return next.run(request).await };
     let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
     let info = request.extensions().get::<ConnectInfo<ConnectionInfo>>().map(|info| info.0);
     let (from, link) = (info.map(|info| info.remote), info.map_or(Link::Plain, |info| info.link));
@@ -37,7 +56,7 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
         Ok(party) => party,
         Err(error) => return denied("nobody", &error),
     };
-    if let Err(error) = party.caller().and_then(|caller| caller.must_be(role, &format!("`{path}`"))) {
+    if let Err(error) = need.met_by(&party, path) {
         return denied(party.name(), &error);
     }
     request.extensions_mut().insert(party);

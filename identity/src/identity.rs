@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polarway_common::config::IdentityConfig;
-use polarway_common::{Error, ErrorKind};
+use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_tls::Tls;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Link;
 use crate::header::token_of;
 use crate::party::Party;
-use crate::tokens::{Digest, Tokens, digest};
+use crate::tokens::{Digest, Roots, Tokens, digest};
 
 /// How often the file is looked at. Kubernetes changes a mounted secret by swapping a link, which not every way to watch
 /// a file notices.
@@ -69,6 +69,16 @@ impl Identity {
 
     pub fn is_open(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// Whether there are other namespaces than `default`.
+    pub fn has_namespaces(&self) -> bool {
+        self.0.as_ref().is_some_and(|known| known.users.borrow().has_namespaces())
+    }
+
+    /// Where paths in statements of a namespace may lead, if it may reach any files.
+    pub fn roots(&self, namespace: &Namespace) -> Option<Arc<Roots>> {
+        self.0.as_ref()?.users.borrow().roots(namespace)
     }
 
     /// Whom the header `authorization` names, or the certificate that the connection began with.
@@ -253,6 +263,15 @@ mod tests {
         known.look(&mut seen).await;
         identity.revoked(&as_reader).await;
         assert_eq!(ana().unwrap().caller().unwrap().role(), Role::Write);
+
+        // Another namespace is another caller, too.
+        let as_writer = ana().unwrap();
+        std::fs::write(&path, format!("{}namespace = 'acme'\n", file("write"))).unwrap();
+        known.look(&mut seen).await;
+        identity.revoked(&as_writer).await;
+        assert_eq!(ana().unwrap().caller().unwrap().namespace().as_str(), "acme");
+        assert!(identity.has_namespaces());
+        assert_eq!(identity.roots(&Namespace::parse("acme").unwrap()), None);
 
         // And by itself.
         let stop = CancellationToken::new();

@@ -23,4 +23,4 @@ pub use identity::Identity;
 pub use party::Party;
 pub use polarway_tls::Tls;
 pub use security::Security;
-pub use tokens::Tokens;
+pub use tokens::{Roots, Tokens};

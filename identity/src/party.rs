@@ -49,11 +49,11 @@ impl Party {
         }
     }
 
-    /// For logs; nothing of a token.
+    /// For logs, with the namespace; nothing of a token.
     pub fn name(&self) -> &str {
         match self {
             Party::Anyone | Party::AnyUser => "anyone",
-            Party::User { caller, .. } => caller.name(),
+            Party::User { caller, .. } => caller.owner(),
             Party::Process => "process",
         }
     }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use polarway_common::config::Secret;
-use polarway_common::{Caller, Error, ErrorKind, Role};
+use polarway_common::{Caller, Error, ErrorKind, Namespace, Role};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
@@ -16,12 +17,23 @@ pub type Digest = [u8; 32];
 const SHORTEST: usize = 16;
 const LONGEST_NAME: usize = 64;
 
+/// Roots that paths in statements of a namespace may lead below, as directories and URL prefixes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Roots {
+    /// To read.
+    pub allowed: Vec<String>,
+    pub writable: Vec<String>,
+}
+
 /// See the module's page.
-pub struct Tokens(Vec<(Digest, Caller)>);
+pub struct Tokens {
+    known: Vec<(Digest, Caller)>,
+    roots: HashMap<Namespace, Arc<Roots>>,
+}
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(_, caller)| caller)).finish()
+        f.debug_list().entries(self.known.iter().map(|(_, caller)| caller)).finish()
     }
 }
 
@@ -30,6 +42,18 @@ impl fmt::Debug for Tokens {
 struct File {
     #[serde(default)]
     token: Vec<Entry>,
+    #[serde(default)]
+    namespace: Vec<NamespaceEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamespaceEntry {
+    name: String,
+    #[serde(default)]
+    allowed: Vec<String>,
+    #[serde(default)]
+    writable: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -37,13 +61,16 @@ struct File {
 struct Entry {
     name: String,
     role: Role,
+    namespace: Option<String>,
     token: Option<Secret>,
     sha256: Option<Secret>,
 }
 
 impl Tokens {
     /// Reads the text of a file: a table `[[token]]` for each, with `name`, `role` (`read`, `write` or `admin`) and either
-    /// `token` or `sha256`, its digest in hexadecimal digits. Somebody may have several tokens, with one role.
+    /// `token` or `sha256`, its digest in hexadecimal digits, and with `namespace` where that is not `default`. Somebody may
+    /// have several tokens, with one role and one namespace. A table `[[namespace]]` has a `name` and the roots that paths
+    /// in its statements lead below: `allowed` to read, `writable`.
     ///
     /// # Errors
     /// `Configuration` that names the place. It shows nothing of a token.
@@ -59,7 +86,7 @@ impl Tokens {
         if file.token.is_empty() {
             return Err(fault("there is no `[[token]]` in it, so that nobody could call".to_owned()));
         }
-        let mut roles: HashMap<String, Role> = HashMap::new();
+        let mut users: HashMap<String, Caller> = HashMap::new();
         let mut known: Vec<(Digest, Caller)> = vec![];
         for (at, entry) in file.token.into_iter().enumerate() {
             let (number, name) = (at + 1, entry.name.clone());
@@ -69,21 +96,39 @@ impl Tokens {
             if known.iter().any(|(other, _)| *other == digest) {
                 return Err(fault(format!("the token {number} (`{name}`) is there twice")));
             }
-            let role = *roles.entry(name.clone()).or_insert(caller.role());
+            let other = users.entry(name.clone()).or_insert_with(|| caller.clone());
+            let (role, namespace) = (other.role(), other.namespace());
             if role != caller.role() {
                 let told =
                     format!("`{name}` has the role `{role}` by one token and `{}` by another", caller.role());
                 return Err(fault(told));
             }
+            if namespace != caller.namespace() {
+                let told = format!(
+                    "`{name}` is in the namespace `{namespace}` by one token and in `{}` by another",
+                    caller.namespace()
+                );
+                return Err(fault(told));
+            }
             known.push((digest, caller));
         }
-        Ok(Self(known))
+        Ok(Self { known, roots: roots(file.namespace)? })
+    }
+
+    /// Whether anybody is, or may reach files, in another namespace than `default`.
+    pub fn has_namespaces(&self) -> bool {
+        !self.roots.is_empty() || self.known.iter().any(|(_, caller)| !caller.namespace().is_default())
+    }
+
+    /// Where paths of a namespace may lead; nowhere without an entry.
+    pub fn roots(&self, namespace: &Namespace) -> Option<Arc<Roots>> {
+        self.roots.get(namespace).cloned()
     }
 
     /// Who has this token. All entries are compared, each in the same time, whichever of them it is.
     pub fn find(&self, digest: &Digest) -> Option<Caller> {
         let same = |known: &Digest| bool::from(known.ct_eq(digest));
-        self.0
+        self.known
             .iter()
             .fold(None, |found, (known, caller)| if same(known) { Some(caller) } else { found })
             .cloned()
@@ -92,7 +137,7 @@ impl Tokens {
 
 impl Entry {
     fn read(self) -> Result<(Digest, Caller), String> {
-        let Self { name, role, token, sha256 } = self;
+        let Self { name, role, namespace, token, sha256 } = self;
         let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
         if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(in_name) {
             return Err(format!(
@@ -111,8 +156,32 @@ impl Entry {
                 .ok_or_else(|| "needs 64 hexadecimal digits as its `sha256`".to_owned())?,
             _ => return Err("needs either `token` or `sha256`".to_owned()),
         };
-        Ok((digest, Caller::new(name, role)))
+        let namespace = match namespace {
+            Some(name) => {
+                Namespace::parse(&name).map_err(|error| format!("is refused: {}", error.message))?
+            }
+            None => Namespace::default(),
+        };
+        Ok((digest, Caller::new(name, role).of(namespace)))
     }
+}
+
+fn roots(entries: Vec<NamespaceEntry>) -> Result<HashMap<Namespace, Arc<Roots>>, Error> {
+    let mut roots = HashMap::new();
+    for (at, NamespaceEntry { name, allowed, writable }) in entries.into_iter().enumerate() {
+        let place = format!("the namespace {} (`{}`)", at + 1, shown(&name.escape_default().to_string()));
+        let namespace = Namespace::parse(&name)
+            .map_err(|error| fault(format!("{place} is refused: {}", error.message)))?;
+        if namespace.is_default() {
+            let told =
+                format!("{place}: what `default` reaches stands in `storage.allowed` and `storage.writable`");
+            return Err(fault(told));
+        }
+        if roots.insert(namespace, Arc::new(Roots { allowed, writable })).is_some() {
+            return Err(fault(format!("{place} is there twice")));
+        }
+    }
+    Ok(roots)
 }
 
 pub(crate) fn digest(token: &[u8]) -> Digest {
@@ -173,6 +242,26 @@ mod tests {
     }
 
     #[test]
+    fn row_47_a_token_is_of_one_namespace_which_reaches_what_its_entry_names() {
+        let text =
+            format!("[[token]]\nname = 'ana'\nrole = 'write'\nnamespace = 'acme'\ntoken = '{SECRET}'\n");
+        let (acme, beta) = (Namespace::parse("acme").unwrap(), Namespace::parse("beta").unwrap());
+        assert_eq!(known(&text, SECRET), Some(Caller::new("ana", Role::Write).of(acme.clone())));
+        let without = Tokens::parse(&text).unwrap();
+        assert!(without.has_namespaces());
+        assert_eq!(without.roots(&acme), None);
+        let more = "[[namespace]]\nname = 'acme'\nallowed = ['s3://acme/', '/srv/acme']\n";
+        let with = Tokens::parse(&format!("{text}{more}")).unwrap();
+        let roots = Roots { allowed: vec!["s3://acme/".into(), "/srv/acme".into()], writable: vec![] };
+        assert_eq!(with.roots(&acme).as_deref(), Some(&roots));
+        assert_eq!((with.roots(&beta), with.roots(&Namespace::default())), (None, None));
+        let plain =
+            format!("[[token]]\nname = 'ana'\nrole = 'write'\nnamespace = 'default'\ntoken = '{SECRET}'\n");
+        assert_eq!(known(&plain, SECRET), Some(Caller::new("ana", Role::Write)));
+        assert!(!Tokens::parse(&plain).unwrap().has_namespaces());
+    }
+
+    #[test]
     fn row_47_a_wrong_file_is_refused_without_showing_a_token() {
         let entry = |rest: &str| format!("[[token]]\nname = 'ana'\n{rest}");
         let twice = format!("role = 'read'\ntoken = '{SECRET}'\n");
@@ -195,6 +284,19 @@ mod tests {
                 format!("{}{}", entry(&twice), entry("role = 'admin'\ntoken = 'another-one-0123456789'\n")),
                 "`read` by one token and `admin` by another",
             ),
+            (entry(&format!("namespace = 'Acme Inc'\n{twice}")), "lower-case letters"),
+            (
+                format!(
+                    "{}{}",
+                    entry(&twice),
+                    entry("role = 'read'\nnamespace = 'acme'\ntoken = 'another-one-0123456789'\n")
+                ),
+                "namespace `default` by one token and in `acme` by another",
+            ),
+            (format!("{}[[namespace]]\nname = 'default'\n", entry(&twice)), "`storage.allowed`"),
+            (format!("{}[[namespace]]\nname = 'a b'\n", entry(&twice)), "the namespace 1"),
+            (format!("{0}{1}{1}", entry(&twice), "[[namespace]]\nname = 'acme'\n"), "is there twice"),
+            (format!("{}[[namespace]]\nname = 'acme'\nallow = []\n", entry(&twice)), "allow"),
             (format!("token = \"{SECRET}\"\n"), "line 1"),
             (format!("[[token]]\nname = 'ana' {SECRET}\n"), "line 2"),
             (format!("[[token]]\nname = {SECRET}\n"), "line 2"),

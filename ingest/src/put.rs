@@ -13,6 +13,7 @@ use arrow_flight::{FlightData, PutResult};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::{Either, select};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use polarway_common::namespace::split_stored;
 use polarway_common::{Error, ErrorKind};
 use polarway_engine::live::{PutAnswers, PutFrames, PutOptions};
 use polarway_proto::status::{error_from_status, status_from_error};
@@ -204,7 +205,10 @@ fn of_client(status: Status) -> Error {
 fn refused(error: OpenError, stream: &str) -> Error {
     let text = error.to_string();
     match error {
-        OpenError::Unknown => Error::new(ErrorKind::TableNotFound, format!("there is no stream `{stream}`")),
+        OpenError::Unknown => {
+            let told = format!("there is no stream `{}`", split_stored(stream).1);
+            Error::new(ErrorKind::TableNotFound, told)
+        }
         OpenError::NotAllowed(_) => Error::new(ErrorKind::PermissionDenied, text),
         OpenError::Elsewhere { .. } => Error::new(ErrorKind::StoreUnavailable, text)
             .with_hint("put the rows through the scheduler, which knows the way"),

@@ -30,7 +30,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
 
 use crate::feed::{accepts, dead_letter_schema};
-use crate::host::{slices, split_name, the_stream};
+use crate::host::{slices, split_name, the_stream, told};
 use crate::pull::gap_schema;
 
 /// What one call may take; opening a stream replays its log.
@@ -70,7 +70,8 @@ impl RemoteStreams {
         let (schema, name) = split_name(stream);
         let definition = the_stream(self.meta.as_ref(), schema, name).await?;
         self.owner(&definition.id).await?.ok_or_else(|| {
-            Error::new(ErrorKind::StoreUnavailable, format!("nobody has taken `{schema}.{name}` yet"))
+            let told = format!("nobody has taken `{}` yet", told(schema, name));
+            Error::new(ErrorKind::StoreUnavailable, told)
         })
     }
 

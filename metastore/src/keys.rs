@@ -35,7 +35,8 @@ pub struct UnknownKey(String);
 /// One entry of the metadata store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// A schema. Its presence is what counts; tables may only be written where it is a precondition.
+    /// A schema, by its stored name, which tells its namespace. Its presence is what counts; tables may only be written where
+    /// it is a precondition.
     CatalogSchema { schema: String },
     /// The definition of a table or view.
     CatalogTable { schema: String, table: String },

@@ -7,7 +7,7 @@ use polarway_common::{Error, ErrorKind};
 use polarway_engine::errors::classify;
 use polarway_engine::settings::CATALOG;
 use polarway_proto::handle::HANDLE_SCHEMA;
-use polarway_storage::catalog::{Definition, ViewDefinition};
+use polarway_storage::catalog::{Definition, OwnCatalog, ViewDefinition};
 
 use crate::catalog::{ColumnTypes, SYSTEM, split_name};
 use crate::plan::Planner;
@@ -23,11 +23,13 @@ pub async fn run(
 ) -> Result<bool, Error> {
     let (state, _scope) = planner.state(&request.settings, request.now)?;
     let view_query = view_query(&statement);
-    let plan = state.statement_to_plan(statement).await.map_err(|error| planner.suggest(classify(&error)))?;
+    let suggest = |error| planner.suggest(&request.settings, error);
+    let plan = state.statement_to_plan(statement).await.map_err(|error| suggest(classify(&error)))?;
     let LogicalPlan::Ddl(ddl) = plan else {
         return Err(Error::internal("a statement that changes the catalog was planned as something else"));
     };
-    let (catalog, once) = (planner.catalog(), request.once.as_ref());
+    let namespace = request.caller.namespace();
+    let (catalog, once) = (planner.catalog_of(namespace), request.once.as_ref());
     match ddl {
         DdlStatement::CreateExternalTable(table) => {
             let (schema, name) = split_name(&table.name)?;
@@ -38,10 +40,11 @@ pub async fn run(
             if exists && table.if_not_exists {
                 return Ok(false);
             }
-            let definition = planner.tables().define(&state, &table, text.to_owned()).await?;
+            let tables = planner.tables(namespace);
+            let definition = tables.define(&state, &table, text.to_owned()).await?;
             // Fails here rather than at the first query.
             let types = ColumnTypes::of_one_process(state.config());
-            planner.tables().provider(&state, &definition, types).await?;
+            tables.provider(&state, &definition, types).await?;
             catalog
                 .create(
                     &schema,
@@ -75,20 +78,20 @@ pub async fn run(
         }
         DdlStatement::DropTable(table) => {
             let (schema, name) = split_name(&table.name)?;
-            expect_kind(planner, &schema, &name, false)?;
+            expect_kind(&catalog, &schema, &name, false)?;
             let dropped = catalog.drop(&schema, &name, table.if_exists, once).await;
-            dropped.map_err(|error| planner.suggest(error))
+            dropped.map_err(suggest)
         }
         DdlStatement::DropView(view) => {
             let (schema, name) = split_name(&view.name)?;
-            expect_kind(planner, &schema, &name, true)?;
+            expect_kind(&catalog, &schema, &name, true)?;
             let dropped = catalog.drop(&schema, &name, view.if_exists, once).await;
-            dropped.map_err(|error| planner.suggest(error))
+            dropped.map_err(suggest)
         }
         DdlStatement::DropCatalogSchema(schema) => {
             let name = schema.name.to_string();
             let name = own_schema(&name)?;
-            expect_no_streams(planner, name)?;
+            expect_no_streams(&catalog, name)?;
             catalog.drop_schema(name, schema.if_exists, schema.cascade, once).await
         }
         other => Err(Error::new(ErrorKind::Unsupported, format!("{} is not offered", other.name()))),
@@ -107,8 +110,8 @@ fn own_schema(name: &str) -> Result<&str, Error> {
 }
 
 /// A stream takes its rows with it, which CASCADE alone does not ask for.
-fn expect_no_streams(planner: &Planner, schema: &str) -> Result<(), Error> {
-    let snapshot = planner.catalog().snapshot();
+fn expect_no_streams(catalog: &OwnCatalog<'_>, schema: &str) -> Result<(), Error> {
+    let snapshot = catalog.snapshot();
     let tables = snapshot.schemas.get(schema).into_iter().flatten();
     let mut streams = tables.filter(|(_, entry)| matches!(entry.definition, Definition::Stream(_)));
     match streams.next() {
@@ -121,8 +124,8 @@ fn expect_no_streams(planner: &Planner, schema: &str) -> Result<(), Error> {
 }
 
 /// DROP TABLE drops no view, and DROP VIEW no table.
-fn expect_kind(planner: &Planner, schema: &str, name: &str, view: bool) -> Result<(), Error> {
-    let snapshot = planner.catalog().snapshot();
+fn expect_kind(catalog: &OwnCatalog<'_>, schema: &str, name: &str, view: bool) -> Result<(), Error> {
+    let snapshot = catalog.snapshot();
     let Some(entry) = snapshot.entry(schema, name) else { return Ok(()) };
     match (&entry.definition, view) {
         (Definition::View(_), false) => {

@@ -22,7 +22,7 @@ pub struct Handles(Arc<dyn MetaStore>);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
-    /// Who made it; empty where callers are not told apart.
+    /// Who made it, as [`Caller::owner`]; empty where callers are not told apart.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     owner: String,
     /// Empty for rows that were sent.
@@ -170,7 +170,7 @@ fn not_found(id: &str) -> Error {
 mod tests {
     use polarway_metastore::EmbeddedMetaStore;
 
-    use polarway_common::Role;
+    use polarway_common::{Namespace, Role};
 
     use super::*;
 
@@ -202,6 +202,14 @@ mod tests {
         assert_eq!(handles.renew(&bob, &id).await.unwrap_err().kind, ErrorKind::NotFound);
         handles.close(&bob, &id).await.unwrap();
         assert_eq!(handles.leased("ana", &id).await.unwrap(), Leased::Query("select 1".into()));
+        assert_eq!(handles.renew(&ana, &id).await.unwrap(), ttl);
+        // Administrators of other namespaces are others, too, and so is whoever has the name there.
+        let acme = |name: &'static str, role| Caller::new(name, role).of(Namespace::parse("acme").unwrap());
+        for other in [acme("root", Role::Admin), acme("ana", Role::Write)] {
+            assert_eq!(handles.leased(other.owner(), &id).await.unwrap_err().kind, ErrorKind::NotFound);
+            assert_eq!(handles.renew(&other, &id).await.unwrap_err().kind, ErrorKind::NotFound);
+            handles.close(&other, &id).await.unwrap();
+        }
         assert_eq!(handles.renew(&ana, &id).await.unwrap(), ttl);
         handles.close(&Caller::new("root", Role::Admin), &id).await.unwrap();
         assert_eq!(handles.leased("ana", &id).await.unwrap_err().kind, ErrorKind::NotFound);

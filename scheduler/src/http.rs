@@ -15,7 +15,7 @@ use ballista_scheduler::api::get_routes;
 use polarway_common::{Caller, Role};
 use polarway_identity::Identity;
 use polarway_identity::grpc::party_of;
-use polarway_identity::http::{Guard, refusal};
+use polarway_identity::http::{Guard, Need, refusal};
 
 use crate::metrics;
 use crate::page;
@@ -28,14 +28,16 @@ pub fn routes(service: Arc<QueryService>, more_metrics: MoreMetrics, identity: I
     all(service, more_metrics).layer(from_fn_with_state(guard, polarway_identity::http::guard))
 }
 
-/// The role that a path needs; none for what says nothing but whether the process lives. What is in no list here, as
-/// Ballista's own interface below `/api`, shows and ends jobs without asking whose they are.
-fn needs(path: &str) -> Option<Role> {
+/// What a path needs; nothing for what says nothing but whether the process lives. Metrics name streams of all namespaces. What
+/// is in no list here, as Ballista's own interface below `/api`, shows and ends jobs without asking whose they are.
+fn needs(path: &str) -> Option<Need> {
     let first = path.strip_prefix('/').and_then(|path| path.split('/').next());
+    let need = |role, whole| Some(Need { role, whole });
     match (path, first) {
         ("/healthz" | "/readyz", _) => None,
-        ("/" | "/metrics", _) | (_, Some("queries" | "streams" | "assets" | "v1")) => Some(Role::Read),
-        _ => Some(Role::Admin),
+        ("/metrics", _) => need(Role::Read, true),
+        ("/", _) | (_, Some("queries" | "streams" | "assets" | "v1")) => need(Role::Read, false),
+        _ => need(Role::Admin, true),
     }
 }
 
@@ -124,11 +126,10 @@ mod tests {
         for open in ["/healthz", "/readyz"] {
             assert_eq!(needs(open), None);
         }
-        for read in
-            ["/", "/metrics", "/queries", "/queries/q-1/cancel", "/streams", "/assets/x.css", "/v1/nodes"]
-        {
-            assert_eq!(needs(read), Some(Role::Read), "{read}");
+        for read in ["/", "/queries", "/queries/q-1/cancel", "/streams", "/assets/x.css", "/v1/nodes"] {
+            assert_eq!(needs(read), Some(Need { role: Role::Read, whole: false }), "{read}");
         }
+        assert_eq!(needs("/metrics"), Some(Need { role: Role::Read, whole: true }));
         for admin in [
             "/api",
             "/api/jobs",
@@ -141,7 +142,7 @@ mod tests {
             "",
             "//api",
         ] {
-            assert_eq!(needs(admin), Some(Role::Admin), "{admin}");
+            assert_eq!(needs(admin), Some(Need { role: Role::Admin, whole: true }), "{admin}");
         }
     }
 }

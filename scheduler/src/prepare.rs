@@ -30,7 +30,7 @@ impl QueryService {
         };
         let allowed = request.caller.must_be(statement.needs(), what);
         if let Err(error) = &allowed {
-            audit::denied(request.caller.name(), what, None, error);
+            audit::denied(request.caller.owner(), what, None, error);
         }
         allowed?;
         Ok(statement)

@@ -26,7 +26,7 @@ pub const KEPT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 #[derive(Debug)]
 pub struct Query {
     pub id: String,
-    /// Who sent it; empty where callers are not told apart.
+    /// Who sent it, as [`Caller::owner`]; empty where callers are not told apart.
     pub owner: String,
     /// The name of this scheduler.
     scheduler: Arc<str>,
@@ -405,7 +405,7 @@ impl Queries {
     fn waiting(&self, owner: &Caller, id: &str, sql: &str, route: &'static str) -> Query {
         Query {
             id: id.to_owned(),
-            owner: owner.name().to_owned(),
+            owner: owner.owner().to_owned(),
             scheduler: Arc::clone(&self.scheduler),
             run: Mutex::new(fresh_run(id).into()),
             sql: shortened(sql),
@@ -479,7 +479,7 @@ impl Queries {
 
 #[cfg(test)]
 mod tests {
-    use polarway_common::Role;
+    use polarway_common::{Namespace, Role};
 
     use super::*;
 
@@ -498,6 +498,29 @@ mod tests {
         drop(running);
         assert_eq!(queries.get(&Caller::anyone(), "q-2").unwrap().state(), QueryState::Finished);
         assert_eq!(queries.overview(&Caller::anyone()).len(), 2);
+    }
+
+    #[test]
+    fn row_47_an_administrator_sees_and_ends_queries_of_its_namespace() {
+        let of = |name: &'static str, role, namespace: &str| {
+            Caller::new(name, role).of(Namespace::parse(namespace).unwrap())
+        };
+        let (ana, boss) = (of("ana", Role::Read, "acme"), of("boss", Role::Admin, "acme"));
+        let others = [
+            of("root", Role::Admin, "default"),
+            of("boss", Role::Admin, "beta"),
+            of("ana", Role::Read, "beta"),
+            Caller::anyone(),
+        ];
+        let queries = Arc::new(Queries::default());
+        let running = queries.begin(&ana, "q-1", "select 1", "direct");
+        for other in &others {
+            assert!(queries.get(other, "q-1").is_none() && !queries.cancel(other, "q-1"), "{other:?}");
+            assert!(queries.overview(other).is_empty(), "{other:?}");
+        }
+        assert_eq!(queries.overview(&ana)[0].user, "acme/ana");
+        assert_eq!(queries.overview(&boss).len(), 1);
+        assert!(queries.cancel(&boss, "q-1") && running.query.cancel.is_cancelled());
     }
 
     #[test]

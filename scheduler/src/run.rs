@@ -1,5 +1,6 @@
 //! A scheduler's life: build, serve, drain.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +30,7 @@ use polarway_metastore::{
 };
 use polarway_proto::ticket::TicketSigner;
 use polarway_storage::catalog::CatalogStore;
+use polarway_storage::policy::Reserved;
 use polarway_storage::tables::Tables;
 use polarway_storage::writes::Writes;
 use polarway_tls::{Protocol, Tls};
@@ -176,6 +178,8 @@ pub async fn run(
         local_cores: (options.direct == DirectOn::Local).then(|| machine::cores() as u32),
         list_ttl: config.storage.list_ttl.0,
         sources: Sources { streams, members: Some(members.clone()), handles: handles.clone(), tables },
+        identity: identity.clone(),
+        reserved: Reserved::new(&kept_by_the_server(&config))?,
     }));
     let incarnation = us.incarnation.clone();
     let peers = Arc::new(Peers::new(credential));
@@ -361,6 +365,20 @@ fn who_calls(path: &str) -> grpc::Callers {
         SCHEDULER_SERVICE | META_SERVICE => grpc::Callers::Processes,
         _ => grpc::Callers::Nobody,
     }
+}
+
+/// Where processes of the cluster keep what is of all namespaces, as far as this one's configuration tells.
+fn kept_by_the_server(config: &Config) -> Vec<String> {
+    let Config { data_dir, storage, ingest, query, executor, shuffle, .. } = config;
+    let text = |path: &Path| path.display().to_string();
+    let mut kept = vec![ingest.resolved_directory(data_dir)];
+    kept.extend(storage.tables.clone());
+    kept.extend(shuffle.url.clone());
+    kept.push(text(&ingest.resolved_log_directory(data_dir)));
+    kept.push(text(&query.resolved_spill_dir(data_dir)));
+    kept.extend(executor.work_dir.as_deref().map(text));
+    kept.extend(["executor", "executors", "metadata.redb"].map(|name| text(&data_dir.join(name))));
+    kept
 }
 
 /// What other processes may do: say that they are there; read the streams' definitions, say who takes which and what is

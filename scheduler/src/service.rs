@@ -63,7 +63,7 @@ pub struct Origin {
 pub struct Request {
     pub query_id: String,
     pub sql: String,
-    /// Who sends it; the settings tell its name, too, so that it goes wherever they go.
+    /// Who sends it; the settings tell its name and namespace, too, so that they go wherever those go.
     pub caller: Caller,
     pub session: String,
     pub settings: Settings,
@@ -140,9 +140,10 @@ impl QueryService {
     pub fn settings(&self, caller: &Caller, session: &str) -> Settings {
         let mut settings = self.sessions.settings(session);
         // Plans are kept by statement and settings: nobody gets one that was made for somebody else.
-        if !caller.name().is_empty() {
-            settings.insert(settings::USER.to_owned(), caller.name().to_owned());
+        for name in [settings::USER, settings::NAMESPACE] {
+            settings.remove(name);
         }
+        settings.extend(settings::of_caller(caller));
         settings
     }
 
@@ -197,7 +198,7 @@ impl QueryService {
                 name: field.name().clone(),
                 data_type: field.data_type().to_string(),
             };
-            let (id, ttl) = self.handles.create(request.caller.name(), request.sql.clone(), ttl).await?;
+            let (id, ttl) = self.handles.create(request.caller.owner(), request.sql.clone(), ttl).await?;
             let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
             Ok(HandleCreated { id, ttl_ms, columns: schema.fields().iter().map(column).collect() })
         })
@@ -312,10 +313,10 @@ impl QueryService {
         Box::pin(async move {
             let ticket = self.signer.verify_query(ticket, SystemTime::now())?;
             let settings = settings::from_wire(&ticket.settings);
-            if settings.get(settings::USER).map_or("", String::as_str) != caller.name() {
+            if !settings::are_of(&settings, caller) {
                 let error = Error::new(ErrorKind::NotAllowed, "the ticket was given to somebody else")
                     .with_hint(ErrorKind::InvalidTicket.hint());
-                audit::denied(caller.name(), "DoGet", None, &error);
+                audit::denied(caller.owner(), "DoGet", None, &error);
                 return Err(error);
             }
             if !ticket.outcome.is_empty() {
@@ -633,10 +634,12 @@ impl QueryService {
     ) -> BoxFuture<'a, Result<PutAnswers, Error>> {
         Box::pin(async move {
             let stream = options.stream.clone();
+            let namespace = caller.namespace();
             let put = async {
                 caller.must_be(Role::Write, "sending rows into a stream")?;
                 let host = self.planner.streams().ok_or_else(no_streams)?;
-                host.put(options, frames).await
+                let options = PutOptions { stream: namespace.stored_stream(&options.stream)?, ..options };
+                host.put(options, frames).await.map_err(|error| namespace.told(error))
             };
             let answers = put.await;
             audit::changed(caller, "writes to a stream", &stream, &answers);

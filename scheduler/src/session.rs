@@ -44,12 +44,20 @@ struct Stored {
     set_at: u64,
 }
 
-/// The name of the caller's session with this cookie.
+/// The name of the session with this cookie of the caller that [`Caller::owner`](polarway_common::Caller::owner) names.
 pub fn by_cookie(caller: &str, id: &str) -> String {
     match caller {
         "" => format!("{BY_COOKIE}{id}"),
         // No cookie has a blank.
         caller => format!("{BY_COOKIE}{caller} {id}"),
+    }
+}
+
+/// The name of the same caller's session on a connection, which others may share: proxies do so.
+pub fn by_connection(caller: &str, id: u64) -> String {
+    match caller {
+        "" => format!("connection:{id}"),
+        caller => format!("connection:{caller} {id}"),
     }
 }
 
@@ -201,6 +209,14 @@ mod tests {
         }
         stop.cancel();
         following.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn row_47_a_session_is_one_callers() {
+        let names = ["", "ana", "acme/ana"];
+        let all: std::collections::HashSet<String> =
+            names.iter().flat_map(|name| [by_cookie(name, "7"), by_connection(name, 7)]).collect();
+        assert_eq!(all.len(), 2 * names.len());
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub fn plan(request: &Request) -> Span {
         "plan",
         otel.kind = "server",
         query = request.query_id,
-        user = request.caller.name(),
+        user = request.caller.owner(),
         trace_id = field::Empty,
     );
     adopt(&span, request.trace.as_deref());
@@ -28,7 +28,7 @@ pub fn query(request: &Request, route: &str) -> Span {
         otel.kind = "server",
         otel.status_code = field::Empty,
         query = request.query_id,
-        user = request.caller.name(),
+        user = request.caller.owner(),
         route,
         rows = field::Empty,
         bytes = field::Empty,
@@ -57,7 +57,7 @@ pub fn command(request: &Request, tag: &str) -> Span {
         otel.kind = "server",
         statement = tag,
         query = request.query_id,
-        user = request.caller.name(),
+        user = request.caller.owner(),
         trace_id = field::Empty,
     );
     adopt(&span, request.trace.as_deref());

@@ -29,7 +29,7 @@ pub async fn run(
             let mut dropped = false;
             for (step, name) in (0..).zip(names) {
                 let once = request.once.as_ref().map(|once| once.step(step));
-                dropped |= drop_stream(planner, host, &name, if_exists, once.as_ref()).await?;
+                dropped |= drop_stream(planner, host, request, &name, if_exists, once.as_ref()).await?;
             }
             Ok(dropped)
         }
@@ -65,6 +65,12 @@ async fn create(
     let columns = plain_columns(table.input.schema().as_arrow());
     host.accepts(&columns)?;
     let options = StreamOptions::parse(&create.options, &columns)?;
+    let namespace = request.caller.namespace();
+    if options.feed.is_some() && !namespace.is_default() {
+        // It would be fetched with secrets of the process that fetches it, which are nobody's in particular.
+        let told = format!("streams with a feed are for the namespace `default`; this is `{namespace}`");
+        return Err(Error::new(ErrorKind::NotAllowed, told).with_hint("send its rows over WebSocket or gRPC"));
+    }
     let definition = |columns: &SchemaRef, options: &StreamOptions| {
         let definition = StreamDefinition {
             ddl: text.to_owned(),
@@ -101,13 +107,14 @@ async fn create(
     .flatten()
     .map(|(name, definition)| (name, Definition::Stream(definition)))
     .collect();
-    let (catalog, once) = (planner.catalog(), request.once.as_ref());
+    let (catalog, once) = (planner.catalog_of(namespace), request.once.as_ref());
+    let stored = catalog.stored(&schema_name)?;
     // One that was made before, by a server that may have died over it, is opened again: that changes nothing if it is open.
     if !catalog.create_together(&schema_name, &definitions, create.if_not_exists, once).await? {
         return Ok(false);
     }
     for (made, _) in &definitions {
-        if let Err(error) = host.made(&schema_name, made).await {
+        if let Err(error) = host.made(&stored, made).await {
             let names: Vec<String> = definitions.iter().map(|(name, _)| name.clone()).collect();
             if let Err(left) = catalog.take_back(&schema_name, &names, once).await {
                 tracing::warn!(stream = name, error = %left, "a stream that cannot be opened is left in the catalog");
@@ -119,7 +126,7 @@ async fn create(
                     tracing::warn!(stream = name, error = %left, "something of a stream that cannot be opened is left");
                 }
             }
-            return Err(error);
+            return Err(namespace.told(error));
         }
     }
     Ok(true)
@@ -128,14 +135,16 @@ async fn create(
 async fn drop_stream(
     planner: &Planner,
     host: &Arc<dyn StreamHost>,
+    request: &Request,
     name: &str,
     if_exists: bool,
     once: Option<&Once>,
 ) -> Result<bool, Error> {
     let (schema, name) = split_name(&TableReference::parse_str(name))?;
-    let catalog = planner.catalog();
+    let namespace = request.caller.namespace();
+    let catalog = planner.catalog_of(namespace);
     if let Some(once) = once
-        && catalog.is_done(once).await?
+        && planner.catalog().is_done(once).await?
     {
         return Ok(true);
     }
@@ -144,7 +153,7 @@ async fn drop_stream(
         None if if_exists => return Ok(false),
         None => {
             let missing = Error::new(ErrorKind::TableNotFound, format!("there is no stream `{name}`"));
-            return Err(planner.suggest(missing));
+            return Err(planner.suggest(&request.settings, missing));
         }
         Some(Definition::Stream(stream)) => stream,
         Some(Definition::Table(_) | Definition::Managed(_)) => {
@@ -169,7 +178,7 @@ async fn drop_stream(
     }
     catalog.drop_together(&schema, &names, once).await?;
     for id in ids {
-        host.dropped(&id).await?;
+        host.dropped(&id).await.map_err(|error| namespace.told(error))?;
     }
     Ok(true)
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use object_store::path::Path as StorePath;
 use polarway_common::{Error, ErrorKind};
 use url::Url;
 
@@ -126,6 +127,95 @@ impl PathPolicy {
         let joined = if path.is_absolute() { path.to_path_buf() } else { self.working_directory.join(path) };
         normalise(&joined)
     }
+}
+
+/// Places of the server's own, into which no path of a statement may lead: they hold what is of all namespaces.
+#[derive(Debug, Clone, Default)]
+pub struct Reserved {
+    directories: Vec<PathBuf>,
+    remote: Vec<(Url, StorePath)>,
+}
+
+impl Reserved {
+    /// Directories, which need not be there, and URL prefixes.
+    ///
+    /// # Errors
+    /// `Configuration` for a URL that does not parse.
+    pub fn new(places: &[String]) -> Result<Self, Error> {
+        let here = PathPolicy::new(&[])?;
+        let mut reserved = Self::default();
+        for place in places {
+            match parse_remote(place)? {
+                Some(url) => {
+                    let path = in_store(&url)?;
+                    reserved.remote.push((url, path));
+                }
+                None => {
+                    reserved.directories.push(canonical_ancestor(&here.absolute(strip_file_scheme(place))));
+                }
+            }
+        }
+        Ok(reserved)
+    }
+
+    /// Refuses what is in one of the places, and directories and patterns that they are below.
+    ///
+    /// # Errors
+    /// `PathNotAllowed`.
+    pub fn check(&self, location: &Location) -> Result<(), Error> {
+        match location {
+            Location::Local(path) => self.check_local(&without_glob(path)),
+            Location::Remote(url) => {
+                let mut directory = url.clone();
+                if let Some(glob) = url.path().find(['*', '[']) {
+                    let known = url.path().get(..glob).unwrap_or_default();
+                    directory.set_path(known.rsplit_once('/').map_or("", |(directory, _)| directory));
+                }
+                self.check_remote(&directory, &in_store(&directory)?)
+            }
+        }
+    }
+
+    /// The same of a path on this machine without patterns.
+    ///
+    /// # Errors
+    /// `PathNotAllowed`.
+    pub fn check_local(&self, path: &Path) -> Result<(), Error> {
+        let real = canonical_ancestor(&normalise(path));
+        if self.directories.iter().any(|own| real.starts_with(own) || own.starts_with(&real)) {
+            return Err(of_the_server(&path.to_string_lossy()));
+        }
+        Ok(())
+    }
+
+    /// The same of a path in the store of `store`.
+    ///
+    /// # Errors
+    /// `PathNotAllowed`.
+    pub fn check_remote(&self, store: &Url, path: &StorePath) -> Result<(), Error> {
+        let same_store = |own: &Url| {
+            own.scheme() == store.scheme()
+                && own.host_str() == store.host_str()
+                && own.port_or_known_default() == store.port_or_known_default()
+        };
+        let meets = |own: &StorePath| path.prefix_matches(own) || own.prefix_matches(path);
+        if self.remote.iter().any(|(url, own)| same_store(url) && meets(own)) {
+            return Err(of_the_server(path.as_ref()));
+        }
+        Ok(())
+    }
+}
+
+/// The path of a URL as its store knows it: percent-encodings of one name are one name.
+fn in_store(url: &Url) -> Result<StorePath, Error> {
+    StorePath::from_url_path(url.path())
+        .map_err(|error| Error::new(ErrorKind::Plan, format!("`{}`: {error}", redacted(url))))
+}
+
+fn of_the_server(location: &str) -> Error {
+    let told = format!("`{location}` leads to what the server keeps itself");
+    Error::new(ErrorKind::PathNotAllowed, told)
+        .with_hint("tables and streams are read by their names; other files are kept elsewhere")
 }
 
 fn refused(location: &str) -> Error {
@@ -260,6 +350,49 @@ mod tests {
             "gs://lake/raw/x",
         ] {
             assert_eq!(policy.resolve(outside).unwrap_err().kind, ErrorKind::PathNotAllowed, "{outside}");
+        }
+    }
+
+    #[test]
+    fn row_47_what_the_server_keeps_is_reached_neither_from_within_nor_from_above() {
+        let root = tempfile::tempdir().unwrap();
+        let text = |path: &str| root.path().join(path).to_string_lossy().into_owned();
+        std::fs::create_dir_all(root.path().join("own/tables/x")).unwrap();
+        let reserved = Reserved::new(&[text("own/tables"), text("later"), "s3://lake/own/tables/".into()]);
+        let reserved = reserved.unwrap();
+        let all = policy(&[root.path().to_str().unwrap(), "s3://lake"]);
+        let checked = |location: &str| reserved.check(&all.resolve(location).unwrap()).map_err(|e| e.kind);
+        for refused in [
+            text("own/tables"),
+            text("own/tables/x/a.parquet"),
+            text("own/tables/../tables/x/"),
+            text("own"),
+            text("own/"),
+            text("own/*/x/*.parquet"),
+            text("*.parquet"),
+            text("later/a.parquet"),
+            "s3://lake/own/tables".into(),
+            "s3://lake/own/tables/x/a.parquet".into(),
+            "s3://lake/own/t%61bles/x".into(),
+            "s3://lake/own/".into(),
+            "s3://lake/".into(),
+            "s3://lake/o*/tables/*".into(),
+            "s3://lake/own/tab*/x".into(),
+        ] {
+            assert_eq!(checked(&refused), Err(ErrorKind::PathNotAllowed), "{refused}");
+        }
+        for fine in [
+            text("own/tables2/a.parquet"),
+            text("other/*.parquet"),
+            "s3://lake/own/tables2".into(),
+            "s3://lake/other/*.parquet".into(),
+        ] {
+            assert_eq!(checked(&fine), Ok(()), "{fine}");
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(root.path().join("own/tables"), root.path().join("link")).unwrap();
+            assert_eq!(checked(&text("link/x/a.parquet")), Err(ErrorKind::PathNotAllowed));
         }
     }
 

@@ -24,6 +24,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Wire for T {}
 /// One connection.
 pub struct Sender {
     socket: WebSocketStream<Box<dyn Wire>>,
+    /// The stream's name, as the server has told it.
+    pub stream: String,
     /// The last number that the stream had of this producer when the connection was made.
     pub last: u64,
     pub acknowledged: u64,
@@ -77,10 +79,20 @@ impl Sender {
             request.headers_mut().insert("authorization", value);
         }
         let (socket, _) = client_async(request, wire).await?;
-        let mut sender =
-            Self { socket, last: 0, acknowledged: 0, rows: 0, bad: 0, token: None, error: None, code: None };
+        let mut sender = Self {
+            socket,
+            stream: String::new(),
+            last: 0,
+            acknowledged: 0,
+            rows: 0,
+            bad: 0,
+            token: None,
+            error: None,
+            code: None,
+        };
         let hello = sender.message().await?;
         sender.last = hello["last"].as_u64().unwrap();
+        sender.stream = hello["stream"].as_str().unwrap().to_owned();
         Ok(sender)
     }
 

@@ -10,6 +10,8 @@ mod history;
 mod identity;
 #[path = "operate/image.rs"]
 mod image;
+#[path = "operate/namespaces.rs"]
+mod namespaces;
 #[path = "operate/page.rs"]
 mod page;
 #[path = "operate/telemetry.rs"]

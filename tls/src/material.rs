@@ -85,12 +85,10 @@ impl Pair {
     fn certified(&self, certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Error> {
         let chain = self.certificate.certificates(certificate)?;
         let private = self.key.private_key(key)?;
-        CertifiedKey::from_der(chain, private, &provider())
-            .map(Arc::new)
-            .map_err(|error| match error {
-                rustls::Error::InvalidCertificate(_) => self.certificate.fault(error),
-                _ => self.key.fault(format!("it does not fit `{}`: {error}", self.certificate.key)),
-            })
+        CertifiedKey::from_der(chain, private, &provider()).map(Arc::new).map_err(|error| match error {
+            rustls::Error::InvalidCertificate(_) => self.certificate.fault(error),
+            _ => self.key.fault(format!("it does not fit `{}`: {error}", self.certificate.key)),
+        })
     }
 }
 

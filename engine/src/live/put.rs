@@ -54,7 +54,7 @@ pub fn until_revoked(frames: PutFrames, identity: Identity, party: Party) -> Put
         tokio::select! {
             biased;
             () = &mut revoked => {
-                let told = "the token is not known any more, or its role has changed";
+                let told = "the token is not known any more, or its role or namespace has changed";
                 Some((Err(status_from_error(&Error::new(ErrorKind::Unauthenticated, told))), None))
             }
             frame = frames.next() => Some((frame?, Some((frames, revoked)))),

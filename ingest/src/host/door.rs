@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use polarway_common::namespace::{PUBLIC, split_stored};
 use polarway_common::{Error, ErrorKind};
 use polarway_metastore::{Key, MetaStore};
 use polarway_storage::catalog::{Ack, Definition, StreamDefinition, UnknownFields};
@@ -15,8 +16,6 @@ use crate::decode::{self, DecodeOptions};
 use crate::feed::{Intake, IntakeOptions};
 use crate::socket::{Feed, OpenError, Streams};
 
-/// Schema of a stream whose name has none.
-const SCHEMA: &str = "public";
 /// Bytes of rows that a binary frame may hold once it is decoded.
 const FRAME_LIMIT: usize = 256 << 20;
 /// For clients whose stream is between two owners.
@@ -29,15 +28,16 @@ impl Streams for Host {
         // Whose stream it is may have changed while this process was not registered.
         let open = self.by_name(schema, name).filter(|_| self.options.tenure.holds());
         let Some(open) = open else { return Err(self.elsewhere(schema, name).await) };
+        let told = told(schema, name);
         if open.definition.companion_of().is_some() {
-            return Err(OpenError::NotAllowed(format!("`{schema}.{name}` is written by the server alone")));
+            return Err(OpenError::NotAllowed(format!("`{told}` is written by the server alone")));
         }
         if open.definition.options.feed.is_some() {
-            return Err(OpenError::NotAllowed(format!("`{schema}.{name}` is fetched from a feed")));
+            return Err(OpenError::NotAllowed(format!("`{told}` is fetched from a feed")));
         }
         let letters = self
             .dead_letters_of(&open)
-            .ok_or_else(|| OpenError::Internal(format!("`{schema}.{name}` has no table for dead letters")))?;
+            .ok_or_else(|| OpenError::Internal(format!("`{told}` has no table for dead letters")))?;
         let wanted = &open.definition.options;
         let options = IntakeOptions {
             decode: DecodeOptions {
@@ -72,20 +72,34 @@ impl Host {
             Err(error) => Err(error),
         };
         let unavailable = |message: String| OpenError::Unavailable { message, retry_after: RETRY_AFTER };
+        let told = told(schema, name);
         match owner {
             Ok(Some(node)) if node.name != self.options.node.name => {
                 OpenError::Elsewhere { address: node.ws }
             }
-            Ok(Some(_)) => unavailable(format!("`{schema}.{name}` is not open yet")),
-            Ok(None) => unavailable(format!("nobody takes rows of `{schema}.{name}` at the moment")),
+            Ok(Some(_)) => unavailable(format!("`{told}` is not open yet")),
+            Ok(None) => unavailable(format!("nobody takes rows of `{told}` at the moment")),
             Err(error) => unavailable(error.to_string()),
         }
     }
 }
 
-/// Schema and name of a stream, `schema.name` or only `name`.
+/// Schema and name of a stream, `schema.name` or only `name`; the schema is the stored one.
 pub fn split_name(name: &str) -> (&str, &str) {
-    name.split_once('.').unwrap_or((SCHEMA, name))
+    name.split_once('.').unwrap_or((PUBLIC, name))
+}
+
+/// A stream as its users call it.
+pub fn told(schema: &str, name: &str) -> String {
+    format!("{}.{name}", split_stored(schema).1)
+}
+
+/// A stream as logs call it: they are of all namespaces.
+pub fn logged(schema: &str, name: &str) -> String {
+    match split_stored(schema) {
+        (Some(namespace), schema) => format!("{namespace}/{schema}.{name}"),
+        (None, schema) => format!("{schema}.{name}"),
+    }
 }
 
 /// The definition of a stream, if there is one of this name.
@@ -107,9 +121,10 @@ pub async fn find_stream(
 /// # Errors
 /// `TableNotFound` when there is none of this name.
 pub async fn the_stream(meta: &dyn MetaStore, schema: &str, name: &str) -> Result<StreamDefinition, Error> {
-    find_stream(meta, schema, name)
-        .await?
-        .ok_or_else(|| Error::new(ErrorKind::TableNotFound, format!("there is no stream `{schema}.{name}`")))
+    find_stream(meta, schema, name).await?.ok_or_else(|| {
+        let told = format!("there is no stream `{}`", told(schema, name));
+        Error::new(ErrorKind::TableNotFound, told)
+    })
 }
 
 /// The process that has a stream, as far as it is known.

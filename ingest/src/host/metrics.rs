@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
+use polarway_common::namespace::split_stored;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -119,11 +120,18 @@ fn feeds(text: &mut Text, feeds: &[(String, StatusSnapshot)]) {
     show("polarway_feed_gaps_total", "Gaps found.", "counter", |status| status.gaps);
 }
 
-/// The label of a stream. Names are identifiers of SQL, which may hold anything.
+/// The labels of a stream: its name, and its namespace where that is not `default`.
 fn stream(open: &Open) -> String {
-    let name = format!("{}.{}", open.schema, open.name);
+    labels(&open.schema, &open.name)
+}
+
+/// Names are identifiers of SQL, which may hold anything.
+fn labels(schema: &str, name: &str) -> String {
+    let (namespace, schema) = split_stored(schema);
+    let name = format!("{schema}.{name}");
     let escaped = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("{{stream=\"{escaped}\"}}")
+    let namespace = namespace.map(|namespace| format!(",namespace=\"{namespace}\"")).unwrap_or_default();
+    format!("{{stream=\"{escaped}\"{namespace}}}")
 }
 
 #[derive(Default)]
@@ -139,5 +147,19 @@ impl Text {
 
     fn value(&mut self, name: &str, label: &str, value: u64) {
         let _ = writeln!(self.0, "{name}{label} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polarway_common::Namespace;
+
+    use super::labels;
+
+    #[test]
+    fn row_47_a_stream_of_a_namespace_is_labelled_with_it() {
+        assert_eq!(labels("public", "ticks"), r#"{stream="public.ticks"}"#);
+        let stored = Namespace::parse("acme").unwrap().stored("public").unwrap();
+        assert_eq!(labels(&stored, "a\"b"), r#"{stream="public.a\"b",namespace="acme"}"#);
     }
 }

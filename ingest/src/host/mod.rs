@@ -30,7 +30,7 @@ use feeds::FeedTask;
 pub use identity::node_name;
 pub use views::{Seen, slices};
 
-pub(crate) use door::{split_name, the_stream};
+pub(crate) use door::{logged, split_name, the_stream, told};
 pub(crate) use takeover::groups;
 
 use crate::feed::{accepts, dead_letter_schema};
@@ -284,7 +284,8 @@ impl Host {
         dedup.sort_unstable();
         let options = StreamOptions {
             id: id.to_owned(),
-            name: format!("{schema}.{name}"),
+            // Senders are told it.
+            name: told(schema, name),
             layout: Layout { event_time: column, partition_by },
             seal: SealPolicy {
                 rows: wanted.seal_rows,
@@ -310,11 +311,12 @@ impl Host {
         let (live, following) = Live::open(options, ownership).await.map_err(error)?;
         let (follower, keeper) = (Arc::clone(&live), Arc::clone(&live));
         let _here = self.runtime.enter();
-        self.supervisor.spawn(format!("log of {schema}.{name}"), TaskKind::Background, async move {
+        let logged = logged(schema, name);
+        self.supervisor.spawn(format!("log of {logged}"), TaskKind::Background, async move {
             follower.follow(following).await;
             Ok(())
         });
-        self.supervisor.spawn(format!("sealing of {schema}.{name}"), TaskKind::Background, async move {
+        self.supervisor.spawn(format!("sealing of {logged}"), TaskKind::Background, async move {
             keeper.keep().await;
             Ok(())
         });
@@ -405,7 +407,7 @@ impl StreamHost for Host {
 
 fn definition(schema: &str, name: &str, value: &[u8]) -> Result<Definition, Error> {
     serde_json::from_slice(value).map_err(|error| {
-        Error::internal(format!("the definition of `{schema}.{name}` cannot be read: {error}"))
+        Error::internal(format!("the definition of `{}` cannot be read: {error}", logged(schema, name)))
     })
 }
 

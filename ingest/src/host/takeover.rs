@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use polarway_common::Error;
 use polarway_storage::streams::{Node, Owner, Ownership, StreamError};
 
-use super::{Host, Known};
+use super::{Host, Known, logged};
 use crate::ownership::{Group, Stream};
 
 impl Host {
@@ -30,7 +30,7 @@ impl Host {
             let epoch = ownership.epoch();
             let Known { schema, name, definition } = known.clone();
             self.start(schema, name, definition, Some(ownership)).await?;
-            tracing::info!(stream = %format!("{}.{}", known.schema, known.name), epoch, gone, "taken over");
+            tracing::info!(stream = logged(&known.schema, &known.name), epoch, gone, "taken over");
             self.fetch(&known);
         }
         Ok(true)

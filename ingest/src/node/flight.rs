@@ -210,8 +210,25 @@ impl FlightService for NodeFlight {
             return Ok(Response::new(answer.boxed()));
         }
         let frames = until_revoked(frames.boxed(), self.identity.clone(), party.clone());
-        let put = async { self.host.put(PutOptions::read(&descriptor, &headers)?, frames).await };
-        let answers = put.await;
+        let namespace = match &party {
+            // Processes name streams as they are stored.
+            Party::Process => None,
+            Party::Anyone | Party::AnyUser | Party::User { .. } => {
+                let caller = party.caller().map_err(|error| status_from_error(&error))?;
+                Some(caller.namespace().clone())
+            }
+        };
+        let put = async {
+            let mut options = PutOptions::read(&descriptor, &headers)?;
+            if let Some(namespace) = &namespace {
+                options.stream = namespace.stored_stream(&options.stream)?;
+            }
+            self.host.put(options, frames).await
+        };
+        let answers = put.await.map_err(|error| match &namespace {
+            Some(namespace) => namespace.told(error),
+            None => error,
+        });
         if let Party::User { caller, .. } = &party {
             audit::changed(caller, "writes to a stream", &descriptor.path.join("."), &answers);
         }

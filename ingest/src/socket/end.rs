@@ -28,7 +28,7 @@ impl End {
     }
 
     pub fn revoked() -> Self {
-        let message = "the token is not known any more, or its role has changed";
+        let message = "the token is not known any more, or its role or namespace has changed";
         Self::Fault(Fault::new(FaultKind::Unauthenticated, message))
     }
 

@@ -17,7 +17,7 @@ const MAX_NAME: usize = 512;
 /// A request that may be upgraded, if its stream can be opened.
 #[derive(Debug)]
 pub struct Opening {
-    /// The stream's name as the client gave it, percent-decoded.
+    /// The stream's name as the client gave it, percent-decoded: one of the client's namespace.
     pub stream: String,
     pub producer: Option<String>,
     /// None: the stream's own.

@@ -13,7 +13,8 @@ use crate::durability::Durability;
 /// The streams that clients can write to.
 #[async_trait]
 pub trait Streams: Send + Sync {
-    /// Opens a stream for one connection. `name` is as the client gave it, `schema.name` or only `name`.
+    /// Opens a stream for one connection. `name` is `schema.name` or only `name`, with the schema as it is stored: its client
+    /// may be of any namespace.
     async fn open(&self, name: &str, producer: Option<&str>) -> Result<Arc<dyn Feed>, OpenError>;
 }
 
@@ -44,7 +45,7 @@ pub enum OpenError {
 /// again, which is harmless with a producer.
 #[async_trait]
 pub trait Feed: Send + Sync {
-    /// The stream's full name, for example `public.ticks`.
+    /// The stream's full name as its clients know it, for example `public.ticks`.
     fn name(&self) -> &str;
 
     /// The durability to wait for where the client names none.

@@ -81,7 +81,11 @@ async fn open(
     let opening = decide(&head)?;
     // Before anything is told that depends on the stream.
     let party = admit(identity, &head, info)?;
-    let opened = streams.open(&opening.stream, opening.producer.as_deref()).await;
+    let caller = party.caller().map_err(|error| Refusal::of_caller(&error))?;
+    let name = caller.namespace().stored_stream(&opening.stream).map_err(|error| {
+        Refusal::parameter("name", &error.message, "give the name that the stream was made with")
+    })?;
+    let opened = streams.open(&name, opening.producer.as_deref()).await;
     let feed = opened.map_err(|error| {
         Refusal::of_open(&error, &opening.stream, &head.target, scheme(info), options.retry_after)
     })?;

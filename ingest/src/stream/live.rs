@@ -232,7 +232,13 @@ impl Live {
         let fault = |source| LiveError::Log { stream: name.clone(), source };
         let (log, recovered, state, written_to) = opened.map_err(lost)?.map_err(fault)?;
         let rows = state.hot().end() - sealed.manifest.sealed_to;
-        tracing::info!(stream = options.name, rows, torn_bytes = recovered.torn_bytes, "opened");
+        tracing::info!(
+            stream = options.name,
+            id = options.id,
+            rows,
+            torn_bytes = recovered.torn_bytes,
+            "opened"
+        );
         let keyer = options.key.clone().map(|key| Keyer::new(key, &options.schema)).transpose();
         let keyer = keyer.map_err(DataFusionError::from)?;
         let recent = match &keyer {

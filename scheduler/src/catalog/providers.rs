@@ -16,9 +16,9 @@ use datafusion::execution::SessionState;
 use futures::future::BoxFuture;
 use lru::LruCache;
 use parking_lot::Mutex;
-use polarway_common::{Error, ErrorKind};
+use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_engine::live::StreamHost;
-use polarway_engine::settings::{CATALOG, SCHEMA, user};
+use polarway_engine::settings::{CATALOG, SCHEMA, owner};
 use polarway_metastore::membership::Members;
 use polarway_proto::handle::HANDLE_SCHEMA;
 use polarway_storage::catalog::{Definition, ManagedDefinition, Snapshot, TableDefinition, ViewDefinition};
@@ -38,9 +38,9 @@ const CACHED_TABLES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// A location that a plan was made from.
 pub type Dependency = ListingTableUrl;
 
-type ProviderKey = (String, String, u64, ColumnTypes);
+type ProviderKey = (Namespace, String, String, u64, ColumnTypes);
 
-/// Listing tables by schema, name, revision of their definition and kind of types, shared by all statements.
+/// Listing tables by namespace, schema, name, revision of their definition and kind of types, shared by all statements.
 #[derive(Debug, Clone)]
 pub struct ProviderCache(Arc<Mutex<LruCache<ProviderKey, Arc<ListingTable>>>>);
 
@@ -71,6 +71,7 @@ pub struct PlanScope {
 }
 
 struct Shared {
+    /// What the namespace of `tables` has.
     snapshot: Arc<Snapshot>,
     tables: TableBuilder,
     cache: ProviderCache,
@@ -160,10 +161,14 @@ impl PlanScope {
             };
             match &entry.definition {
                 Definition::Table(definition) => {
-                    let key = (schema.to_owned(), name.to_owned(), entry.revision, self.shared.types);
+                    let of = self.shared.tables.namespace.clone();
+                    let key = (of, schema.to_owned(), name.to_owned(), entry.revision, self.shared.types);
                     let cached = self.shared.cache.0.lock().get(&key).cloned();
                     let table = match cached {
-                        Some(table) => table,
+                        Some(table) => {
+                            self.shared.tables.recheck(definition)?;
+                            table
+                        }
                         None => {
                             let table = self.provider(definition).await?;
                             self.shared.cache.0.lock().put(key, Arc::clone(&table));
@@ -312,8 +317,8 @@ impl SchemaProvider for HandleSchema {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         let external = |error: Error| DataFusionError::External(Box::new(error));
-        let user = user(self.scope.shared.template.config());
-        let query = match self.scope.shared.sources.handles.leased(user, name).await.map_err(external)? {
+        let owner = owner(self.scope.shared.template.config()).map_err(external)?;
+        let query = match self.scope.shared.sources.handles.leased(&owner, name).await.map_err(external)? {
             Leased::Query(query) => query,
             Leased::Table(table) => {
                 return self.scope.managed(name, &table).await.map(Some).map_err(external);

@@ -11,25 +11,44 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::prelude::SessionConfig;
 use futures::TryStreamExt;
-use polarway_common::{Error, ErrorKind};
+use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_engine::errors::classify;
 use polarway_engine::settings::{CATALOG, SCHEMA};
 use polarway_storage::catalog::TableDefinition;
-use polarway_storage::policy::{Location, PathPolicy};
+use polarway_storage::policy::Location;
 
 use super::arrow_files;
 use super::formats::{self, Format};
+use super::paths::Paths;
 
 /// Files looked at to learn what a directory holds.
 const PROBED_FILES: usize = 1000;
 
-/// Builds definitions and providers under the path policy.
+/// Builds definitions and providers of one namespace over what its paths may lead to.
 #[derive(Debug, Clone)]
 pub struct TableBuilder {
-    pub policy: Arc<PathPolicy>,
+    pub paths: Arc<Paths>,
+    pub namespace: Namespace,
 }
 
 impl TableBuilder {
+    fn resolve(&self, location: &str) -> Result<Location, Error> {
+        self.paths.to_read(&self.namespace, location)
+    }
+
+    /// Whether a table's locations may still be reached, where that can change while the server runs.
+    ///
+    /// # Errors
+    /// `PathNotAllowed`.
+    pub fn recheck(&self, definition: &TableDefinition) -> Result<(), Error> {
+        if self.paths.is_apart(&self.namespace) {
+            for location in &definition.locations {
+                self.resolve(location)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What `CREATE EXTERNAL TABLE` asked for, with locations checked and what it left open inferred.
     pub async fn define(
         &self,
@@ -69,7 +88,7 @@ impl TableBuilder {
 
     /// What a path or URL that stands in place of a table's name holds.
     pub async fn define_path(&self, state: &SessionState, path: &str) -> Result<TableDefinition, Error> {
-        let location = self.policy.resolve(path)?;
+        let location = self.resolve(path)?;
         let text = location.to_listing_text();
         let by_name = if text.ends_with('/') { None } else { formats::by_file_name(&text) };
         let (format, compression) = match by_name {
@@ -107,7 +126,7 @@ impl TableBuilder {
         let mut file_schema: Option<Schema> = None;
         let mut partition_names: Vec<String> = request.partition_columns.to_vec();
         for text in request.locations {
-            let location = self.policy.resolve(text)?;
+            let location = self.resolve(text)?;
             let url = listing_url(&location)?;
             if matches!(&location, Location::Remote(url) if url.path().ends_with('/')) || url.is_folder() {
                 if partition_names.is_empty() {
@@ -174,7 +193,7 @@ impl TableBuilder {
         let format = formats::by_name(&definition.format)?;
         let mut urls = vec![];
         for text in &definition.locations {
-            urls.push(listing_url(&self.policy.resolve(text)?)?);
+            urls.push(listing_url(&self.resolve(text)?)?);
         }
         let partition_schema = definition.partition_schema()?;
         let partitions = partition_schema

@@ -55,7 +55,7 @@ use crate::direct::DataStream;
 use crate::opaque::Opaque;
 use crate::plan::Statement;
 use crate::service::{self, Info, Origin, QueryService, one_batch};
-use crate::session::{by_cookie, from_cookies};
+use crate::session::{by_connection, by_cookie, from_cookies};
 use crate::write::Ingest;
 
 /// How long the outcome of a statement is kept that is polled, in milliseconds.
@@ -108,7 +108,7 @@ impl FrontDoor {
         if let Some(name) = call.metadata().get(IDEMPOTENCY_KEY) {
             // Bytes that are no text are no name either.
             let once = Once::new(name.to_str().unwrap_or_default(), sql).map_err(status)?;
-            request.once = Some(once.of_caller(from.caller.name()));
+            request.once = Some(once.of_caller(from.caller.owner()));
         }
         Ok(request)
     }
@@ -203,10 +203,10 @@ fn session_of<T>(caller: &Caller, request: &Request<T>) -> String {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .find_map(from_cookies)
-        .map(|cookie| by_cookie(caller.name(), cookie));
+        .map(|cookie| by_cookie(caller.owner(), cookie));
     cookie.unwrap_or_else(|| {
         let connection = request.extensions().get::<ConnectionInfo>().map_or(0, |info| info.id);
-        format!("connection:{connection}")
+        by_connection(caller.owner(), connection)
     })
 }
 
@@ -408,7 +408,7 @@ impl FlightSqlService for FrontDoor {
         for (row, sql) in texts.iter().enumerate() {
             let mut query = self.service.request(sql, &from);
             let once = name.map(|name| Once::new(&format!("{name}-{row}"), sql)).transpose();
-            query.once = once.map_err(status)?.map(|once| once.of_caller(from.caller.name()));
+            query.once = once.map_err(status)?.map(|once| once.of_caller(from.caller.owner()));
             // What does not tell counts as nothing.
             touched = touched.saturating_add(self.update(&query).await?.max(0));
         }
@@ -477,8 +477,8 @@ impl FlightSqlService for FrontDoor {
         command_info(&query, &query.clone().into_builder().schema(), request)
     }
 
-    async fn do_get_schemas(&self, query: CommandGetDbSchemas, _request: Request<Ticket>) -> Get {
-        rows(metadata::schemas(&self.service, query))
+    async fn do_get_schemas(&self, query: CommandGetDbSchemas, request: Request<Ticket>) -> Get {
+        rows(metadata::schemas(&self.service, &caller_of(&request)?, query))
     }
 
     async fn get_flight_info_tables(
@@ -489,8 +489,9 @@ impl FlightSqlService for FrontDoor {
         command_info(&query, &query.clone().into_builder().schema(), request)
     }
 
-    async fn do_get_tables(&self, query: CommandGetTables, _request: Request<Ticket>) -> Get {
-        rows(metadata::tables(&self.service, query).await)
+    async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> Get {
+        let caller = caller_of(&request)?;
+        rows(metadata::tables(&self.service, caller, query).await)
     }
 
     async fn get_flight_info_table_types(

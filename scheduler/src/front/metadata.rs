@@ -12,10 +12,10 @@ use arrow_flight::sql::{
 use chrono::Utc;
 use datafusion::catalog::CatalogProvider;
 use futures::future::BoxFuture;
-use polarway_common::Error;
+use polarway_common::{Caller, Error};
 use polarway_engine::errors::classify;
 use polarway_engine::output::plain_schema;
-use polarway_engine::settings::{CATALOG, Settings};
+use polarway_engine::settings::{CATALOG, of_caller};
 use polarway_storage::catalog::Definition;
 
 use crate::plan::Planner;
@@ -34,31 +34,45 @@ pub fn catalogs(query: CommandGetCatalogs) -> Result<RecordBatch, Error> {
     builder.build().map_err(flight)
 }
 
-pub fn schemas(service: &QueryService, query: CommandGetDbSchemas) -> Result<RecordBatch, Error> {
+pub fn schemas(
+    service: &QueryService,
+    caller: &Caller,
+    query: CommandGetDbSchemas,
+) -> Result<RecordBatch, Error> {
     let mut builder = query.into_builder();
-    for schema in service.planner.catalog().snapshot().schemas.keys() {
+    for schema in service.planner.catalog_of(caller.namespace()).snapshot().schemas.keys() {
         builder.append(CATALOG, schema);
     }
     builder.append(CATALOG, "information_schema");
     builder.build().map_err(flight)
 }
 
-pub fn tables(service: &QueryService, query: CommandGetTables) -> BoxFuture<'_, Result<RecordBatch, Error>> {
+pub fn tables(
+    service: &QueryService,
+    caller: Caller,
+    query: CommandGetTables,
+) -> BoxFuture<'_, Result<RecordBatch, Error>> {
     Box::pin(async move {
         let planner = Arc::clone(&service.planner);
         if !query.include_schema {
-            return list_tables(&planner, query).await;
+            return list_tables(&planner, &caller, query).await;
         }
         // Columns are those of a plan: views are planned, tables may be read.
-        service.planned("listing the tables", async move { list_tables(&planner, query).await }).await
+        service
+            .planned("listing the tables", async move { list_tables(&planner, &caller, query).await })
+            .await
     })
 }
 
-async fn list_tables(planner: &Planner, query: CommandGetTables) -> Result<RecordBatch, Error> {
+async fn list_tables(
+    planner: &Planner,
+    caller: &Caller,
+    query: CommandGetTables,
+) -> Result<RecordBatch, Error> {
     let with_schema = query.include_schema;
     let mut builder = query.into_builder();
-    let (_, scope) = planner.state(&Settings::new(), Utc::now())?;
-    let snapshot = planner.catalog().snapshot();
+    let (_, scope) = planner.state(&of_caller(caller), Utc::now())?;
+    let snapshot = planner.catalog_of(caller.namespace()).snapshot();
     for (schema_name, tables) in &snapshot.schemas {
         let provider = scope.schema(schema_name);
         for (name, entry) in tables {

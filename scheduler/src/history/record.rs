@@ -15,7 +15,7 @@ const LONGEST_PLANS: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryRecord {
     pub id: String,
-    /// Who sent it; empty where callers are not told apart.
+    /// Who sent it, in other namespaces than `default` behind that and a slash; empty where callers are not told apart.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// The name of the scheduler that has or had it.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::{BoxFuture, join, join_all};
 use parking_lot::Mutex;
+use polarway_common::Namespace;
 use polarway_common::clock::unix_millis;
 use polarway_engine::live::{Held, StreamStatus};
 use polarway_metastore::membership::{Member, MemberState, Role};
@@ -41,7 +42,7 @@ pub struct Node {
     pub is_us: bool,
     pub health: Health,
     pub status: Option<NodeStatus>,
-    /// Bytes of rows of streams in its memory.
+    /// Bytes of rows of the namespace's streams in its memory.
     pub hot_bytes: Option<u64>,
 }
 
@@ -72,9 +73,13 @@ pub fn now_ms() -> u64 {
 }
 
 /// Boxed, as all here: the types of these futures are long, and of those that await them, too.
-pub fn cluster<'a>(service: &'a QueryService, heard: &'a Heard) -> BoxFuture<'a, (Vec<Node>, Streams)> {
+pub fn cluster<'a>(
+    service: &'a QueryService,
+    heard: &'a Heard,
+    namespace: &'a Namespace,
+) -> BoxFuture<'a, (Vec<Node>, Streams)> {
     Box::pin(async move {
-        let (mut nodes, streams) = join(nodes(service, heard), streams(service, PATIENCE)).await;
+        let (mut nodes, streams) = join(nodes(service, heard), streams(service, namespace, PATIENCE)).await;
         if let Streams::Known(streams) = &streams {
             for node in nodes.iter_mut().filter(|node| node.member.role == Role::Ingest) {
                 let own = streams.iter().filter(|stream| stream.owner.as_ref() == Some(&node.member.name));
@@ -149,11 +154,16 @@ fn ours(service: &QueryService) -> NodeStatus {
     }
 }
 
-pub fn all_streams(service: &QueryService) -> BoxFuture<'_, Streams> {
-    streams(service, PATIENCE_FOR_STREAMS)
+/// All streams of `namespace`.
+pub fn all_streams<'a>(service: &'a QueryService, namespace: &'a Namespace) -> BoxFuture<'a, Streams> {
+    streams(service, namespace, PATIENCE_FOR_STREAMS)
 }
 
-fn streams(service: &QueryService, patience: Duration) -> BoxFuture<'_, Streams> {
+fn streams<'a>(
+    service: &'a QueryService,
+    namespace: &'a Namespace,
+    patience: Duration,
+) -> BoxFuture<'a, Streams> {
     Box::pin(async move {
         let Some(host) = service.planner.streams() else { return Streams::NotOffered };
         let statuses = match tokio::time::timeout(patience, host.status()).await {
@@ -163,7 +173,7 @@ fn streams(service: &QueryService, patience: Duration) -> BoxFuture<'_, Streams>
         };
         let statuses: HashMap<&str, &StreamStatus> =
             statuses.iter().map(|status| (status.id.as_str(), status)).collect();
-        let snapshot = service.planner.catalog().snapshot();
+        let snapshot = service.planner.catalog_of(namespace).snapshot();
         let mut streams = vec![];
         for (schema, tables) in &snapshot.schemas {
             let definitions: Vec<(&String, &StreamDefinition)> = tables

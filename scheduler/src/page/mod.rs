@@ -90,7 +90,7 @@ fn answer(shown: &Shown, headers: &HeaderMap, place: Place, title: &str, main: &
 }
 
 async fn show_cluster(State(shown): State<Shown>, asker: Asker, headers: HeaderMap) -> Response {
-    let (nodes, streams) = facts::cluster(&shown.service, &shown.heard).await;
+    let (nodes, streams) = facts::cluster(&shown.service, &shown.heard, asker.0.namespace()).await;
     let mut running = shown.service.queries.at_work(&asker.0);
     running.retain(|record| queries::is_running(&record.state));
     let waiting = running.iter().filter(|record| record.state == QueryState::Queued).count();
@@ -166,8 +166,8 @@ async fn cancel(
     Redirect::to(&format!("/queries/{}?cancelled", in_address(&id))).into_response()
 }
 
-async fn show_streams(State(shown): State<Shown>, headers: HeaderMap) -> Response {
-    let streams = facts::all_streams(&shown.service).await;
+async fn show_streams(State(shown): State<Shown>, asker: Asker, headers: HeaderMap) -> Response {
+    let streams = facts::all_streams(&shown.service, asker.0.namespace()).await;
     let main = streams::render(&streams, now_ms());
     answer(&shown, &headers, Place::Streams, "Streams", &main)
 }

@@ -9,13 +9,17 @@ use parking_lot::Mutex;
 use polarway_engine::settings::Settings;
 
 use super::compiled::Compiled;
+use crate::catalog::Bounds;
 
 /// What a plan depends on besides the files it reads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PlanKey {
     pub sql: String,
+    /// They tell who asks, and in which namespace.
     pub settings: Settings,
     pub catalog_version: u64,
+    /// Where its paths may lead.
+    pub bounds: Bounds,
 }
 
 /// Plans between GetFlightInfo and DoGet; one that was pushed out is made anew.
@@ -69,5 +73,29 @@ impl PlanCache {
     pub fn count(&self, hit: bool) {
         let counter = if hit { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polarway_common::{Caller, Namespace, Role};
+    use polarway_engine::settings::of_caller;
+
+    use super::*;
+
+    #[test]
+    fn row_47_a_plan_is_kept_for_one_caller_in_one_namespace() {
+        let key = |caller: &Caller| PlanKey {
+            sql: "SELECT * FROM t".to_owned(),
+            settings: of_caller(caller),
+            catalog_version: 7,
+            bounds: Bounds::default(),
+        };
+        let ana = Caller::new("ana", Role::Read);
+        let of = |namespace: &str| ana.clone().of(Namespace::parse(namespace).unwrap());
+        let keys = [key(&Caller::anyone()), key(&ana), key(&of("acme")), key(&of("beta"))];
+        let different: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert_eq!(key(&ana), key(&of("default")));
     }
 }

@@ -28,7 +28,7 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use parking_lot::RwLock;
 use polarway_common::config::Route;
-use polarway_common::{Error, ErrorKind};
+use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_engine::codec;
 use polarway_engine::cooperative::with_yielding_joins;
 use polarway_engine::errors::classify;
@@ -42,10 +42,12 @@ use polarway_engine::settings::{
 };
 use polarway_engine::time_zone::localized;
 use polarway_engine::write::WriteSpec;
-use polarway_storage::catalog::CatalogStore;
+use polarway_identity::Identity;
+use polarway_storage::catalog::{CatalogStore, OwnCatalog};
 use polarway_storage::fingerprint::Fingerprints;
+use polarway_storage::policy::Reserved;
 use polarway_storage::tables::Tables;
-use polarway_storage::writes::WriteAccess;
+use polarway_storage::writes::Place;
 
 use super::broadcast;
 use super::cache::{PlanCache, PlanKey};
@@ -53,7 +55,7 @@ use super::compiled::{Compiled, Runnable, StagedPlan};
 use super::route::{self, Target};
 use super::statement::shows;
 use super::writing::{query_of, writing};
-use crate::catalog::{ColumnTypes, PlanScope, ProviderCache, Sources, TableBuilder};
+use crate::catalog::{Bounds, ColumnTypes, Paths, PlanScope, ProviderCache, Sources, TableBuilder};
 use crate::direct::EncodedPlan;
 
 /// A table's reader remembers these options, as the session that looked it up first has them.
@@ -75,18 +77,21 @@ pub struct PlannerOptions {
     pub local_cores: Option<u32>,
     pub list_ttl: Duration,
     pub sources: Sources,
+    /// Who knows what namespaces may reach.
+    pub identity: Identity,
+    /// What the server keeps itself.
+    pub reserved: Reserved,
 }
 
 /// Plans statements against the catalog.
 pub struct Planner {
     catalog: Arc<CatalogStore>,
-    tables: TableBuilder,
+    paths: Arc<Paths>,
     providers: ProviderCache,
     template: SessionState,
     fingerprints: Fingerprints,
     local_cores: Option<u32>,
     sources: Sources,
-    writes: Arc<WriteAccess>,
     pub cache: PlanCache,
 }
 
@@ -95,6 +100,7 @@ impl Planner {
         let writes = Arc::clone(&options.runtime.writes);
         // How plans that are run here reach what they write to.
         let config = options.base_config.with_extension(Arc::clone(&writes));
+        let reading = Arc::clone(&options.runtime.policy);
         let template = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config)
@@ -102,28 +108,36 @@ impl Planner {
             .build();
         Self {
             catalog: options.catalog,
-            tables: TableBuilder { policy: Arc::clone(&options.runtime.policy) },
+            paths: Arc::new(Paths::new(options.identity, reading, writes, options.reserved)),
             providers: ProviderCache::default(),
             template,
             local_cores: options.local_cores,
             sources: options.sources,
-            writes,
             fingerprints: Fingerprints::new(Arc::clone(&options.runtime.env), options.list_ttl),
             cache: PlanCache::new(options.cached_plans),
         }
     }
 
-    pub fn tables(&self) -> &TableBuilder {
-        &self.tables
+    pub fn tables(&self, namespace: &Namespace) -> TableBuilder {
+        TableBuilder { paths: Arc::clone(&self.paths), namespace: namespace.clone() }
     }
 
+    /// The catalog of all namespaces, by stored names.
     pub fn catalog(&self) -> &CatalogStore {
         &self.catalog
     }
 
-    /// Where statements may write.
-    pub fn writes(&self) -> &WriteAccess {
-        &self.writes
+    /// The catalog as statements of a namespace know it.
+    pub fn catalog_of(&self, namespace: &Namespace) -> OwnCatalog<'_> {
+        self.catalog.of(namespace)
+    }
+
+    /// The place that a statement of a namespace writes to by a path or URL.
+    ///
+    /// # Errors
+    /// `PathNotAllowed` outside what it may write to; `Plan` for what is no place.
+    pub fn place(&self, namespace: &Namespace, location: &str) -> Result<Place, Error> {
+        self.paths.to_write(namespace, location)
     }
 
     /// Tables whose files are ours, if there is a place for them.
@@ -150,16 +164,18 @@ impl Planner {
         template.mark_start_execution();
         template.execution_props_mut().query_execution_start_time = Some(now);
         let types = ColumnTypes::of_one_process(template.config());
-        Ok(self.scoped(template, settings, types))
+        self.scoped(template, settings, types)
     }
 
-    /// A scope over the catalog as it is now, and `template` made to plan in it.
+    /// A scope over the catalog as it is now for the namespace that the settings tell, and `template` made to plan in it.
+    /// Whatever is planned sees names of that namespace and no others.
     fn scoped(
         &self,
         mut template: SessionState,
         settings: &Settings,
         types: ColumnTypes,
-    ) -> (SessionState, PlanScope) {
+    ) -> Result<(SessionState, PlanScope), Error> {
+        let namespace = settings::namespace(settings)?;
         let speaks = settings.contains_key(DIALECT) || settings.contains_key(RECURSION_LIMIT);
         let spoken = template.config().options().sql_parser.clone();
         if speaks {
@@ -172,8 +188,8 @@ impl Planner {
         let providers =
             if settings.keys().any(of_readers) { ProviderCache::default() } else { self.providers.clone() };
         let scope = PlanScope::new(
-            self.catalog.snapshot(),
-            self.tables.clone(),
+            self.catalog.of(&namespace).snapshot(),
+            self.tables(&namespace),
             providers,
             template,
             types,
@@ -183,12 +199,12 @@ impl Planner {
         if speaks {
             state.config_mut().options_mut().sql_parser = spoken;
         }
-        (state, scope)
+        Ok((state, scope))
     }
 
     /// A plan for `sql` from the cache, if it is still good.
     pub async fn cached(&self, sql: &str, settings: &Settings) -> Option<Arc<Compiled>> {
-        let key = self.key(sql, settings);
+        let key = self.key(sql, settings).ok()?;
         let found = self.cache.get(&key)?;
         if !found.is_current(&self.fingerprints).await {
             self.cache.forget(&key);
@@ -202,15 +218,21 @@ impl Planner {
     pub async fn held(&self, query_id: &str) -> Option<Arc<Compiled>> {
         let held = self.cache.take(query_id)?;
         let same_catalog = held.catalog_version == self.catalog.snapshot().version;
-        (same_catalog && held.is_current(&self.fingerprints).await).then_some(held)
+        let same_bounds = self.bounds(&held.raw_settings).is_ok_and(|bounds| bounds == held.bounds);
+        (same_catalog && same_bounds && held.is_current(&self.fingerprints).await).then_some(held)
     }
 
-    fn key(&self, sql: &str, settings: &Settings) -> PlanKey {
-        PlanKey {
+    fn key(&self, sql: &str, settings: &Settings) -> Result<PlanKey, Error> {
+        Ok(PlanKey {
             sql: sql.to_owned(),
             settings: settings.clone(),
             catalog_version: self.catalog.snapshot().version,
-        }
+            bounds: self.bounds(settings)?,
+        })
+    }
+
+    fn bounds(&self, settings: &Settings) -> Result<Bounds, Error> {
+        Ok(self.paths.bounds(&settings::namespace(settings)?))
     }
 
     /// Plans a query and keeps the plan where it may be used again.
@@ -223,9 +245,10 @@ impl Planner {
         slots: u32,
     ) -> Result<Arc<Compiled>, Error> {
         let compiled = self.plan(statement, settings, now, slots, None).await?;
-        let key = self.key(sql, settings);
-        // A plan that was made while the catalog changed may be of either version.
-        if compiled.cacheable && key.catalog_version == compiled.catalog_version {
+        let key = self.key(sql, settings)?;
+        // A plan that was made while the catalog, or what paths may lead to, changed may be of either version.
+        let unchanged = key.catalog_version == compiled.catalog_version && key.bounds == compiled.bounds;
+        if compiled.cacheable && unchanged {
             self.cache.put(key, Arc::clone(&compiled));
         }
         Ok(compiled)
@@ -247,7 +270,7 @@ impl Planner {
         write: Option<Arc<WriteSpec>>,
     ) -> Result<Arc<Compiled>, Error> {
         self.cache.count(false);
-        let catalog_version = self.catalog.snapshot().version;
+        let (catalog_version, bounds) = (self.catalog.snapshot().version, self.bounds(settings)?);
         let (mut state, scope) = if shows_types(&statement) {
             // What is shown is what clients get, not what is convenient within one process.
             let mut plain = settings.clone();
@@ -260,7 +283,7 @@ impl Planner {
         let logical = state
             .statement_to_plan(statement.clone())
             .await
-            .map_err(|error| self.suggest(classify(&error)))?;
+            .map_err(|error| self.suggest(settings, classify(&error)))?;
         let logical = query_of(logical);
         // Taken before the plan is made: a file that changes in between makes the plan stale, not wrong.
         let mut dependencies = vec![];
@@ -313,6 +336,7 @@ impl Planner {
             state: Arc::new(state),
             dependencies,
             catalog_version,
+            bounds,
             shown: text.get(..text.floor_char_boundary(LONGEST_SHOWN)).unwrap_or_default().into(),
         }))
     }
@@ -365,7 +389,7 @@ impl Planner {
         template.mark_start_execution();
         template.execution_props_mut().query_execution_start_time = Some(query.now);
         let types = ColumnTypes::of_stages(template.config());
-        let (mut state, _scope) = self.scoped(template, &query.raw_settings, types);
+        let (mut state, _scope) = self.scoped(template, &query.raw_settings, types)?;
         let fault = |error| classify(&error);
         let logical = query_of(state.statement_to_plan(query.statement.clone()).await.map_err(fault)?);
         let plan = state.create_physical_plan(&logical).await.map_err(fault)?;
@@ -382,14 +406,15 @@ impl Planner {
         Ok(StagedPlan { plan, context: Arc::new(SessionContext::new_with_state(state)) })
     }
 
-    /// Adds near names to an error about a missing table.
-    pub fn suggest(&self, mut error: Error) -> Error {
+    /// Adds near names to an error about a table that a statement with these settings does not find.
+    pub fn suggest(&self, settings: &Settings, mut error: Error) -> Error {
+        let Ok(namespace) = settings::namespace(settings) else { return error };
         if error.kind != ErrorKind::TableNotFound || error.hint.is_some() {
             return error;
         }
         let wanted = error.message.split('`').nth(1).unwrap_or_default();
         let wanted = wanted.rsplit('.').next().unwrap_or_default().to_owned();
-        let snapshot = self.catalog.snapshot();
+        let snapshot = self.catalog.of(&namespace).snapshot();
         let names: Vec<String> = snapshot
             .schemas
             .iter()

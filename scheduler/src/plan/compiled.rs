@@ -23,7 +23,7 @@ use polarway_storage::fingerprint::Fingerprints;
 use super::compile::plan_physically;
 use super::route::Decision;
 use super::writing::writing;
-use crate::catalog::Dependency;
+use crate::catalog::{Bounds, Dependency};
 use crate::direct::EncodedPlan;
 
 /// A plan's scans gather the measurements of all its runs; after so many it is made anew.
@@ -40,6 +40,7 @@ pub struct Compiled {
     /// Whether the query needs a place among those that run: what looks at the catalog or gives a few values does not.
     pub takes_place: bool,
     pub settings: QuerySettings,
+    /// Of its session; they tell who asks, and in which namespace.
     pub raw_settings: Settings,
     /// As parsed, to be planned once more for executors.
     pub(super) statement: DfStatement,
@@ -58,6 +59,8 @@ pub struct Compiled {
     pub(super) context: Arc<TaskContext>,
     pub(super) dependencies: Vec<(Dependency, u64)>,
     pub(super) catalog_version: u64,
+    /// Where paths might lead when it was planned.
+    pub(super) bounds: Bounds,
     pub(super) cacheable: bool,
     /// The physical plan as people read it; its beginning, where it is long.
     pub shown: Arc<str>,

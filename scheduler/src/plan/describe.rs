@@ -50,7 +50,7 @@ impl Planner {
                 let of = |parameter: &Parameter| types.get(&parameter.to_string()).cloned().flatten();
                 (plan, parameters_of(&found, of))
             }
-            Err(error) if found.is_empty() => return Err(self.suggest(classify(&error))),
+            Err(error) if found.is_empty() => return Err(self.suggest(settings, classify(&error))),
             // The types of some parameters have to be known to plan it; with nulls it shows whether anything else is
             // wrong.
             Err(_) => {
@@ -59,7 +59,7 @@ impl Planner {
                     return Ok(Description { parameters: open, result: None });
                 };
                 let plan = state.statement_to_plan(*statement).await;
-                (plan.map_err(|error| self.suggest(classify(&error)))?, open)
+                (plan.map_err(|error| self.suggest(settings, classify(&error)))?, open)
             }
         };
         Ok(Description { parameters, result: Some(result_of(&plan)) })

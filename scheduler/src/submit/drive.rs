@@ -194,10 +194,11 @@ impl QueryService {
                     let columns = numbered(&nullable(&columns));
                     let name = format!("h_{}", id.trim_start_matches("j_"));
                     let target = TableTarget {
+                        namespace: request.caller.namespace().clone(),
                         schema: HANDLE_SCHEMA.to_owned(),
                         name: name.clone(),
                         definition: ManagedDefinition::new(String::new(), &columns),
-                        how: How::Lease { ttl: record.keep(), owner: record.user.clone() },
+                        how: How::Lease { ttl: record.keep(), owner: request.caller.owner().to_owned() },
                         has_rows: true,
                     };
                     let written = Box::pin(self.write_table(&request, &statement, &target)).await?;

@@ -60,7 +60,7 @@ impl Submissions {
     async fn find(&self, caller: &Caller, id: &str) -> Result<Found, Error> {
         let found = self.meta.get(&Self::key(id)).await?.ok_or_else(|| not_found(id))?;
         let found = Found::read(id, &found)?;
-        if caller.may_touch(&found.record.user) { Ok(found) } else { Err(not_found(id)) }
+        if caller.may_touch(found.record.caller().owner()) { Ok(found) } else { Err(not_found(id)) }
     }
 
     /// Whether somebody carries the job out.
@@ -107,6 +107,7 @@ impl QueryService {
                 attempt: 1,
                 user: request.caller.name().to_owned(),
                 role: request.caller.role(),
+                namespace: request.caller.namespace().clone(),
                 sql: request.sql.clone(),
                 settings: request.settings.clone(),
                 now_micros: request.now.timestamp_micros(),
@@ -118,7 +119,7 @@ impl QueryService {
                 outcome: None,
             };
             let once =
-                Once::new(&key, &request.sql)?.of_caller(request.caller.name()).with_outcome(id.clone());
+                Once::new(&key, &request.sql)?.of_caller(request.caller.owner()).with_outcome(id.clone());
             let key = Submissions::key(&id);
             let absent = Precondition { key: key.clone(), expect: Expect::Absent };
             let put = Write::Put { key, value: record.encode()? };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use polarway_common::{Caller, Error, Role};
+use polarway_common::{Caller, Error, Namespace, Role};
 use polarway_engine::settings::Settings;
 use polarway_metastore::{Expect, Txn, Versioned};
 use polarway_proto::job::{JobError, JobInfo, JobOutcome};
@@ -24,6 +24,8 @@ pub struct JobRecord {
     pub user: String,
     #[serde(default = "any_role")]
     pub role: Role,
+    #[serde(default)]
+    pub namespace: Namespace,
     pub sql: String,
     pub settings: Settings,
     /// What `now()` is, microseconds since 1970.
@@ -51,7 +53,7 @@ fn any_role() -> Role {
 
 impl JobRecord {
     pub fn caller(&self) -> Caller {
-        Caller::new(self.user.as_str(), self.role)
+        Caller::new(self.user.as_str(), self.role).of(self.namespace.clone())
     }
 
     pub fn is_over(&self) -> bool {

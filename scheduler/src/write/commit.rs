@@ -127,6 +127,7 @@ impl Writing {
                 let definition = Definition::Managed(target.definition.clone());
                 let parts = (preconditions, writes);
                 self.catalog
+                    .of(&target.namespace)
                     .create_with(
                         &target.schema,
                         &target.name,
@@ -146,8 +147,11 @@ impl Writing {
             }
             How::Append | How::Overwrite => {
                 preconditions.push(Precondition {
-                    key: Key::CatalogTable { schema: target.schema.clone(), table: target.name.clone() }
-                        .encode(),
+                    key: Key::CatalogTable {
+                        schema: target.namespace.stored(&target.schema)?,
+                        table: target.name.clone(),
+                    }
+                    .encode(),
                     expect: Expect::Exists,
                 });
                 commit_once(self.writes.meta().as_ref(), preconditions, writes, once.as_ref()).await

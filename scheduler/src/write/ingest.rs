@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use polarway_common::{Caller, Error, ErrorKind, Role};
+use polarway_common::{Error, ErrorKind, Role};
 use polarway_engine::errors::classify;
 use polarway_engine::offload;
 use polarway_engine::output::plain_schema;
@@ -18,7 +18,7 @@ use polarway_proto::ingest::{OUTCOME_OPTION, TTL_OPTION};
 use polarway_storage::catalog::{Definition, ManagedDefinition};
 
 use super::Written;
-use super::target::{How, TableTarget, Target, new_table, nullable};
+use super::target::{How, NewTable, TableTarget, Target, new_table, nullable};
 use crate::catalog::no_tables;
 use crate::service::{QueryService, Request};
 
@@ -112,7 +112,7 @@ impl QueryService {
             }
             // Another process may have made the table.
             self.planner.catalog().refresh().await?;
-            let (target, rows) = self.ingested(&request.caller, ingest, rows)?;
+            let (target, rows) = self.ingested(request, ingest, rows)?;
             let begun = self.writing.begin_table(&target).await?;
             let place = self.admission.enter().await?;
             let running = self.queries.begin(&request.caller, &request.query_id, &request.sql, "ingest");
@@ -149,28 +149,31 @@ impl QueryService {
     /// The table that rows are for, and the rows in the order of its columns.
     fn ingested(
         &self,
-        caller: &Caller,
+        request: &Request,
         ingest: &Ingest,
         rows: SendableRecordBatchStream,
     ) -> Result<(TableTarget, SendableRecordBatchStream), Error> {
         let Ingest { schema, table, may_create, if_exists, leased, .. } = ingest;
+        let (caller, namespace) = (&request.caller, request.caller.namespace());
         if let Some(ttl) = leased {
             self.planner.own_tables().ok_or_else(no_tables)?;
             let columns = nullable(&plain_schema(&rows.schema()));
             let target = TableTarget {
+                namespace: namespace.clone(),
                 schema: HANDLE_SCHEMA.to_owned(),
                 name: table.clone(),
                 definition: ManagedDefinition::new(String::new(), &columns),
-                how: How::Lease { ttl: *ttl, owner: caller.name().to_owned() },
+                how: How::Lease { ttl: *ttl, owner: caller.owner().to_owned() },
                 has_rows: true,
             };
             return Ok((target, rows));
         }
-        let snapshot = self.planner.catalog().snapshot();
+        let snapshot = self.planner.catalog_of(namespace).snapshot();
         let found = snapshot.entry(schema, table).map(|entry| entry.definition.clone());
         match (found, if_exists) {
             (Some(Definition::Managed(definition)), IfExists::Append) => {
                 let target = TableTarget {
+                    namespace: namespace.clone(),
                     schema: schema.clone(),
                     name: table.clone(),
                     definition,
@@ -189,13 +192,14 @@ impl QueryService {
             (None, _) if !may_create => {
                 let told = format!("`{schema}.{table}` does not exist");
                 let error = Error::new(ErrorKind::TableNotFound, told);
-                Err(self.planner.suggest(error))
+                Err(self.planner.suggest(&request.settings, error))
             }
             (_, how) => {
                 let replace = *how == IfExists::Replace;
                 let columns = nullable(&plain_schema(&rows.schema()));
                 let ddl = create_table(schema, table, &columns);
-                let target = new_table(&self.planner, (schema, table), &columns, &ddl, true, false, replace)?;
+                let fresh = NewTable { ddl: &ddl, has_rows: true, if_not_exists: false, or_replace: replace };
+                let target = new_table(&self.planner, namespace, (schema, table), &columns, &fresh)?;
                 match target {
                     Target::Table(target) => Ok((target, rows)),
                     _ => Err(Error::internal("a table that is to be made is none")),

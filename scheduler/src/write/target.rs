@@ -9,7 +9,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, WriteOp};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
-use polarway_common::{Error, ErrorKind};
+use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_engine::errors::classify;
 use polarway_engine::output::plain_schema;
 use polarway_engine::write::FileFormat;
@@ -45,7 +45,9 @@ pub struct FilesTarget {
 /// A table of our own.
 #[derive(Debug, Clone)]
 pub struct TableTarget {
-    /// Of the catalog.
+    /// In whose catalog it is.
+    pub namespace: Namespace,
+    /// As its users call it.
     pub schema: String,
     pub name: String,
     pub definition: ManagedDefinition,
@@ -64,7 +66,7 @@ pub enum How {
     /// It is made for as long as the handle of its name lasts.
     Lease {
         ttl: Duration,
-        /// Whose handle it is.
+        /// Whose handle it is, as it is noted.
         owner: String,
     },
     Append,
@@ -109,14 +111,16 @@ pub async fn target_of(
         _ => None,
     };
     let (state, _scope) = planner.state(&request.settings, request.now)?;
-    let plan = state.statement_to_plan(statement).await.map_err(|error| planner.suggest(classify(&error)))?;
+    let fault = |error| planner.suggest(&request.settings, classify(&error));
+    let plan = state.statement_to_plan(statement).await.map_err(fault)?;
+    let namespace = request.caller.namespace();
     match plan {
         LogicalPlan::Copy(copy) => {
             let (place, _) = copied.ok_or_else(|| Error::internal("a COPY without a target"))?;
             let columns = plain_schema(copy.input.schema().as_arrow());
             let format = copy.file_type.get_ext();
             let options = copy.options.into_iter().collect();
-            copy_target(planner, &place, &format, options, copy.partition_by, columns)
+            copy_target(planner, namespace, &place, &format, options, copy.partition_by, columns)
         }
         LogicalPlan::Dml(insert) => {
             let (schema, name) = split_name(&insert.table_name)?;
@@ -125,9 +129,11 @@ pub async fn target_of(
                 WriteOp::Insert(InsertOp::Overwrite) => true,
                 other => return Err(unsupported(format!("{} is not offered", other.name()))),
             };
-            insert_target(planner, &schema, &name, overwrite)
+            insert_target(planner, namespace, (&schema, &name), overwrite)
         }
-        LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => create_target(planner, &table, text),
+        LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
+            create_target(planner, namespace, &table, text)
+        }
         _ => Err(Error::internal("a statement that writes was planned as something else")),
     }
 }
@@ -160,6 +166,7 @@ fn extension_of(format: FileFormat, options: &BTreeMap<String, String>) -> Strin
 
 fn copy_target(
     planner: &Planner,
+    namespace: &Namespace,
     location: &str,
     format: &str,
     options: BTreeMap<String, String>,
@@ -170,7 +177,7 @@ fn copy_target(
     if let Some(other) = options.keys().find(|name| !name.starts_with("format.")) {
         return Err(Error::new(ErrorKind::InvalidSetting, format!("COPY has no option `{other}`")));
     }
-    let place = planner.writes().resolve(location)?;
+    let place = planner.place(namespace, location)?;
     let is_directory = location.ends_with('/') || place.local().is_some_and(|path| path.is_dir());
     let last = location.rsplit('/').next().unwrap_or_default();
     let single_file = partition_by.is_empty() && !is_directory && last.contains('.');
@@ -194,14 +201,20 @@ fn copy_target(
     Ok(Target::Files(FilesTarget { place, single_file, format, options, extension, partition_by, schema }))
 }
 
-fn insert_target(planner: &Planner, schema: &str, name: &str, overwrite: bool) -> Result<Target, Error> {
-    let snapshot = planner.catalog().snapshot();
+fn insert_target(
+    planner: &Planner,
+    namespace: &Namespace,
+    (schema, name): (&str, &str),
+    overwrite: bool,
+) -> Result<Target, Error> {
+    let snapshot = planner.catalog_of(namespace).snapshot();
     let Some(entry) = snapshot.entry(schema, name) else {
         return Err(unsupported(format!("rows cannot be inserted into `{schema}.{name}`"))
             .with_hint("INSERT INTO takes a table of the catalog; COPY … TO writes files"));
     };
     match &entry.definition {
         Definition::Managed(definition) => Ok(Target::Table(TableTarget {
+            namespace: namespace.clone(),
             schema: schema.to_owned(),
             name: name.to_owned(),
             definition: definition.clone(),
@@ -211,7 +224,7 @@ fn insert_target(planner: &Planner, schema: &str, name: &str, overwrite: bool) -
         Definition::Table(_) if overwrite => Err(unsupported(format!(
             "INSERT OVERWRITE is not offered for `{name}`, a table over files of others"
         ))),
-        Definition::Table(table) => external_target(planner, name, table),
+        Definition::Table(table) => external_target(planner, namespace, name, table),
         Definition::View(_) => {
             Err(Error::new(ErrorKind::Plan, format!("`{name}` is a view, and takes no rows")))
         }
@@ -220,7 +233,12 @@ fn insert_target(planner: &Planner, schema: &str, name: &str, overwrite: bool) -
     }
 }
 
-fn external_target(planner: &Planner, name: &str, table: &TableDefinition) -> Result<Target, Error> {
+fn external_target(
+    planner: &Planner,
+    namespace: &Namespace,
+    name: &str,
+    table: &TableDefinition,
+) -> Result<Target, Error> {
     let [location] = table.locations.as_slice() else {
         return Err(unsupported(format!(
             "`{name}` has several locations, so that new files belong to none of them"
@@ -251,7 +269,7 @@ fn external_target(planner: &Planner, name: &str, table: &TableDefinition) -> Re
         extension => extension.to_owned(),
     };
     Ok(Target::Files(FilesTarget {
-        place: planner.writes().resolve(location)?,
+        place: planner.place(namespace, location)?,
         single_file: false,
         format,
         options,
@@ -261,7 +279,12 @@ fn external_target(planner: &Planner, name: &str, table: &TableDefinition) -> Re
     }))
 }
 
-fn create_target(planner: &Planner, table: &CreateMemoryTable, text: &str) -> Result<Target, Error> {
+fn create_target(
+    planner: &Planner,
+    namespace: &Namespace,
+    table: &CreateMemoryTable,
+    text: &str,
+) -> Result<Target, Error> {
     let (schema, name) = split_name(&table.name)?;
     if table.temporary {
         return Err(
@@ -279,21 +302,29 @@ fn create_target(planner: &Planner, table: &CreateMemoryTable, text: &str) -> Re
     let columns = table.input.schema().as_arrow();
     // What a query happens not to give nulls for may hold some later; what is declared is meant.
     let columns = if has_rows { nullable(&plain_schema(columns)) } else { plain_schema(columns) };
-    new_table(planner, (&schema, &name), &columns, text, has_rows, table.if_not_exists, table.or_replace)
+    let fresh =
+        NewTable { ddl: text, has_rows, if_not_exists: table.if_not_exists, or_replace: table.or_replace };
+    new_table(planner, namespace, (&schema, &name), &columns, &fresh)
+}
+
+/// How a table is to be made.
+pub struct NewTable<'a> {
+    pub ddl: &'a str,
+    pub has_rows: bool,
+    pub if_not_exists: bool,
+    pub or_replace: bool,
 }
 
 /// A table that is to be made, if there is none of its name or it takes that one's place.
 pub fn new_table(
     planner: &Planner,
+    namespace: &Namespace,
     (schema, name): (&str, &str),
     columns: &SchemaRef,
-    ddl: &str,
-    has_rows: bool,
-    if_not_exists: bool,
-    or_replace: bool,
+    &NewTable { ddl, has_rows, if_not_exists, or_replace }: &NewTable<'_>,
 ) -> Result<Target, Error> {
     planner.own_tables().ok_or_else(no_tables)?;
-    let snapshot = planner.catalog().snapshot();
+    let snapshot = planner.catalog_of(namespace).snapshot();
     if !snapshot.schemas.contains_key(schema) {
         return Err(Error::new(ErrorKind::NotFound, format!("schema `{schema}` does not exist"))
             .with_hint(format!("CREATE SCHEMA {schema}")));
@@ -318,6 +349,7 @@ pub fn new_table(
         return Err(Error::new(ErrorKind::Plan, "a table has at least one column"));
     }
     Ok(Target::Table(TableTarget {
+        namespace: namespace.clone(),
         schema: schema.to_owned(),
         name: name.to_owned(),
         definition: ManagedDefinition::new(ddl.to_owned(), columns),

@@ -3,6 +3,7 @@
 mod definition;
 pub mod feed;
 mod once;
+mod own;
 mod store;
 mod stream;
 
@@ -10,5 +11,6 @@ pub use definition::{
     Definition, ManagedDefinition, TableDefinition, ViewDefinition, decode_schema, encode_schema,
 };
 pub use once::{Once, OnceOutcome, commit_once};
+pub use own::OwnCatalog;
 pub use store::{CatalogStore, Entry, Snapshot, changed_meanwhile};
 pub use stream::{Ack, StreamDefinition, StreamOptions, UnknownFields};

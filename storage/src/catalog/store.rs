@@ -1,18 +1,19 @@
 //! The catalog in the metadata store, and the immutable snapshot that queries are planned against.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::RwLock;
-use polarway_common::{Error, ErrorKind};
+use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, Precondition, TxnOutcome, Write};
 use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
 use super::once::{Once, OnceOutcome, commit_once};
+use super::own::OwnCatalog;
 use crate::tables;
 use crate::writes;
 
@@ -39,17 +40,20 @@ impl Snapshot {
     }
 }
 
-/// Reads and changes the catalog. Each change is one transaction.
+/// Reads and changes the catalog of all namespaces, by stored names; [`CatalogStore::of`] is that of one. Each change is one
+/// transaction.
 #[derive(Debug)]
 pub struct CatalogStore {
     meta: Arc<dyn MetaStore>,
     current: RwLock<Arc<Snapshot>>,
+    /// What namespaces had when they were asked for last.
+    own: RwLock<HashMap<Namespace, Arc<Snapshot>>>,
 }
 
 impl CatalogStore {
     /// Reads the catalog; creates `default_schema` in an empty store.
     pub async fn open(meta: Arc<dyn MetaStore>, default_schema: &str) -> Result<Self, Error> {
-        let store = Self { meta, current: RwLock::default() };
+        let store = Self { meta, current: RwLock::default(), own: RwLock::default() };
         store.refresh().await?;
         if !store.snapshot().schemas.contains_key(default_schema) {
             store.create_schema(default_schema, true, None).await?;
@@ -59,6 +63,25 @@ impl CatalogStore {
 
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read())
+    }
+
+    /// The catalog as the users of `namespace` know it.
+    pub fn of(&self, namespace: &Namespace) -> OwnCatalog<'_> {
+        OwnCatalog::new(self, namespace)
+    }
+
+    pub(super) fn snapshot_of(&self, namespace: &Namespace) -> Arc<Snapshot> {
+        let all = self.snapshot();
+        if namespace.is_default() && all.schemas.keys().all(|schema| namespace.own(schema).is_some()) {
+            return all;
+        }
+        let kept = self.own.read().get(namespace).cloned();
+        if let Some(kept) = kept.filter(|kept| kept.version == all.version) {
+            return kept;
+        }
+        let own = Arc::new(all.of(namespace));
+        self.own.write().insert(namespace.clone(), Arc::clone(&own));
+        own
     }
 
     /// Reads what other processes changed.
