@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use arrow_flight::{Action, FlightData};
+use arrow_flight::{Action, FlightData, FlightDescriptor};
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -148,6 +148,8 @@ impl RemoteStreams {
 /// A client's frames as requests. They cannot carry an error, which ends them; the client is told it after the answers. A
 /// type of its own, since the compiler finds no call over a boxed stream to be `Send`.
 struct Requests {
+    /// The stream's stored name, for the first message: the client has written there what it calls it.
+    stream: Option<String>,
     frames: PutFrames,
     failure: Failure,
 }
@@ -160,7 +162,12 @@ impl Stream for Requests {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<FlightData>> {
         self.frames.poll_next_unpin(context).map(|frame| match frame? {
-            Ok(frame) => Some(frame),
+            Ok(mut frame) => {
+                if let Some(stream) = self.stream.take() {
+                    frame.flight_descriptor = Some(FlightDescriptor::new_path(vec![stream]));
+                }
+                Some(frame)
+            }
             Err(status) => {
                 *self.failure.lock() = Some(status);
                 None
@@ -258,7 +265,8 @@ impl StreamHost for RemoteStreams {
     async fn put(&self, options: PutOptions, frames: PutFrames) -> Result<PutAnswers, Error> {
         let owner = self.owner_by_name(&options.stream).await?;
         let failure = Failure::default();
-        let request = put_request(&options, Requests { frames, failure: Arc::clone(&failure) })?;
+        let stream = Some(options.stream.clone());
+        let request = put_request(&options, Requests { stream, frames, failure: Arc::clone(&failure) })?;
         let mut client = self.nodes.client(&owner)?;
         match client.do_put(request).await {
             Ok(answers) => {
