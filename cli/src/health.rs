@@ -45,9 +45,9 @@ async fn ask(args: &HealthArgs, tls: &Tls) -> Result<String, Unhealthy> {
         None => (builder, url("http", &args.http, args.ready)),
         Some((config, name)) => {
             // As processes dial each other: they know each other by one name, whatever the address.
-            let address = resolved(&args.http).await?;
+            let addresses = resolved(&args.http).await?;
             let named = HostPort::new(name.clone(), args.http.port);
-            let builder = builder.use_preconfigured_tls(config).resolve(&name, address);
+            let builder = builder.use_preconfigured_tls(config).resolve_to_addrs(&name, &addresses);
             (builder, url("https", &named, args.ready))
         }
     };
@@ -59,11 +59,11 @@ async fn ask(args: &HealthArgs, tls: &Tls) -> Result<String, Unhealthy> {
     if status.is_success() { Ok(answer) } else { Err(Unhealthy::Refused { url, status, answer }) }
 }
 
-async fn resolved(server: &HostPort) -> Result<SocketAddr, Unhealthy> {
-    let silent = |cause: String| Unhealthy::Silent { url: server.to_string(), cause };
-    let mut found =
-        tokio::net::lookup_host(server.as_pair()).await.map_err(|error| silent(error.to_string()))?;
-    found.next().ok_or_else(|| silent("it has no address".to_owned()))
+async fn resolved(server: &HostPort) -> Result<Vec<SocketAddr>, Unhealthy> {
+    match tokio::net::lookup_host(server.as_pair()).await {
+        Ok(found) => Ok(found.collect()),
+        Err(error) => Err(Unhealthy::Silent { url: server.to_string(), cause: error.to_string() }),
+    }
 }
 
 fn url(scheme: &str, server: &HostPort, ready: bool) -> String {

@@ -135,6 +135,11 @@ fn load(
     if config.telemetry.otlp_endpoint.is_some() {
         stays_in_its_span();
     }
+    if config.tls.is_on() && config.metastore.etcd.iter().any(|member| !member.starts_with("https://")) {
+        tracing::warn!(
+            "`metastore.etcd`: what goes to a member that is not `https` can be read on the way, the secret that signs tickets among it"
+        );
+    }
     if config.identity.trusted_network {
         tracing::warn!(
             "`identity.trusted_network`: on ports where callers are not told apart, whoever reaches this process is believed"

@@ -24,6 +24,7 @@ use polarway_metastore::{Member, Members, MetaStore, Registration, RemoteMetaSto
 use polarway_storage::StoreRoot;
 use polarway_storage::streams::{Node, Owners};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// What acknowledgements may take once clients have been told to go, and logs to be flushed.
@@ -113,7 +114,13 @@ impl Streams {
         let doors = Doors::open(config, &security, true).await?;
         let meta = match configured(&config.metastore).await? {
             Some(etcd) => etcd,
-            None => of_scheduler(config, security.credential.clone()).await?,
+            // Files that keep it from being let in may be mended meanwhile.
+            None => tokio::select! {
+                meta = of_scheduler(config, security.credential.clone()) => meta?,
+                ended = security.clone().follow(CancellationToken::new()) => {
+                    return Err(ended.err().unwrap_or_else(|| Error::internal("files are not followed")));
+                }
+            },
         };
         let streams = Self::start(config, security.clone(), doors, meta, Share::Own).await?;
         let following = security.follow(streams.grpc.token());

@@ -82,7 +82,7 @@ async fn metrics(State(health): State<Health>) -> String {
 
 fn of_handshakes(failed: [(&'static str, u64); 3]) -> String {
     let name = "polarway_tls_handshakes_failed_total";
-    let help = "Connections that ended before they were encrypted.";
+    let help = "TLS handshakes that failed.";
     let mut text = format!("# HELP {name} {help}\n# TYPE {name} counter\n");
     for (protocol, count) in failed {
         text.push_str(&format!("{name}{{protocol=\"{protocol}\"}} {count}\n"));

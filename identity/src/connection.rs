@@ -1,27 +1,31 @@
 //! Accepted connections: TCP_NODELAY set, encrypted if the process has TLS, and numbered, so that a connection can stand for
 //! a session.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::connect_info;
 use axum::serve::{IncomingStream, Listener};
 use futures::Stream;
+use parking_lot::Mutex;
 use polarway_tls::{MaybeTls, Protocol, Tls, went_away};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-/// How many clients of a port may be in their handshakes. Further ones wait to be accepted.
+/// How many clients of a port may be in their handshakes. Further ones push out those that have taken longest: whoever opens
+/// connections and says nothing must not keep others out.
 const HANDSHAKES: usize = 256;
 /// After a failed accept, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(10);
+const LOGGED_EVERY: Duration = Duration::from_secs(1);
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -75,21 +79,21 @@ impl Connection {
         tls: &Tls,
         protocol: Protocol,
     ) -> io::Result<Self> {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-        let accepted = tls.accept(socket, protocol).await.inspect_err(|error| match went_away(error) {
-            true => tracing::debug!(%remote, %error, "a client has gone before the connection was encrypted"),
-            false => tracing::warn!(%remote, %error, "a TLS handshake failed"),
-        })?;
+        let accepted = tls.accept(socket, protocol).await.inspect_err(|error| told(remote, error))?;
         let (stream, link) = match accepted {
-            Err(plain) => (MaybeTls::Plain(plain), Link::Plain),
+            Err(plain) => return Ok(Self::plain(plain, remote)),
             Ok(accepted) => {
                 let link = if accepted.by_process { Link::Process } else { Link::Encrypted };
+                at_once(accepted.stream.get_ref().0);
                 (MaybeTls::Tls(accepted.stream), link)
             }
         };
         Ok(Self { stream, info: ConnectionInfo::new(remote, link) })
+    }
+
+    fn plain(socket: TcpStream, remote: SocketAddr) -> Self {
+        at_once(&socket);
+        Self { stream: MaybeTls::Plain(socket), info: ConnectionInfo::plain(remote) }
     }
 
     pub fn info(&self) -> ConnectionInfo {
@@ -152,6 +156,28 @@ impl AsyncWrite for Connection {
     }
 }
 
+fn at_once(socket: &TcpStream) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+}
+
+/// Tells of a handshake that has failed; at `warn` of one a second, since anybody can make as many as he likes.
+fn told(remote: SocketAddr, error: &io::Error) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    if went_away(error) {
+        tracing::debug!(%remote, %error, "a client has gone before the connection was encrypted");
+        return;
+    }
+    let mut last = LAST.lock();
+    if last.is_some_and(|last| last.elapsed() < LOGGED_EVERY) {
+        tracing::debug!(%remote, %error, "a TLS handshake failed");
+        return;
+    }
+    *last = Some(Instant::now());
+    tracing::warn!(%remote, %error, "a TLS handshake failed");
+}
+
 /// The connections of a port. Handshakes do not wait for each other.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -159,11 +185,13 @@ pub struct Acceptor {
     tls: Tls,
     protocol: Protocol,
     handshakes: JoinSet<Option<Connection>>,
+    /// The same, the oldest first, with some that are over.
+    begun: VecDeque<AbortHandle>,
 }
 
 impl Acceptor {
     pub fn new(listener: TcpListener, tls: Tls, protocol: Protocol) -> Self {
-        Self { listener, tls, protocol, handshakes: JoinSet::new() }
+        Self { listener, tls, protocol, handshakes: JoinSet::new(), begun: VecDeque::new() }
     }
 
     /// The next connection; one that fails while it is accepted is skipped.
@@ -173,9 +201,11 @@ impl Acceptor {
                 Some(ended) = self.handshakes.join_next(), if !self.handshakes.is_empty() => match ended {
                     Ok(Some(connection)) => return connection,
                     Ok(None) => {}
+                    Err(error) if error.is_cancelled() => {}
                     Err(error) => tracing::error!(%error, "a handshake panicked"),
                 },
-                accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES => match accepted {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((socket, remote)) if !self.tls.is_on() => return Connection::plain(socket, remote),
                     Ok((socket, remote)) => self.begin(socket, remote),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -187,8 +217,17 @@ impl Acceptor {
     }
 
     fn begin(&mut self, socket: TcpStream, remote: SocketAddr) {
+        if self.begun.len() >= HANDSHAKES {
+            self.begun.retain(|handshake| !handshake.is_finished());
+            if self.begun.len() >= HANDSHAKES
+                && let Some(oldest) = self.begun.pop_front()
+            {
+                oldest.abort();
+            }
+        }
         let (tls, protocol) = (self.tls.clone(), self.protocol);
-        self.handshakes.spawn(async move { Connection::accept(socket, remote, &tls, protocol).await.ok() });
+        let handshake = async move { Connection::accept(socket, remote, &tls, protocol).await.ok() };
+        self.begun.push_back(self.handshakes.spawn(handshake));
     }
 }
 
@@ -223,6 +262,40 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn row_47_who_says_nothing_keeps_nobody_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["polarway-process".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let file = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        let config = polarway_common::config::TlsConfig {
+            certificate: file("certificate.pem", certificate.pem()),
+            key: file("key.pem", key.serialize_pem()),
+            ca: file("ca.pem", certificate.pem()),
+            ..Default::default()
+        };
+        let tls = Tls::load(&config).await.unwrap();
+        let (listener, address) =
+            polarway_common::bind(&"127.0.0.1:0".parse().unwrap(), "listen").await.unwrap();
+        let mut connections = pin!(incoming(listener, tls.clone()));
+        let mut silent = vec![];
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let ours = async {
+            for _ in 0..HANDSHAKES + 10 {
+                silent.push(TcpStream::connect(address).await.unwrap());
+            }
+            endpoint.connect_with_connector(tls.connector()).await
+        };
+        let (accepted, channel) = tokio::join!(connections.next(), ours);
+        assert_eq!(accepted.unwrap().unwrap().info().link, Link::Process);
+        channel.unwrap();
+    }
 
     #[tokio::test]
     async fn connections_send_at_once_and_have_numbers_of_their_own() {

@@ -26,7 +26,8 @@ impl Credential {
     /// # Errors
     /// `Configuration` if the secret cannot be sent.
     pub fn of(config: &IdentityConfig, tls: &Tls) -> Result<Self, Error> {
-        let secret = config.process_secret.as_ref().map(sent).transpose()?;
+        // A certificate says it all, and who does not know the secret would take it for a wrong token.
+        let secret = config.process_secret.as_ref().filter(|_| !tls.is_on()).map(sent).transpose()?;
         Ok(Self { secret, tls: tls.clone() })
     }
 

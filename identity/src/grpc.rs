@@ -92,9 +92,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
         let info = request.extensions().get::<ConnectionInfo>();
-        let link = info.map_or(Link::Plain, |info| info.link);
         let from = info.map(|info| info.remote);
-        match self.guard.decide(request.uri().path(), authorization, link) {
+        let decided = match info.map(|info| info.link) {
+            Some(link) => self.guard.decide(request.uri().path(), authorization, link),
+            None => Err(("nobody".to_owned(), Error::internal("a connection says nothing of itself"))),
+        };
+        match decided {
             Ok(party) => {
                 request.extensions_mut().insert(party);
                 Either::Right(self.inner.call(request))
@@ -145,6 +148,7 @@ mod tests {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
+        request = request.extension(ConnectionInfo::plain(([127, 0, 0, 1], 1).into()));
         let guarded = Guard::new(identity.clone(), rules).layer(inner);
         let answer = guarded.oneshot(request.body(()).unwrap()).await.unwrap();
         let header = |name: &str| {

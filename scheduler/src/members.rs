@@ -41,6 +41,8 @@ pub async fn follow_executors(
     let mut changes = members.watch();
     let mut known: HashMap<String, Member> = HashMap::new();
     let mut refused: HashMap<String, Member> = HashMap::new();
+    // And why.
+    let mut unreached: HashMap<String, String> = HashMap::new();
     loop {
         let view = changes.borrow_and_update().clone();
         let mut present = HashMap::new();
@@ -63,7 +65,17 @@ pub async fn follow_executors(
             ballista.left(id).await;
         }
         let beats = present.iter().map(|(id, member)| beat(&ballista, id, member));
-        futures::future::join_all(beats).await;
+        for (id, cause) in futures::future::join_all(beats).await {
+            match cause {
+                None => drop(unreached.remove(id)),
+                Some(cause) if unreached.get(id) == Some(&cause) => {}
+                Some(cause) => {
+                    tracing::warn!(executor = id, cause, "an executor cannot be reached");
+                    unreached.insert(id.to_owned(), cause);
+                }
+            }
+        }
+        unreached.retain(|id, _| present.contains_key(id));
         known = present;
         tokio::select! {
             changed = changes.changed() => {
@@ -78,8 +90,8 @@ pub async fn follow_executors(
     }
 }
 
-/// A sign of life in a member's name; the first one registers it.
-async fn beat(ballista: &Ballista, id: &str, member: &Member) {
+/// A sign of life in a member's name; the first one registers it. Gives why that did not do.
+async fn beat<'a>(ballista: &Ballista, id: &'a str, member: &Member) -> (&'a str, Option<String>) {
     let state = match member.state {
         MemberState::Active => ExecutorState::Active(String::new()),
         MemberState::Leaving => ExecutorState::Terminating(String::new()),
@@ -91,11 +103,12 @@ async fn beat(ballista: &Ballista, id: &str, member: &Member) {
         metadata: Some(registration(id, member)),
     };
     let beat = ballista.heart_beat(Request::new(params));
-    match tokio::time::timeout(BEAT_LIMIT, beat).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(status)) => tracing::debug!(executor = id, %status, "an executor cannot be reached yet"),
-        Err(_) => tracing::debug!(executor = id, "an executor does not answer yet"),
-    }
+    let cause = match tokio::time::timeout(BEAT_LIMIT, beat).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(status)) => Some(status.message().to_owned()),
+        Err(_) => Some("it does not answer in time".to_owned()),
+    };
+    (id, cause)
 }
 
 fn registration(id: &str, member: &Member) -> ExecutorRegistration {

@@ -134,6 +134,18 @@ impl Peers {
         self.ask(address, SHUFFLE_REQUESTS_ACTION, job_id).await
     }
 
+    /// Whether an executor answers within `limit`.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn greet(&self, address: &PeerAddress, limit: Duration) -> Result<(), Error> {
+        let asked = self.ask::<NodeStatus>(address, NODE_STATUS_ACTION, "");
+        match tokio::time::timeout(limit, asked).await {
+            Ok(answer) => answer.map(drop),
+            Err(_) => Err(Error::new(ErrorKind::ExecutorLost, "it does not answer in time")),
+        }
+    }
+
     /// How an executor is doing, if it says so within `limit`.
     pub async fn status(&self, address: &PeerAddress, limit: Duration) -> Option<NodeStatus> {
         tokio::time::timeout(limit, self.ask(address, NODE_STATUS_ACTION, "")).await.ok()?.ok()

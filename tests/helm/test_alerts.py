@@ -103,7 +103,7 @@ WELL = {
             ("etcd_mvcc_db_total_size_in_bytes", f"{GIB // 2}x60"),
         ]
     ),
-    series("executor", "polarway_tls_handshakes_failed_total", "", port="executor")[0]: "0+1x60",
+    series("executor", "polarway_tls_handshakes_failed_total", "", protocol="grpc")[0]: "0+1x60",
     series("etcd", "etcd_disk_wal_fsync_duration_seconds_bucket", "", le="0.01")[0]: "0+100x60",
     series("etcd", "etcd_disk_wal_fsync_duration_seconds_bucket", "", le="+Inf")[0]: "0+100x60",
 }
@@ -119,7 +119,7 @@ ILL: dict[str, list[tuple[str, str]]] = {
     "PolarwayQueriesWait": of("scheduler", polarway_planning_waiting="1x60"),
     "PolarwayAttemptsRepeated": of("scheduler", polarway_attempts_resubmitted_total="0+60x60"),
     "PolarwayTasksFail": of("executor", polarway_executor_tasks_failed_total="0+60x60"),
-    "PolarwayHandshakesFail": [series("executor", "polarway_tls_handshakes_failed_total", "0+60x60", port="executor")],
+    "PolarwayHandshakesFail": [series("executor", "polarway_tls_handshakes_failed_total", "0+60x60", protocol="grpc")],
     "PolarwayExecutorsBusy": of("executor", polarway_executor_tasks_running="9x60"),
     "PolarwaySchedulerMemory": of("scheduler", polarway_memory_reserved_bytes=f"{int(1.38 * GIB)}x60"),
     "PolarwayExecutorMemory": of("executor", polarway_memory_reserved_bytes=f"{int(5.5 * GIB)}x60"),

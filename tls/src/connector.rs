@@ -1,12 +1,13 @@
 //! Dials.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -14,12 +15,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::codegen::http::Uri;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 use crate::failure::ConnectError;
 use crate::process::Tls;
 use crate::stream::MaybeTls;
 use crate::trust::{ClientFiles, Trust};
+
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Makes connections with TCP_NODELAY, for `Endpoint::connect_with_connector` of tonic. A URI stays `http://`, encrypted
 /// or not: tonic refuses others without TLS of its own. Each connection is made with what is trusted and shown at that time.
@@ -72,7 +75,6 @@ impl Connector {
         // IPv6 addresses come in brackets.
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let place = || format!("{}:{port}", polarway_common::address::url_host(host));
-        let tcp = |cause: io::Error| ConnectError::Tcp { place: place(), cause };
         let by_host = || ServerName::try_from(host.to_owned()).map_err(|_| nowhere());
         let tls: Option<(Arc<ClientConfig>, ServerName<'static>)> = match &self.0 {
             How::Plain => None,
@@ -85,13 +87,23 @@ impl Connector {
             }
             How::Process(tls) => tls.dial(),
         };
-        let stream = TcpStream::connect((host, port)).await.map_err(tcp)?;
-        stream.set_nodelay(true).map_err(tcp)?;
+        let connected = tcp().oneshot(uri.clone()).await;
+        let stream = connected
+            .map_err(|cause| ConnectError::Tcp { place: place(), cause: Box::new(cause) })?
+            .into_inner();
         let Some((config, name)) = tls else { return Ok(TokioIo::new(MaybeTls::Plain(stream))) };
         let handshake = TlsConnector::from(config).connect(name, stream).await;
         let stream = handshake.map_err(|cause| ConnectError::Handshake { place: place(), cause })?;
         Ok(TokioIo::new(MaybeTls::Tls(Box::new(stream))))
     }
+}
+
+/// Tries the addresses of a name, of both families at nearly the same time (RFC 8305).
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(KEEPALIVE));
+    tcp
 }
 
 impl Service<Uri> for Connector {

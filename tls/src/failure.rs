@@ -3,14 +3,19 @@
 use std::error::Error as StdError;
 use std::io;
 
+use polarway_common::error::root_cause;
 use thiserror::Error;
 
 #[derive(Debug, Error)]
 pub enum ConnectError {
     #[error("`{0}` names no host and port")]
     Address(String),
-    #[error("{place}: {cause}")]
-    Tcp { place: String, cause: io::Error },
+    #[error("{place}: {}", root_cause(cause.as_ref()))]
+    Tcp {
+        place: String,
+        #[source]
+        cause: Box<dyn StdError + Send + Sync>,
+    },
     /// The other end is there, and the handshake failed or broke off.
     #[error("TLS with {place}: {cause}")]
     Handshake { place: String, cause: io::Error },
@@ -56,8 +61,10 @@ mod tests {
         let wrapped = io::Error::other(error);
         assert!(handshake_failure(&wrapped).is_some());
         assert!(handshake_failure(&of(io::ErrorKind::UnexpectedEof.into())).is_none());
-        let tcp =
-            ConnectError::Tcp { place: "x:1".to_owned(), cause: io::ErrorKind::ConnectionRefused.into() };
+        let tcp = ConnectError::Tcp {
+            place: "x:1".to_owned(),
+            cause: io::Error::from(io::ErrorKind::ConnectionRefused).into(),
+        };
         assert!(handshake_failure(&tcp).is_none());
     }
 }

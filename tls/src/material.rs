@@ -2,20 +2,25 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use polarway_common::Error;
 use polarway_common::config::TlsConfig;
-use rustls::pki_types::ServerName;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use tonic::transport::{ClientTlsConfig, Identity};
 
 use crate::files::{Source, provider};
 use crate::process::Protocol;
 use crate::trust::H2;
 
 const HTTP_1: &[u8] = b"http/1.1";
+/// What a handshake with a process may take that tonic makes. Those that are accepted have more time.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// A certificate with its key.
 #[derive(Debug, Clone)]
@@ -97,8 +102,10 @@ pub(crate) struct Material {
     servers: [Arc<ServerConfig>; 3],
     /// For our own dials.
     pub dial: Arc<ClientConfig>,
-    /// For those that tonic makes.
+    /// For those that tonic makes: what is shown, and who is trusted.
     pub foreign: ClientTlsConfig,
+    pub verifier: Arc<WebPkiServerVerifier>,
+    shown: Arc<CertifiedKey>,
 }
 
 impl Material {
@@ -112,7 +119,8 @@ impl Material {
         let by_name = Arc::new(ByName { process: Arc::clone(&shown), public, name: files.name_text.clone() });
         let servers = [
             server(files, &by_name, Some(&authorities), &[H2])?,
-            server(files, &by_name, None, &[H2, HTTP_1])?,
+            // Browsers that speak HTTP/2 send no `Host`, by which the page knows its own.
+            server(files, &by_name, None, &[HTTP_1])?,
             server(files, &by_name, None, &[HTTP_1])?,
         ];
         let chain = shown.cert.clone();
@@ -120,15 +128,42 @@ impl Material {
         let mut dial = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::internal(format!("TLS: {error}")))?
-            .with_root_certificates(authorities)
+            .with_root_certificates(Arc::clone(&authorities))
             .with_client_auth_cert(chain, private)
             .map_err(|error| files.shown.key.fault(error))?;
         dial.alpn_protocols = vec![H2.to_vec()];
         let foreign = ClientTlsConfig::new()
             .domain_name(files.name_text.clone())
-            .ca_certificate(Certificate::from_pem(&contents.ca))
+            .timeout(HANDSHAKE)
             .identity(Identity::from_pem(&contents.certificate, &contents.key));
-        Ok(Self { servers, dial: Arc::new(dial), foreign })
+        let verifier = WebPkiServerVerifier::builder_with_provider(authorities, provider())
+            .build()
+            .map_err(|error| files.ca.fault(error))?;
+        Ok(Self { servers, dial: Arc::new(dial), foreign, verifier, shown })
+    }
+
+    /// Whether other processes would take what this one shows. That it has expired is no reason to stop, and told.
+    ///
+    /// # Errors
+    /// `Configuration`: it is of another authority, or has not the name of processes.
+    pub fn check(&self, files: &Files) -> Result<(), Error> {
+        let Some((first, others)) = self.shown.cert.split_first() else { return Ok(()) };
+        let certificate = &files.shown.certificate;
+        let taken = self.verifier.verify_server_cert(first, others, &files.name, &[], UnixTime::now());
+        match taken {
+            Ok(_) => Ok(()),
+            Err(rustls::Error::InvalidCertificate(
+                cause @ (CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }),
+            )) => {
+                let path = certificate.path.display();
+                tracing::error!(%path, %cause, "nobody will take the certificate of this process");
+                Ok(())
+            }
+            Err(error) => Err(certificate.fault(format!("other processes would not take it: {error}"))),
+        }
     }
 
     pub fn server(&self, protocol: Protocol) -> Arc<ServerConfig> {
@@ -156,8 +191,14 @@ fn server(
             builder.with_client_cert_verifier(verifier)
         }
     };
+    let asks = processes_of.is_some();
     let mut config = builder.with_cert_resolver(Arc::clone(certificates) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    if asks {
+        // A session that is resumed is not verified again, and a certificate may have expired.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use polarway_common::Error;
 use polarway_common::config::TlsConfig;
-use rustls::ClientConfig;
-use rustls::client::verify_server_name;
-use rustls::pki_types::ServerName;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -86,8 +87,18 @@ impl Tls {
         let Some(files) = Files::of(config)? else { return Ok(Self::default()) };
         let contents = read(&files).await?;
         let material = Material::of(&files, &contents)?;
+        material.check(&files)?;
         let state = State { files, material: RwLock::new(Arc::new(material)), failed: Default::default() };
         Ok(Self(Some(Arc::new(state))))
+    }
+
+    /// Whatever others would say of what it shows.
+    #[cfg(test)]
+    pub(crate) async fn unchecked(config: &TlsConfig) -> Self {
+        let files = Files::of(config).unwrap().unwrap();
+        let material = Material::of(&files, &read(&files).await.unwrap()).unwrap();
+        let state = State { files, material: RwLock::new(Arc::new(material)), failed: Default::default() };
+        Self(Some(Arc::new(state)))
     }
 
     pub fn is_on(&self) -> bool {
@@ -138,8 +149,8 @@ impl Tls {
         Some((config, name.to_str().into_owned()))
     }
 
-    /// An endpoint, a process's, that somebody else connects to. It keeps what is shown now; and if there is TLS it is a new one,
-    /// on which windows and timeouts are to be set.
+    /// An endpoint, a process's, that somebody else connects to. Whenever it connects it trusts who is trusted then, and shows
+    /// what is shown now. If there is TLS it is a new one, on which windows and timeouts are to be set.
     ///
     /// # Errors
     /// Those of tonic.
@@ -147,9 +158,10 @@ impl Tls {
         let Some(state) = &self.0 else { return Ok(endpoint) };
         let authority = endpoint.uri().authority().map(ToString::to_string).unwrap_or_default();
         // tonic encrypts what says `https`, and nothing of an endpoint can be read back but its address.
-        Endpoint::from_shared(format!("https://{authority}"))?
-            .tcp_nodelay(true)
-            .tls_config(state.material.read().foreign.clone())
+        Endpoint::from_shared(format!("https://{authority}"))?.tcp_nodelay(true).tls_config_with_verifier(
+            state.material.read().foreign.clone(),
+            Arc::new(Current(Arc::clone(state))),
+        )
     }
 
     /// Reads the files again when they have changed, until `stop`. What does not fit changes nothing: files are often replaced
@@ -178,9 +190,7 @@ impl Tls {
     pub fn metrics(&self) -> String {
         let Some(failed) = self.failed_handshakes() else { return String::new() };
         let name = "polarway_tls_handshakes_failed";
-        let mut text = format!(
-            "# HELP {name} Connections that ended before they were encrypted.\n# TYPE {name} counter\n"
-        );
+        let mut text = format!("# HELP {name} TLS handshakes that failed.\n# TYPE {name} counter\n");
         for (protocol, count) in failed {
             text.push_str(&format!("{name}_total{{protocol=\"{protocol}\"}} {count}\n"));
         }
@@ -215,7 +225,8 @@ impl State {
             return;
         }
         let material = match &now {
-            Ok(contents) => Material::of(&self.files, contents),
+            Ok(contents) => Material::of(&self.files, contents)
+                .and_then(|material| material.check(&self.files).map(|()| material)),
             Err(error) => Err(error.clone()),
         };
         match material {
@@ -228,6 +239,56 @@ impl State {
             Err(error) => tracing::error!(%error, "certificates stay as they were"),
         }
         *seen = Some(now);
+    }
+}
+
+/// Trusts whom the process trusts at the time.
+struct Current(Arc<State>);
+
+impl Current {
+    fn verifier(&self) -> Arc<WebPkiServerVerifier> {
+        Arc::clone(&self.0.material.read().verifier)
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Current")
+    }
+}
+
+impl ServerCertVerifier for Current {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verifier().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier().verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier().verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier().supported_verify_schemes()
     }
 }
 

@@ -63,8 +63,9 @@ impl Files {
         self.directory.path().join(name)
     }
 
+    /// Also with what other processes would not take.
     async fn tls(&self) -> Tls {
-        Tls::load(&self.config).await.unwrap()
+        Tls::unchecked(&self.config).await
     }
 }
 
@@ -243,6 +244,46 @@ async fn row_47_files_are_replaced_as_a_whole_and_open_connections_stay() {
     serving.abort();
 }
 
+/// What tonic connects by itself trusts who is trusted then, and does not wait for who says nothing.
+#[tokio::test]
+async fn row_47_what_others_dial_follows_the_files_and_ends() {
+    let (old, new) = (authority(), authority());
+    let files = Files::new(&issue(&old, &[PROCESS]), &old.pem());
+    let tls = files.tls().await;
+    let dial = |address: SocketAddr| {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+        tls.on_endpoint(endpoint).unwrap()
+    };
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    assert!(dial(mute.local_addr().unwrap()).connect().await.is_err());
+
+    let both = format!("{}{}", old.pem(), new.pem());
+    let theirs = Files::new(&issue(&new, &[PROCESS]), &both).tls().await;
+    let (address, seen) = serving(&theirs, Protocol::Grpc).await;
+    let endpoint = dial(address);
+    assert!(endpoint.connect().await.is_err());
+    assert!(seen.await.unwrap().is_err());
+    let stop = CancellationToken::new();
+    let following = tokio::spawn(tls.clone().follow(stop.clone()));
+    files.write("ca.pem", &both);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = dial(listener.local_addr().unwrap());
+    let accepting = tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            if let Ok(Ok(accepted)) = theirs.accept(socket, Protocol::Grpc).await {
+                return accepted;
+            }
+        }
+    });
+    while endpoint.connect().await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(accepting.await.unwrap().by_process);
+    stop.cancel();
+    following.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn row_47_what_does_not_fit_is_named() {
     let ca = authority();
@@ -260,6 +301,12 @@ async fn row_47_what_does_not_fit_is_named() {
         assert_eq!(error.kind, ErrorKind::Configuration);
         assert!(error.message.contains(named) && error.message.contains(name), "{error}");
         assert!(!error.message.contains("PRIVATE"), "{error}");
+    }
+    // What other processes would not take.
+    let other = authority();
+    for shown in [issue(&other, &[PROCESS]), issue(&ca, &["another-name"])] {
+        let error = Tls::load(&Files::new(&shown, &ca.pem()).config).await.unwrap_err();
+        assert!(error.message.contains("`tls.certificate`"), "{error}");
     }
     let files = Files::new(&(certificate, key), &ca.pem());
     std::fs::remove_file(files.path("ca.pem")).unwrap();

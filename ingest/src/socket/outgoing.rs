@@ -79,7 +79,8 @@ pub(super) async fn send(
         };
         timeout(patience, written).await.map_err(|_| Closed::Slow)?.map_err(|_| Closed::Lost)?;
     }
-    socket.shutdown().await.map_err(|_| Closed::Lost)
+    // The end of what is encrypted has to be written, too.
+    timeout(patience, socket.shutdown()).await.map_err(|_| Closed::Slow)?.map_err(|_| Closed::Lost)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(super) async fn upgrade(
             let refusal = refusal?;
             tracing::debug!(status = refusal.status.as_u16(), body = refusal.body, "a client is refused");
             if send(socket, &refusal.to_bytes(), options.write_timeout).await
-                && socket.shutdown().await.is_ok()
+                && matches!(timeout(options.write_timeout, socket.shutdown()).await, Ok(Ok(())))
             {
                 // As after a close frame: unread bytes would take the answer with them.
                 let _ = timeout(options.close_timeout, discard(socket)).await;

@@ -87,7 +87,7 @@ fn node(html: &mut Html, node: &Node, zones: bool, now_ms: u64) {
     match (&member.http, member.role, node.is_us) {
         // What runs on another scheduler is on its own page.
         (Some(http), Role::Scheduler, false) => {
-            html.raw("<a href=\"http://").text(http).raw("/\">").text(&member.name).raw("</a>");
+            html.raw("<a href=\"//").text(http).raw("/\">").text(&member.name).raw("</a>");
         }
         (_, _, true) => {
             html.text(&member.name).raw(" <span class=\"dim\">this one</span>");
@@ -216,7 +216,7 @@ mod tests {
             now_ms: 62_500,
         };
         let html = render(&cluster).into_string();
-        assert!(html.contains("<a href=\"http://there:8080/\">scheduler-2</a>"));
+        assert!(html.contains("<a href=\"//there:8080/\">scheduler-2</a>"));
         assert!(html.contains("&lt;executor&gt;") && !html.contains("<executor>"));
         assert!(html.contains("3 / 4") && html.contains("512 MiB / 1.0 GiB") && html.contains("5.0 MiB"));
         assert!(html.contains("? / 4") && html.contains("state bad\">silent") && html.contains("1 silent"));

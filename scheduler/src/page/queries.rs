@@ -147,7 +147,7 @@ pub fn render(found: &Found, asked: &Asked, all: usize, others: &Others) -> Html
     if !others.is_empty() {
         html.raw(" What runs elsewhere is shown there: ");
         for (place, (name, address)) in others.iter().enumerate() {
-            html.raw(if place > 0 { ", <a href=\"http://" } else { "<a href=\"http://" });
+            html.raw(if place > 0 { ", <a href=\"//" } else { "<a href=\"//" });
             html.text(address).raw("/queries\">").text(name).raw("</a>");
         }
         html.raw(".");
@@ -430,6 +430,6 @@ mod tests {
         assert!(html.contains("action=\"/queries/q-1/cancel\"") && html.contains(">q-2</a>"));
         // All have the same scheduler.
         assert!(!html.contains(">Scheduler<"));
-        assert!(html.contains("aria-sort=\"descending\"") && html.contains("http://there:8080/queries"));
+        assert!(html.contains("aria-sort=\"descending\"") && html.contains("//there:8080/queries"));
     }
 }

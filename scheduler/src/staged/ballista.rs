@@ -195,8 +195,13 @@ impl Ballista {
             }
             let metadata = metadata_of(executor)?;
             let address = PeerAddress { host: metadata.host.clone(), port: metadata.port };
-            if self.peers.status(&address, FIRST_CONTACT).await.is_none() {
-                return Err(Status::unavailable(format!("the executor at {address} does not answer")));
+            if let Err(error) = self.peers.greet(&address, FIRST_CONTACT).await {
+                let told = format!("the executor at {address} cannot be reached: {}", error.message);
+                return Err(Status::unavailable(told));
+            }
+            // Another beat may have been as fast.
+            if self.cluster.get_executor_metadata(&executor.id).await.is_ok() {
+                return Ok(false);
             }
             let slots = metadata.specification.vcores;
             let data = ExecutorData {
@@ -216,6 +221,9 @@ impl Ballista {
         request: Request<HeartBeatParams>,
     ) -> Result<Response<HeartBeatResult>, Status> {
         let new = match &request.get_ref().metadata {
+            Some(executor) if executor.id != request.get_ref().executor_id => {
+                return Err(Status::invalid_argument("the registration is another executor's"));
+            }
             Some(executor) => self.register(executor).await?,
             None => false,
         };

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ballista_core::BALLISTA_PROTOCOL_VERSION;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::protobuf::{
     CancelJobParams, CancelJobResult, CleanJobDataParams, CleanJobDataResult, CreateUpdateSessionParams,
@@ -48,6 +49,9 @@ impl ExecutorDoor {
             let Some(executor) = &request.metadata else {
                 return Err(Status::invalid_argument("the registration is missing"));
             };
+            if executor.ballista_protocol_version != BALLISTA_PROTOCOL_VERSION {
+                return Err(Status::failed_precondition("the executor is of another version"));
+            }
             self.ballista.register(executor).await?;
             Ok(Response::new(RegisterExecutorResult { success: true }))
         })

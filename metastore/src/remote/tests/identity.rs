@@ -22,7 +22,9 @@ async fn row_47_calls_and_watches_say_which_process_they_are_from() {
     let address = listener.local_addr().unwrap();
     let door = MetaDoor::new(Arc::clone(&inner) as _, Rights::all());
     let server = Server::builder().layer(guard).add_service(door);
-    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    tokio::spawn(
+        server.serve_with_incoming(polarway_identity::connection::incoming(listener, Tls::default())),
+    );
 
     // A user is no process, whatever its role.
     let user = Credential::of(&config("a-token-of-ana-0123456789"), &Tls::default()).unwrap();
