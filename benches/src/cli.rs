@@ -82,6 +82,8 @@ pub enum Suite {
     Files,
     /// Streams: freshness, acknowledgement, throughput against a plain WebSocket server, memory, and bad neighbours.
     Live,
+    /// What traces, metrics and TLS cost: ours with them, against ours without.
+    Overhead,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -92,7 +94,8 @@ pub struct RunArgs {
     /// Which parts of `live`.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = PARTS)]
     pub part: Vec<Part>,
-    /// TPC-H scale factors of the suites `tpch` and `staged`; millions of rows in the memory part of `live`.
+    /// TPC-H scale factors of the suites `tpch` and `staged`, the first also that of `overhead`; millions of rows in the
+    /// memory part of `live`.
     #[arg(long, value_delimiter = ',', default_value = "1,10")]
     pub scale: Vec<f64>,
     /// How often each case is measured on each engine.
@@ -129,7 +132,8 @@ pub struct RunArgs {
     /// Scale factor of TPC-H in the small suites.
     #[arg(long, default_value_t = 1.0)]
     pub small_scale: f64,
-    /// Requests of one client per case in the latency suites, and probes in the freshness part of `live`.
+    /// Requests of one client per case in the latency suites, new connections in `overhead`, and probes in the freshness
+    /// part of `live`.
     #[arg(long, default_value_t = 300)]
     pub requests: usize,
     /// Numbers of concurrent clients.
@@ -141,7 +145,7 @@ pub struct RunArgs {
     /// Seconds after which a request under load counts as failed.
     #[arg(long, default_value_t = 60.0)]
     pub load_timeout: f64,
-    /// Rows of the large result.
+    /// Rows of the large result, in `overhead` too.
     #[arg(long, default_value_t = 10_000_000)]
     pub fetch_rows: usize,
     /// Sizes of data in gigabytes for the memory suite; a gigabyte of Parquet is TPC-H at scale 5.

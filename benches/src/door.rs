@@ -2,6 +2,7 @@
 //! endpoint of the answer is read where it says, and the decoded batches are counted and dropped.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +12,9 @@ use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::{FlightEndpoint, FlightInfo};
 use futures::future::try_join_all;
 use futures::{FutureExt, TryStreamExt};
+use polarway_tls::{Connector, Trust};
 use serde::Deserialize;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::failure::{Context, Failure, Result};
 use crate::load::Client;
@@ -27,10 +29,56 @@ const SAME_CONNECTION: &str = "arrow-flight-reuse-connection";
 
 type Sql = FlightSqlServiceClient<Channel>;
 
+/// How clients connect: all with TLS, or all without.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    connector: Connector,
+    encrypted: bool,
+}
+
+impl Dial {
+    pub fn plain() -> Self {
+        Self { connector: Connector::plain(), encrypted: false }
+    }
+
+    /// With TLS, to servers of the authorities in the file `ca` (PEM). Clones of one resume each other's sessions of TLS.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn trusting(ca: &Path) -> Result<Self> {
+        Ok(Self { connector: Connector::trusting(&Trust::of_file(ca)?), encrypted: true })
+    }
+
+    /// What connects to `address`, a `host:port`, by the connector. Its URI is `http` in any case, which tonic leaves to
+    /// the connector; the requests' own tells what is spoken.
+    fn endpoint(&self, address: &str) -> Result<Endpoint> {
+        let scheme = if self.encrypted { "https" } else { "http" };
+        let origin = format!("{scheme}://{address}").parse::<Uri>();
+        let origin = origin.context(|| format!("address {address}"))?;
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        Ok(endpoint
+            .context(|| format!("address {address}"))?
+            .origin(origin)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW))
+    }
+
+    /// The `host:port` of a location of a result.
+    fn address_of<'a>(&self, location: &'a str) -> Result<&'a str> {
+        match (location.split_once("://"), self.encrypted) {
+            (Some(("grpc+tls", address)), true) | (Some(("grpc" | "grpc+tcp", address)), false) => {
+                Ok(address.trim_end_matches('/'))
+            }
+            _ => Err(Failure::new(format!("an endpoint at {location}, which this client does not speak to"))),
+        }
+    }
+}
+
 /// One client. Clones share its connections and its session.
 #[derive(Debug, Clone)]
 pub struct Door {
     sql: Sql,
+    dial: Dial,
     remotes: Arc<Mutex<HashMap<String, Channel>>>,
     route: Option<&'static str>,
 }
@@ -42,14 +90,22 @@ struct About {
 }
 
 impl Door {
-    /// Connects to `address`, a `host:port`.
+    /// Connects to `address`, a `host:port`, without TLS.
     ///
     /// # Errors
     /// Nothing listens there.
     pub async fn connect(address: &str) -> Result<Self> {
-        let channel = endpoint(&format!("http://{address}"))?.connect().await;
+        Self::dial(address, &Dial::plain()).await
+    }
+
+    /// Connects to `address`, a `host:port`, as `dial` says.
+    ///
+    /// # Errors
+    /// Nothing listens there, or there is no handshake.
+    pub async fn dial(address: &str, dial: &Dial) -> Result<Self> {
+        let channel = dial.endpoint(address)?.connect_with_connector(dial.connector.clone()).await;
         let channel = channel.context(|| format!("connecting to {address}"))?;
-        Ok(Self { sql: sql_client(channel), remotes: Arc::default(), route: None })
+        Ok(Self { sql: sql_client(channel), dial: dial.clone(), remotes: Arc::default(), route: None })
     }
 
     /// From now on sends the cookie of a session of its own, in which `SET` holds for the statements that follow.
@@ -97,13 +153,14 @@ impl Door {
         let Some(location) = at.location.first().filter(|location| !here(&location.uri)) else {
             return Ok(self.sql.clone());
         };
-        let uri = location.uri.replacen("grpc+tcp://", "http://", 1).replacen("grpc://", "http://", 1);
+        let address = self.dial.address_of(&location.uri)?;
         let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = remotes.get(&uri) {
+        if let Some(channel) = remotes.get(address) {
             return Ok(sql_client(channel.clone()));
         }
-        let channel = endpoint(&uri)?.connect_lazy();
-        remotes.insert(uri, channel.clone());
+        let connector = self.dial.connector.clone();
+        let channel = self.dial.endpoint(address)?.connect_with_connector_lazy(connector);
+        remotes.insert(address.to_owned(), channel.clone());
         Ok(sql_client(channel))
     }
 }
@@ -119,14 +176,6 @@ impl Client for Door {
         }
         self.read_all(info).await
     }
-}
-
-fn endpoint(uri: &str) -> Result<Endpoint> {
-    let endpoint = Endpoint::from_shared(uri.to_owned()).context(|| format!("address {uri}"))?;
-    Ok(endpoint
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW))
 }
 
 fn sql_client(channel: Channel) -> Sql {
@@ -146,11 +195,12 @@ mod tests {
     use arrow_flight::sql::{Any, CommandStatementQuery, SqlInfo};
     use arrow_flight::{FlightDescriptor, Ticket};
     use futures::stream;
-    use tonic::transport::Server;
     use tonic::transport::server::TcpIncoming;
+    use tonic::transport::{Identity, Server, ServerTlsConfig};
     use tonic::{Request, Response, Status};
 
     use super::*;
+    use crate::certificates::Certificates;
 
     /// Statements, and the cookie each came with.
     type Seen = Vec<(String, Option<String>)>;
@@ -159,6 +209,7 @@ mod tests {
     #[derive(Clone)]
     struct Fake {
         address: SocketAddr,
+        scheme: &'static str,
         seen: Arc<Mutex<Seen>>,
     }
 
@@ -174,7 +225,7 @@ mod tests {
             let cookie = request.metadata().get("cookie").map(|cookie| cookie.to_str().unwrap().to_owned());
             self.seen.lock().unwrap().push((query.query, cookie));
             let here = FlightEndpoint::new().with_ticket(Ticket::new(""));
-            let there = here.clone().with_location(format!("grpc://{}", self.address));
+            let there = here.clone().with_location(format!("{}://{}", self.scheme, self.address));
             let about = r#"{"query_id":"q-1","route":"direct"}"#;
             let info = FlightInfo::new().with_endpoint(here).with_endpoint(there);
             Ok(Response::new(info.with_app_metadata(about)))
@@ -195,9 +246,13 @@ mod tests {
     }
 
     async fn serve() -> Fake {
+        serve_by(Server::builder(), "grpc").await
+    }
+
+    async fn serve_by(mut server: Server, scheme: &'static str) -> Fake {
         let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let fake = Fake { address: incoming.local_addr().unwrap(), seen: Arc::default() };
-        let server = Server::builder().add_service(FlightServiceServer::new(fake.clone()));
+        let fake = Fake { address: incoming.local_addr().unwrap(), scheme, seen: Arc::default() };
+        let server = server.add_service(FlightServiceServer::new(fake.clone()));
         tokio::spawn(server.serve_with_incoming(incoming));
         fake
     }
@@ -209,6 +264,31 @@ mod tests {
         assert_eq!(door.query("SELECT a FROM t").await.unwrap(), 6);
         assert_eq!(door.remotes.lock().unwrap().len(), 1);
         assert_eq!(*fake.seen.lock().unwrap(), [("SELECT a FROM t".to_owned(), None)]);
+    }
+
+    #[tokio::test]
+    async fn with_tls_every_endpoint_is_read_with_it() {
+        let certificates = Certificates::make().unwrap();
+        let [certificate, key] = certificates.shown().map(|path| std::fs::read_to_string(path).unwrap());
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+        let fake = serve_by(Server::builder().tls_config(tls).unwrap(), "grpc+tls").await;
+        let address = fake.address.to_string();
+        let dial = Dial::trusting(&certificates.ca()).unwrap();
+        let mut door = Door::dial(&address, &dial).await.unwrap();
+        assert_eq!(door.query("SELECT a FROM t").await.unwrap(), 6);
+        let stranger = Dial::trusting(&Certificates::make().unwrap().ca()).unwrap();
+        assert!(Door::dial(&address, &stranger).await.is_err());
+    }
+
+    #[test]
+    fn no_location_leads_out_of_tls_or_into_it() {
+        let plain = Dial::plain();
+        assert_eq!(plain.address_of("grpc+tcp://127.0.0.1:1").unwrap(), "127.0.0.1:1");
+        let error = plain.address_of("grpc+tls://127.0.0.1:1").unwrap_err().to_string();
+        assert_eq!(error, "an endpoint at grpc+tls://127.0.0.1:1, which this client does not speak to");
+        let encrypted = Dial { encrypted: true, ..plain };
+        assert_eq!(encrypted.address_of("grpc+tls://127.0.0.1:1/").unwrap(), "127.0.0.1:1");
+        assert!(encrypted.address_of("grpc://127.0.0.1:1").is_err());
     }
 
     #[tokio::test]

@@ -10,11 +10,15 @@
 //! - [`peers`]: programs that speak a line protocol on their standard streams (DataFusion and Ballista are
 //!   compiled in, the Python ones live in `benches/peers`);
 //! - [`socket`]: a WebSocket client that costs next to nothing, for the suites of streams;
+//! - [`collector`], [`scrape`], [`certificates`]: what stands around our processes where they are told to send traces, to be
+//!   watched, and to speak TLS;
 //! - [`engines`]: one face for everything that answers a query, ours through its Flight SQL door;
 //! - [`suites`]: what is measured, one module a subject.
 
+pub mod certificates;
 pub mod cli;
 pub mod clock;
+pub mod collector;
 pub mod compare;
 pub mod data;
 pub mod door;
@@ -28,6 +32,7 @@ pub mod process;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod scrape;
 pub mod socket;
 pub mod stats;
 pub mod suites;

@@ -11,7 +11,9 @@ use crate::engines::Launcher;
 use crate::failure::{Context, Failure, Result};
 use crate::machine::Machine;
 use crate::record::{FORMAT, Report, SuiteRecord};
-use crate::suites::{Bench, beside, concurrency, fetch, files, live, memory, note, small, staged, tpch};
+use crate::suites::{
+    Bench, beside, concurrency, fetch, files, live, memory, note, small, staged, telemetry, tls, tpch,
+};
 
 /// One subject at one scale; each makes one record.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +28,8 @@ enum Step {
     Memory,
     Files,
     Live(live::Part),
+    Telemetry { scale: f64 },
+    TlsFetch,
 }
 
 /// Runs what `args` ask for.
@@ -84,6 +88,10 @@ fn steps(args: &RunArgs) -> Vec<Step> {
     if args.wants(Suite::Live) {
         steps.extend(live::PARTS.into_iter().filter(|part| args.part.contains(part)).map(Step::Live));
     }
+    if args.wants(Suite::Overhead) {
+        steps.extend(args.scale.first().map(|&scale| Step::Telemetry { scale }));
+        steps.push(Step::TlsFetch);
+    }
     steps
 }
 
@@ -100,6 +108,8 @@ impl Step {
             Step::Memory => "memory".into(),
             Step::Files => "files".into(),
             Step::Live(part) => part.name().into(),
+            Step::Telemetry { .. } => "telemetry".into(),
+            Step::TlsFetch => "tls-fetch".into(),
         }
     }
 
@@ -115,6 +125,8 @@ impl Step {
             Step::Memory => memory::run(bench).await,
             Step::Files => files::run(bench).await,
             Step::Live(part) => part.measure(bench).await,
+            Step::Telemetry { scale } => telemetry::run(bench, scale).await,
+            Step::TlsFetch => tls::run(bench).await,
         }
     }
 }
@@ -203,11 +215,14 @@ mod tests {
                 "live-acks",
                 "live-throughput",
                 "live-memory",
-                "live-fairness"
+                "live-fairness",
+                "telemetry",
+                "tls-fetch"
             ]
         );
         assert_eq!(names(&["--suite", "staged", "--scale", "0.1"]), ["staged-sf0.1", "staged-small"]);
         assert_eq!(names(&["--suite", "files,fetch"]), ["fetch", "files"]);
+        assert_eq!(names(&["--suite", "overhead"]), ["telemetry", "tls-fetch"]);
         assert_eq!(names(&["--suite", "live", "--part", "memory,acks"]), ["live-acks", "live-memory"]);
     }
 

@@ -65,14 +65,24 @@ impl Launcher {
 
     /// Our cluster form of `executors` with `slots` each, whose queries take the staged route.
     pub async fn staged(&self, executors: usize, slots: usize, partitions: usize) -> Engine {
-        let terms = Terms { route: Some("staged"), target_partitions: Some(partitions) };
+        let terms = Terms { route: Some("staged"), target_partitions: Some(partitions), ..Terms::default() };
         self.ours(&Shape::Cluster { executors, slots }, &terms).await
     }
 
+    /// Our one-process form, recorded as `name`, with `settings` such as `telemetry.sample=0.01`.
+    pub async fn up_as(&self, name: &str, settings: &[String], terms: &Terms) -> Engine {
+        let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting.as_str()]).collect();
+        self.ours_as(name, &up(&arguments), terms).await
+    }
+
     async fn ours(&self, shape: &Shape, terms: &Terms) -> Engine {
+        self.ours_as(OURS, shape, terms).await
+    }
+
+    async fn ours_as(&self, name: &str, shape: &Shape, terms: &Terms) -> Engine {
         let started = Polarway::start(self, shape, terms).await;
         let started = started.map(|(ours, version)| (System::Polarway(Box::new(ours)), version));
-        Engine::new(OURS, started, self.secret())
+        Engine::new(name, started, self.secret())
     }
 
     /// DataFusion in a process of its own.

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use launcher::{Launcher, Python};
+pub use polarway::Terms;
 
 use crate::failure::{Failure, Result};
 use crate::load::{Load, Sample};
@@ -19,7 +20,7 @@ use ballista::Ballista;
 use peer::Peer;
 use polarway::Polarway;
 
-/// Name of ours in every record.
+/// Name in every record of ours, or of the one of ours that is under test.
 pub const OURS: &str = "polarway";
 
 /// A system under test. It starts once; after a request that it could not be stopped from working on, it is started
@@ -88,6 +89,18 @@ impl Engine {
             System::Polarway(ours) => ours.query(sql, patience).await,
             System::Peer(peer) => peer.query(sql, patience).await,
             System::Ballista(cluster) => cluster.query(sql, patience).await,
+        };
+        answer.map_err(|failure| Failure::new(scrub(&failure.to_string(), &self.secret)))
+    }
+
+    /// As [`Engine::query`], by a client that connects first.
+    ///
+    /// # Errors
+    /// The engine is not ours, or those of [`Engine::query`].
+    pub async fn query_anew(&mut self, sql: &str, patience: Duration) -> Result<Sample> {
+        let answer = match self.system.as_mut().map_err(|failure| failure.clone())? {
+            System::Polarway(ours) => ours.query_anew(sql, patience).await,
+            _ => Err(Failure::new("only ours is measured with the connection")),
         };
         answer.map_err(|failure| Failure::new(scrub(&failure.to_string(), &self.secret)))
     }

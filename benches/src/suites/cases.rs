@@ -42,6 +42,8 @@ impl fmt::Display for Plan {
 #[derive(Debug, Clone)]
 pub enum Work {
     Sql(String),
+    /// The same by a client that connects first.
+    Anew(String),
     /// One query each, all at the same time.
     AtOnce(Vec<String>),
     /// The peer's own reader; see [`crate::peers::Ask::Read`].
@@ -89,6 +91,7 @@ pub async fn measure_sql(engines: &mut [Engine], case: &str, sql: &str, plan: Pl
 async fn perform(engine: &mut Engine, work: &Work, patience: Duration) -> Result<Sample> {
     match work {
         Work::Sql(sql) => engine.query(sql, patience).await,
+        Work::Anew(sql) => engine.query_anew(sql, patience).await,
         Work::AtOnce(statements) => engine.at_once(statements, patience).await,
         Work::Read { paths, how } => engine.read(paths, how, patience).await,
     }

@@ -56,7 +56,8 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
     Ok(record)
 }
 
-async fn measure(bench: &Bench, engines: &mut [Engine], clients: usize) -> Vec<Measurement> {
+/// Measures the small aggregate under so many `clients` on all `engines`, in turn.
+pub(super) async fn measure(bench: &Bench, engines: &mut [Engine], clients: usize) -> Vec<Measurement> {
     let case = case(clients);
     let window = Duration::from_secs_f64(bench.args.seconds);
     let patience = Duration::from_secs_f64(bench.args.load_timeout);
@@ -102,22 +103,30 @@ pub(super) fn add(measurement: &mut Measurement, load: Load) {
 fn lines(record: &SuiteRecord, clients: &[usize]) -> Vec<Comparison> {
     let mut lines = Vec::new();
     for &clients in clients {
-        let case = case(clients);
-        let rate =
-            |engine| record.measurement(engine, &case).and_then(|measured| measured.summary.per_second);
-        let failed = record.measurement(OURS, &case).map_or(0, Measurement::failed);
         for other in ["datafusion", "polars", "duckdb", "ballista"] {
             let aim = (other == "datafusion" && clients >= AIM_FROM).then_some(Aim::RatioAtLeast(1.3));
-            let line = format!("Small aggregate, {case}, requests");
-            let figures = (rate(OURS), rate(other));
-            lines.push(
-                Comparison::new(line, Unit::RequestsPerSecond, figures, other, aim, failed)
-                    .with_rss(peaks_at(record, OURS, &case), peaks_at(record, other, &case))
-                    .with_notes(remarks_on(record, other, &case)),
-            );
+            lines.push(line(record, clients, "", other, aim));
         }
     }
     lines
+}
+
+/// One line of rates under so many `clients`; `what` is said of ours beside that.
+pub(super) fn line(
+    record: &SuiteRecord,
+    clients: usize,
+    what: &str,
+    other: &str,
+    aim: Option<Aim>,
+) -> Comparison {
+    let case = case(clients);
+    let rate = |engine| record.measurement(engine, &case).and_then(|measured| measured.summary.per_second);
+    let failed = record.measurement(OURS, &case).map_or(0, Measurement::failed);
+    let line = format!("Small aggregate, {case}, requests{what}");
+    let figures = (rate(OURS), rate(other));
+    Comparison::new(line, Unit::RequestsPerSecond, figures, other, aim, failed)
+        .with_rss(peaks_at(record, OURS, &case), peaks_at(record, other, &case))
+        .with_notes(remarks_on(record, other, &case))
 }
 
 fn case(clients: usize) -> String {

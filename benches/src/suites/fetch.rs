@@ -9,7 +9,7 @@ use crate::failure::{Context, Result};
 use crate::machine;
 use crate::record::{Measurement, SuiteRecord};
 
-const CASE: &str = "all rows";
+pub(super) const CASE: &str = "all rows";
 
 /// Runs it.
 ///
@@ -56,7 +56,8 @@ pub async fn run(bench: &Bench) -> Result<SuiteRecord> {
     Ok(record)
 }
 
-fn line(record: &SuiteRecord, what: &str, other: &str, aim: Option<Aim>) -> Comparison {
+/// One line of rates.
+pub(super) fn line(record: &SuiteRecord, what: &str, other: &str, aim: Option<Aim>) -> Comparison {
     let rate = |engine| record.measurement(engine, CASE).and_then(rows_per_second);
     let failed = record.measurement(OURS, CASE).map_or(0, Measurement::failed);
     Comparison::new(what, Unit::RowsPerSecond, (rate(OURS), rate(other)), other, aim, failed)

@@ -10,6 +10,8 @@ pub mod live;
 pub mod memory;
 pub mod small;
 pub mod staged;
+pub mod telemetry;
+pub mod tls;
 pub mod tpch;
 
 use std::fmt;

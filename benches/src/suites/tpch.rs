@@ -14,7 +14,7 @@ use crate::machine;
 use crate::record::{Measurement, SuiteRecord};
 
 /// Number of queries in the benchmark.
-const QUERIES: usize = 22;
+pub(super) const QUERIES: usize = 22;
 
 /// Runs it at `scale`.
 ///

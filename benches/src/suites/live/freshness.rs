@@ -103,10 +103,10 @@ async fn measure(
     probe.send()?;
     probe.acknowledged()?;
     let (begin, mut again) = (Instant::now(), 0);
-    let mut before = Visible::of(ours.http)?;
+    let mut before = Visible::of(ours.http).await?;
     for pair in 0..UNMEASURED + bench.args.requests as u64 {
         if pair == UNMEASURED {
-            before = Visible::of(ours.http)?;
+            before = Visible::of(ours.http).await?;
         }
         let old_first = if pair % 2 == 0 { Some(probe.old(ours).await?) } else { None };
         let (new, asked) = probe.new_row(ours).await?;
@@ -122,7 +122,7 @@ async fn measure(
             difference.samples_ms.push(new - old);
         }
     }
-    let visible = Visible::of(ours.http)?.since(&before);
+    let visible = Visible::of(ours.http).await?.since(&before);
     let seconds = begin.elapsed().as_secs_f64();
     for measurement in [fresh, own, difference] {
         let completed = measurement.samples_ms.len() as u64;

@@ -1,13 +1,11 @@
 //! How soon rows that have been read from a socket are visible, as the server counts it.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{Failure, Result};
+use crate::scrape;
 
 const BUCKET: &str = "polarway_ingest_arrival_to_visible_seconds_bucket{le=\"";
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A histogram: upper bounds in seconds with how many lie at or below each, both growing.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,14 +16,8 @@ impl Visible {
     ///
     /// # Errors
     /// It does not answer, or does not count.
-    pub fn of(http: SocketAddr) -> Result<Self> {
-        let mut socket = TcpStream::connect_timeout(&http, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        // Version 1.0, so that the answer comes in one piece and ends with the connection.
-        socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut text = String::new();
-        socket.read_to_string(&mut text).context(|| "reading metrics")?;
-        Self::read(&text)
+    pub async fn of(http: SocketAddr) -> Result<Self> {
+        Self::read(&scrape::metrics(http).await?)
     }
 
     fn read(text: &str) -> Result<Self> {
