@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn asked(hosts: &Hosts, uri: &str, headers: &[&str]) -> Result<(), Error> {
-        let mut request = Request::builder().uri(uri);
+        let mut request = axum::http::Request::builder().uri(uri);
         for host in headers {
             request = request.header(HOST, *host);
         }

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
 
-/// Serves `/healthz`, `/readyz` and `/metrics` under the names `hosts` until `stop`. It is ready as soon as it answers: all streams are open by then.
+/// Serves `/healthz`, `/readyz` and `/metrics` under the names `hosts` until `stop`. It is ready as soon as it answers: all
+/// streams are open by then.
 ///
 /// # Errors
 /// When the server fails.

@@ -138,7 +138,7 @@ async fn row_48_requests_that_a_query_makes_are_in_its_trace() {
     let tasks = named(&spans, "polarway-executor", "task");
     let is_of_a_task =
         |span: &Seen| tasks.iter().any(|task| task.id == span.parent && task.instance == span.instance);
-    let job = &named(&spans, "polarway-scheduler", "attempt")[0].fields["job"];
+    let attempt = named(&spans, "polarway-scheduler", "attempt")[0];
     for get in named(&spans, "polarway-executor", "get") {
         assert!(is_of_a_task(get) && !get.failed, "{get:?}");
         assert!(get.fields["bytes"].parse::<u64>().unwrap() > 0, "{get:?}");
@@ -147,7 +147,7 @@ async fn row_48_requests_that_a_query_makes_are_in_its_trace() {
     assert!(named(&spans, "polarway-executor", "get").iter().any(of_table), "{spans:#?}");
     for fetch in named(&spans, "polarway-executor", "fetch shuffle") {
         assert!(is_of_a_task(fetch) && !fetch.failed, "{fetch:?}");
-        assert_eq!(&fetch.fields["job"], job, "{fetch:?}");
+        assert_eq!(fetch.fields["job"], attempt.fields["job"], "{fetch:?}");
         assert!(fetch.fields["peer"].parse::<SocketAddr>().is_ok(), "{fetch:?}");
     }
     // The query's run is written down, since its output is stored.
