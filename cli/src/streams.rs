@@ -13,7 +13,7 @@ use polarway_common::{
     Config, Error, ErrorKind, HostPort, Listening, Supervisor, SystemClock, TaskKind, bind,
 };
 use polarway_engine::live::{LiveAccess, StreamHost};
-use polarway_identity::{Credential, Security};
+use polarway_identity::{Credential, Hosts, Security};
 use polarway_ingest::host::{Host, HostOptions, Share, node_name};
 use polarway_ingest::node;
 use polarway_ingest::ownership::{Keeper, KeeperOptions, Tenure};
@@ -199,7 +199,12 @@ impl Streams {
             servers.spawn("streams by gRPC", TaskKind::Critical, serving);
         }
         if let Some(listener) = http {
-            let serving = node::serve_http(listener, Arc::clone(&host), security.tls, servers.token());
+            let hosts = Hosts::of(
+                &config.identity,
+                config.executor.resolved_advertise_host(),
+                "executor.advertise_host",
+            );
+            let serving = node::serve_http(listener, Arc::clone(&host), security.tls, hosts, servers.token());
             servers.spawn("HTTP server of streams", TaskKind::Critical, serving);
         }
         tracing::info!(

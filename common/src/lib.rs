@@ -1,5 +1,5 @@
 //! What every Polarway component stands on: the user-visible error, configuration, identities, the clock,
-//! task supervision, signals and what the log shows.
+//! task supervision, signals, what the log shows and what is traced.
 //!
 //! Nothing here knows about SQL, DataFusion or the network; a crate that needs only one of these pays for little
 //! more than tokio and serde.
@@ -19,6 +19,7 @@ pub mod nearest;
 #[cfg(unix)]
 pub mod signal;
 pub mod supervise;
+pub mod trace;
 pub mod units;
 
 pub use address::HostPort;

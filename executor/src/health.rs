@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics` of an executor, where `executor.http_listen` asks for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -13,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::heartbeat::Connected;
 use crate::ledger::Ledger;
 use crate::stored::{Counts, Stored};
+use crate::waits::SlotWaits;
 
 #[derive(Clone)]
 pub struct Health {
@@ -21,6 +23,7 @@ pub struct Health {
     pub runtime: EngineRuntime,
     pub slots: u32,
     pub free: Arc<Semaphore>,
+    pub waits: Arc<SlotWaits>,
     pub stored: Option<Arc<Stored>>,
     pub tls: Tls,
 }
@@ -51,6 +54,8 @@ fn counter(name: &str, help: &str, value: u64) -> String {
 
 async fn metrics(State(health): State<Health>) -> String {
     let totals = health.ledger.totals();
+    let (waits, stores) = (&health.waits, &health.runtime.counters);
+    let read = |value: &AtomicU64| value.load(Ordering::Relaxed);
     let mut text = [
         gauge("polarway_executor_slots", "Task slots.", u64::from(health.slots)),
         gauge(
@@ -63,12 +68,27 @@ async fn metrics(State(health): State<Health>) -> String {
             "Tasks that run or wait for a slot.",
             health.ledger.running() as u64,
         ),
+        gauge("polarway_executor_tasks_waiting", "Tasks that wait for a slot.", read(&waits.waiting)),
+        counter(
+            "polarway_executor_slot_waits_total",
+            "Tasks that had to wait for a slot.",
+            read(&waits.waits),
+        ),
+        counter(
+            "polarway_executor_slot_wait_microseconds_total",
+            "Time that tasks waited for a slot.",
+            read(&waits.micros),
+        ),
         counter("polarway_executor_tasks_started_total", "Tasks started.", totals.started),
         counter("polarway_executor_tasks_succeeded_total", "Tasks that ended well.", totals.succeeded),
         counter("polarway_executor_tasks_failed_total", "Tasks that failed.", totals.failed),
         counter("polarway_executor_tasks_cancelled_total", "Tasks that were cancelled.", totals.cancelled),
         gauge("polarway_memory_reserved_bytes", "Bytes that queries hold.", health.runtime.reserved() as u64),
         gauge("polarway_spill_used_bytes", "Bytes of spill files.", health.runtime.spilled()),
+        counter("polarway_store_gets_total", "Read requests to object stores.", read(&stores.gets)),
+        counter("polarway_store_heads_total", "Requests for an object's size.", read(&stores.heads)),
+        counter("polarway_store_lists_total", "List requests to object stores.", read(&stores.lists)),
+        counter("polarway_store_bytes_total", "Bytes asked of object stores.", read(&stores.bytes_requested)),
     ]
     .concat();
     if let Some(stored) = &health.stored {

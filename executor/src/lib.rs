@@ -17,6 +17,7 @@ mod spans;
 mod stored;
 mod task;
 mod verify;
+mod waits;
 mod workdir;
 
 pub use run::{Shared, run};

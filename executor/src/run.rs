@@ -23,9 +23,9 @@ use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::PolarwayOptions;
 use polarway_identity::connection::{Acceptor, incoming};
 use polarway_identity::grpc::{self, Guard};
-use polarway_identity::{Identity, Security};
-use polarway_metastore::MetaStore;
+use polarway_identity::{Hosts, Identity, Security};
 use polarway_metastore::membership::{Member, MemberState, Members, Presence, Role};
+use polarway_metastore::{MetaStore, TracedMetaStore};
 use polarway_tls::Protocol;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,7 @@ use crate::service::TaskService;
 use crate::shuffle::StageEngine;
 use crate::stored::{self, Stored};
 use crate::task::TaskEnv;
+use crate::waits::SlotWaits;
 use crate::workdir::{SPILL, WorkDir};
 
 const MESSAGE_BYTES: usize = 256 * 1024 * 1024;
@@ -128,6 +129,7 @@ pub async fn run(
         Some(meta) => meta,
         None => stored::metadata(&config, credential.clone()).await?,
     };
+    let meta = TracedMetaStore::over(meta);
     let (shuffle, s3, shared) = (&config.shuffle, &config.storage.s3, Arc::clone(&meta));
     let stored =
         Stored::start(shuffle, s3, shared, work_dir.path(), &incarnation, &copying).await?.map(Arc::new);
@@ -138,6 +140,7 @@ pub async fn run(
     };
     let launched = Arc::new(Launched::default());
     let free = Arc::new(Semaphore::new(slots as usize));
+    let waits = Arc::new(SlotWaits::default());
     let copies = stored.is_some().then(|| (reachable(grpc), grpc.port()));
 
     let tasks = TaskService {
@@ -153,6 +156,7 @@ pub async fn run(
         launched: Arc::clone(&launched),
         slots: Arc::clone(&free),
         slot_count: slots,
+        waits: Arc::clone(&waits),
         reports,
         functions: Arc::clone(&functions),
         base_config: base_config.clone(),
@@ -242,9 +246,12 @@ pub async fn run(
                 runtime: runtime.clone(),
                 slots,
                 free: Arc::clone(&free),
+                waits,
                 stored: stored.clone(),
                 tls: tls.clone(),
             });
+            let host = options.resolved_advertise_host();
+            let routes = Hosts::of(&config.identity, host, "executor.advertise_host").guard(routes);
             let http_stop = stop.clone();
             supervisor.spawn("executor HTTP server", TaskKind::Critical, async move {
                 axum::serve(Acceptor::new(listener, tls, Protocol::Http), routes)

@@ -34,6 +34,7 @@ use crate::ledger::{Ledger, Outcome, Stop, TaskId};
 use crate::report::Report;
 use crate::spans;
 use crate::task::{self, TaskEnv};
+use crate::waits::SlotWaits;
 use crate::workdir::{WorkDir, is_plain};
 
 /// See the module's page.
@@ -46,6 +47,7 @@ pub struct TaskService {
     /// Bounds what runs at once, whatever schedulers believe to be free.
     pub slots: Arc<Semaphore>,
     pub slot_count: u32,
+    pub waits: Arc<SlotWaits>,
     pub reports: mpsc::Sender<Report>,
     pub functions: Arc<BallistaFunctionRegistry>,
     pub base_config: SessionConfig,
@@ -87,7 +89,7 @@ impl TaskService {
         let stopped = stop.clone();
         let handle = self.cpu.handle().spawn(async move {
             let wanted = task.vcores_consumed.clamp(1, service.slot_count);
-            let Ok(_slots) = Arc::clone(&service.slots).acquire_many_owned(wanted).await else { return };
+            let Some(_slots) = service.waits.take(&service.slots, wanted).await else { return };
             tracing::debug!(?begun, "task starts");
             let span = spans::task(&begun, &task);
             let status = task::execute(service.env.clone(), task, stopped).instrument(span.clone()).await;
@@ -269,6 +271,7 @@ mod tests {
             launched: Arc::default(),
             slots: Arc::new(Semaphore::new(1)),
             slot_count: 1,
+            waits: Arc::default(),
             reports,
             functions: Arc::default(),
             base_config: SessionConfig::new_with_ballista().with_option_extension(PolarwayOptions::default()),

@@ -4,7 +4,7 @@ use ballista_core::serde::scheduler::TaskDefinition;
 use polarway_engine::settings::trace;
 use polarway_telemetry::{TARGET, adopt, traceparent_of};
 use tonic::metadata::MetadataMap;
-use tracing::{Span, field, info_span};
+use tracing::{Span, debug_span, field, info_span};
 
 use crate::ledger::TaskId;
 
@@ -28,4 +28,18 @@ pub fn fetch(headers: &MetadataMap) -> Span {
     let span = info_span!(target: TARGET, "fetch", otel.kind = "server", trace_id = field::Empty);
     adopt(&span, traceparent_of(headers).as_deref());
     span
+}
+
+/// A task's request to another executor for a part of an earlier stage's output.
+pub fn shuffle_fetch(task: &Span, job: &str, stage: usize, peer: &str) -> Span {
+    debug_span!(
+        target: TARGET,
+        parent: task,
+        "fetch shuffle",
+        otel.kind = "client",
+        otel.status_code = field::Empty,
+        job,
+        stage,
+        peer,
+    )
 }

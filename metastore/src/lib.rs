@@ -23,6 +23,7 @@ mod percent;
 pub mod remote;
 mod status;
 pub mod store;
+mod traced;
 pub mod txn;
 
 pub use configured::configured;
@@ -36,4 +37,5 @@ pub use membership::{Member, Members, MembershipError, Registration};
 pub use patience::Patience;
 pub use remote::{MetaDoor, RemoteMetaStore, Rights};
 pub use store::{Event, EventKind, MetaStore, Snapshot, Versioned, WatchStream};
+pub use traced::TracedMetaStore;
 pub use txn::{Expect, Precondition, Txn, TxnOutcome, Write};

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polarway_common::config::AdmissionConfig;
 use polarway_common::{Error, ErrorKind, machine};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Statements that are planned at the same time, for each core. Planning waits for stores now and then, so that more
@@ -15,11 +16,28 @@ const PLANNED_PER_CORE: usize = 4;
 /// Statements that wait for being planned; they are more patient than many, since planning is quick.
 const MAX_WAITING_TO_PLAN: usize = 4096;
 
+/// The bounds of what is told apart of waits, in seconds: from a millisecond to about four minutes.
+const FIRST_BOUND: f64 = 0.001;
+const NEXT_BOUND: f64 = 4.0;
+const BOUNDS: u16 = 10;
+
 /// Counts for `/metrics`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AdmissionCounters {
     pub admitted: AtomicU64,
     pub refused: AtomicU64,
+    /// Seconds that queries waited for a place, whether they got one or gave up.
+    pub waited: Histogram,
+}
+
+impl Default for AdmissionCounters {
+    fn default() -> Self {
+        Self {
+            admitted: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            waited: Histogram::new(exponential_buckets(FIRST_BOUND, NEXT_BOUND, BOUNDS)),
+        }
+    }
 }
 
 /// A place among the running queries, given back when dropped.
@@ -88,6 +106,7 @@ impl Admission {
     /// `Overloaded` with a delay when the queue is full or the wait too long.
     pub async fn enter(&self) -> Result<Admitted, Error> {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
+            self.counters.waited.observe(0.0);
             return Ok(self.admitted(permit));
         }
         let Some(_waiting) = Waiting::join(&self.waiting, self.max_waiting) else {
@@ -96,7 +115,10 @@ impl Admission {
                 self.limit, self.max_waiting
             )));
         };
-        match tokio::time::timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await {
+        let since = Instant::now();
+        let place = tokio::time::timeout(self.patience, Arc::clone(&self.running).acquire_owned()).await;
+        self.counters.waited.observe(since.elapsed().as_secs_f64());
+        match place {
             Ok(Ok(permit)) => Ok(self.admitted(permit)),
             Ok(Err(_)) => Err(Error::new(ErrorKind::Draining, "the server is shutting down")),
             Err(_) => {

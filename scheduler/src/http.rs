@@ -13,9 +13,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use ballista_scheduler::api::get_routes;
 use polarway_common::{Caller, Role};
-use polarway_identity::Identity;
 use polarway_identity::grpc::party_of;
 use polarway_identity::http::{Guard, Need, refusal};
+use polarway_identity::{Hosts, Identity};
 
 use crate::metrics;
 use crate::page;
@@ -23,9 +23,14 @@ use crate::run::MoreMetrics;
 use crate::service::QueryService;
 
 /// What is offered on the HTTP port, to those who may see it.
-pub fn routes(service: Arc<QueryService>, more_metrics: MoreMetrics, identity: Identity) -> Router {
+pub fn routes(
+    service: Arc<QueryService>,
+    more_metrics: MoreMetrics,
+    identity: Identity,
+    hosts: Hosts,
+) -> Router {
     let guard = Guard { identity, rules: needs };
-    all(service, more_metrics).layer(from_fn_with_state(guard, polarway_identity::http::guard))
+    hosts.guard(all(service, more_metrics).layer(from_fn_with_state(guard, polarway_identity::http::guard)))
 }
 
 /// What a path needs; nothing for what says nothing but whether the process lives. Metrics name streams of all namespaces. What

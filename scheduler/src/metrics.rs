@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::service::QueryService;
 
@@ -24,11 +24,25 @@ pub async fn render(service: &QueryService, more: &str) -> String {
     counter(&mut registry, "queries_staged", "Queries on the staged route", &outcomes.staged);
     counter(&mut registry, "queries_metadata", "Queries that read no files", &outcomes.metadata);
     counter(&mut registry, "attempts_resubmitted", "Attempts after a loss", &outcomes.resubmitted);
+    counter(
+        &mut registry,
+        "queries_taken_over",
+        "Queries of schedulers that are gone, gone on with here",
+        &outcomes.taken_over,
+    );
+    let jobs = &service.submissions.taken_over;
+    counter(&mut registry, "jobs_taken_over", "Jobs of schedulers that are gone, begun anew here", jobs);
     let past = &service.queries.past;
     counter(&mut registry, "history_written", "Queries written into the history", &past.written);
     counter(&mut registry, "history_dropped", "Ended queries that are not in the history", &past.dropped);
     counter(&mut registry, "admission_admitted", "Queries admitted", &admission.counters.admitted);
     counter(&mut registry, "admission_refused", "Queries refused as too many", &admission.counters.refused);
+    registry.register_with_unit(
+        "admission_waited",
+        "Time that queries waited for a place",
+        Unit::Seconds,
+        admission.counters.waited.clone(),
+    );
     counter(&mut registry, "plan_cache_hits", "Plans found in the cache", &service.planner.cache.hits);
     counter(&mut registry, "plan_cache_misses", "Plans made", &service.planner.cache.misses);
     counter(&mut registry, "store_gets", "Read requests to object stores", &runtime.counters.gets);

@@ -230,6 +230,8 @@ pub struct Outcomes {
     pub metadata: AtomicU64,
     /// Attempts beyond a query's first.
     pub resubmitted: AtomicU64,
+    /// Queries that another scheduler, which is gone, had begun.
+    pub taken_over: AtomicU64,
 }
 
 /// See the module's page.
@@ -288,6 +290,11 @@ impl Running {
     pub fn begins_anew(&self) {
         self.query.goes_on_as(&fresh_run(&self.query.id));
         self.queries.outcomes.resubmitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a scheduler which is gone had begun the query.
+    pub fn taken_over(&self) {
+        self.queries.outcomes.taken_over.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that the query's turn has come.

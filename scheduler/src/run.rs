@@ -19,14 +19,14 @@ use polarway_engine::cpu::CpuRuntime;
 use polarway_engine::live::StreamHost;
 use polarway_engine::runtime::{EngineRuntime, MemoryBudget, RuntimeOptions};
 use polarway_engine::settings::{SCHEMA, base_config, with_scheduler_defaults};
-use polarway_identity::Security;
 use polarway_identity::connection::{Acceptor, ConnectionInfo, incoming};
 use polarway_identity::grpc::{self, Guard};
+use polarway_identity::{Hosts, Security};
 use polarway_metastore::membership::{Member, MemberState, Members, Registration, Role};
 use polarway_metastore::remote::SERVICE as META_SERVICE;
 use polarway_metastore::{
-    EmbeddedMetaStore, Expect, Key, KeyPrefix, MetaDoor, MetaStore, Precondition, Rights, Txn, Write,
-    configured,
+    EmbeddedMetaStore, Expect, Key, KeyPrefix, MetaDoor, MetaStore, Precondition, Rights, TracedMetaStore,
+    Txn, Write, configured,
 };
 use polarway_proto::ticket::TicketSigner;
 use polarway_storage::catalog::CatalogStore;
@@ -135,6 +135,7 @@ pub async fn run(
         Some(meta) => meta,
         None => open_meta(&config).await?,
     };
+    let meta = TracedMetaStore::over(meta);
     let secret = match &options.ticket_secret {
         Some(secret) => secret.expose().as_bytes().to_vec(),
         None => cluster_secret(meta.as_ref()).await?,
@@ -322,7 +323,8 @@ pub async fn run(
             () = overdue => Ok(()),
         }
     });
-    let routes = http::routes(Arc::clone(&service), with_tls(more_metrics, &tls), identity);
+    let hosts = Hosts::of(&config.identity, options.resolved_advertise_host(), "scheduler.advertise_host");
+    let routes = http::routes(Arc::clone(&service), with_tls(more_metrics, &tls), identity, hosts);
     let acceptor = Acceptor::new(http_listener, tls, Protocol::Http);
     let http_stop = stop.clone();
     supervisor.spawn("scheduler HTTP server", TaskKind::Critical, async move {

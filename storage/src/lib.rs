@@ -14,6 +14,7 @@ pub mod shuffle;
 mod stores;
 pub mod streams;
 pub mod tables;
+mod traced;
 pub mod writes;
 
 pub use root::StoreRoot;

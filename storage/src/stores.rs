@@ -19,6 +19,7 @@ use reqwest::Certificate;
 use url::{Position, Url};
 
 use crate::http::NoRedirects;
+use crate::traced::Traced;
 use crate::writes::WritableStore;
 
 /// The store that `url` is in. For places that configuration names; what a statement names goes through
@@ -62,27 +63,28 @@ fn opened(url: &Url, s3: &S3Config, retry: RetryConfig) -> Result<Opened, Error>
             format!("cannot set up the store for `{}`: {error}", &url[..Position::BeforePath]),
         )
     };
-    fn both<S: ObjectStore + MultipartStore>(store: S) -> Opened {
-        let store = Arc::new(store);
+    fn both<S: ObjectStore + MultipartStore>(store: S, url: &Url) -> Opened {
+        let store = Arc::new(Traced::new(store, url));
         (Arc::clone(&store) as _, Some(store as _))
     }
     Ok(match url.scheme() {
+        // What a disk does is no request.
         "file" => (Arc::new(LocalFileSystem::new()), None),
-        "s3" | "s3a" => both(s3_builder(url, s3)?.with_retry(retry).build().map_err(fault)?),
+        "s3" | "s3a" => both(s3_builder(url, s3)?.with_retry(retry).build().map_err(fault)?, url),
         "gs" => {
             let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
             let builder = builder.with_retry(retry).with_http_connector(NoRedirects::default());
-            both(builder.build().map_err(fault)?)
+            both(builder.build().map_err(fault)?, url)
         }
         "az" | "abfs" | "abfss" | "adl" => {
             let builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
             let builder = builder.with_retry(retry).with_http_connector(NoRedirects::default());
-            both(builder.build().map_err(fault)?)
+            both(builder.build().map_err(fault)?, url)
         }
         "https" => {
             let builder = HttpBuilder::new().with_url(&url[..Position::BeforePath]);
             let builder = builder.with_retry(retry).with_http_connector(NoRedirects::default());
-            (Arc::new(builder.build().map_err(fault)?), None)
+            (Arc::new(Traced::new(builder.build().map_err(fault)?, url)), None)
         }
         other => {
             return Err(Error::new(

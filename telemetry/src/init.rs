@@ -50,8 +50,8 @@ pub fn init(log: &LogConfig, telemetry: &TelemetryConfig, role: &str) -> Result<
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false)
-            // What is logged stays in the log.
-            .with_filter(Targets::new().with_target(TARGET, Level::INFO))
+            // What is logged stays in the log. Single requests have spans of this level.
+            .with_filter(Targets::new().with_target(TARGET, Level::DEBUG))
     });
     let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let lines = match log.format {

@@ -10,6 +10,4 @@ mod init;
 
 pub use context::{adopt, signed, traceparent, traceparent_of};
 pub use init::{Telemetry, init};
-
-/// The target of spans that are traced. Others are the log's alone.
-pub const TARGET: &str = "polarway::trace";
+pub use polarway_common::trace::TARGET;

@@ -18,31 +18,34 @@ use futures::StreamExt;
 use polarway_engine::passing::PassingExec;
 
 use super::compact::{compact, has_views};
+use super::fetching::TracedPool;
 use super::stage::HashStage;
 
 /// Our writer for stages that are split by hash; Ballista's for those that keep their partitions.
 pub struct StageEngine {
     clients: Arc<dyn BallistaClientPool>,
-    others: DefaultExecutionEngine,
 }
 
 impl StageEngine {
     pub fn new(clients: Arc<dyn BallistaClientPool>) -> Self {
-        Self { others: DefaultExecutionEngine::with_client_pool(Arc::clone(&clients)), clients }
+        Self { clients }
     }
+}
 
-    /// The plan with readers that find the files of this executor, and the others' by long-lived channels.
-    fn with_readers(&self, plan: Arc<dyn ExecutionPlan>, work_dir: &str) -> Result<Arc<dyn ExecutionPlan>> {
-        let rooted = plan.transform(|node| {
-            let Some(reader) = node.downcast_ref::<ShuffleReaderExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let reader =
-                reader.with_work_dir(work_dir.to_owned()).with_client_pool(Arc::clone(&self.clients));
-            Ok(Transformed::yes(Arc::new(reader) as Arc<dyn ExecutionPlan>))
-        })?;
-        Ok(rooted.data)
-    }
+/// The plan with readers that find the files of this executor, and the others' by long-lived channels.
+fn with_readers(
+    plan: Arc<dyn ExecutionPlan>,
+    work_dir: &str,
+    clients: &Arc<dyn BallistaClientPool>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let rooted = plan.transform(|node| {
+        let Some(reader) = node.downcast_ref::<ShuffleReaderExec>() else {
+            return Ok(Transformed::no(node));
+        };
+        let reader = reader.with_work_dir(work_dir.to_owned()).with_client_pool(Arc::clone(clients));
+        Ok(Transformed::yes(Arc::new(reader) as Arc<dyn ExecutionPlan>))
+    })?;
+    Ok(rooted.data)
 }
 
 impl ExecutionEngine for StageEngine {
@@ -56,6 +59,7 @@ impl ExecutionEngine for StageEngine {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
+        let clients = TracedPool::of_task(&self.clients, job.as_str(), stage);
         if let Some(writer) = plan.downcast_ref::<SortShuffleWriterExec>()
             && let Partitioning::Hash(expressions, partitions) = writer.shuffle_output_partitioning()
             && let [input] = plan.children()[..]
@@ -66,7 +70,7 @@ impl ExecutionEngine for StageEngine {
                 job,
                 stage,
                 task,
-                input: self.with_readers(Arc::clone(input), work_dir)?,
+                input: with_readers(Arc::clone(input), work_dir, &clients)?,
                 expressions: expressions.clone(),
                 partitions: *partitions,
                 batch_rows: options.batch_size.max(1),
@@ -76,7 +80,8 @@ impl ExecutionEngine for StageEngine {
             }));
         }
         let plan = with_compact_input(plan)?;
-        self.others.create_query_stage_exec(job, stage, task, partitions_of_input, plan, work_dir, config)
+        let others = DefaultExecutionEngine::with_client_pool(clients);
+        others.create_query_stage_exec(job, stage, task, partitions_of_input, plan, work_dir, config)
     }
 }
 

@@ -9,6 +9,7 @@ mod buckets;
 mod chunks;
 mod compact;
 mod engine;
+mod fetching;
 mod layout;
 mod stage;
 

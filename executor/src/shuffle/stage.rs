@@ -19,6 +19,7 @@ use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder,
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, displayable};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::buckets::{Bucketed, Buckets, Shape};
 use super::layout::{self, Written};
@@ -81,12 +82,13 @@ impl HashStage {
     ) -> Result<AbortOnDropHandle<Result<Bucketed>>> {
         let mut buckets = self.buckets(input, context)?;
         let mut rows = self.input.execute(input, Arc::clone(context))?;
-        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        let distributing = async move {
             while let Some(batch) = rows.next().await {
                 buckets.push(batch?)?;
             }
             buckets.finish()
-        })))
+        };
+        Ok(AbortOnDropHandle::new(tokio::spawn(distributing.in_current_span())))
     }
 
     fn path(&self) -> Result<PathBuf> {

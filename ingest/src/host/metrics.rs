@@ -56,6 +56,9 @@ impl Host {
         let socket = &self.options.socket;
         text.head("polarway_ingest_registered", "1 while the process may take rows.", "gauge");
         text.value("polarway_ingest_registered", "", u64::from(self.options.tenure.holds()));
+        let taken_over = "polarway_ingest_streams_taken_over_total";
+        text.head(taken_over, "Streams taken from processes that are gone.", "counter");
+        text.value(taken_over, "", self.taken_over.load(Relaxed));
         text.head("polarway_ingest_connections", "WebSocket connections now.", "gauge");
         text.value("polarway_ingest_connections", "", socket.connections.load(Relaxed));
         for (name, help, counter) in [

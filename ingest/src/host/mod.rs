@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -85,6 +86,8 @@ pub struct Host {
     open: RwLock<HashMap<String, Arc<Open>>>,
     /// Streams that others took from this process.
     moved: RwLock<HashSet<String>>,
+    /// How many streams this process took from others that are gone.
+    taken_over: AtomicU64,
     /// Held while a stream is opened, so that none is opened twice.
     opening: tokio::sync::Mutex<()>,
 }
@@ -126,6 +129,7 @@ impl Host {
             runtime: Handle::current(),
             open: RwLock::default(),
             moved: RwLock::default(),
+            taken_over: AtomicU64::default(),
             opening: tokio::sync::Mutex::default(),
         };
         let owners = Owner::all(host.options.meta.as_ref()).await?;

@@ -1,6 +1,7 @@
 //! Streams that come from another process, or go to one.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 
 use polarway_common::Error;
 use polarway_storage::streams::{Node, Owner, Ownership, StreamError};
@@ -30,6 +31,7 @@ impl Host {
             let epoch = ownership.epoch();
             let Known { schema, name, definition } = known.clone();
             self.start(schema, name, definition, Some(ownership)).await?;
+            self.taken_over.fetch_add(1, Ordering::Relaxed);
             tracing::info!(stream = logged(&known.schema, &known.name), epoch, gone, "taken over");
             self.fetch(&known);
         }

@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use polarway_common::Error;
+use polarway_identity::Hosts;
 use polarway_identity::connection::Acceptor;
 use polarway_tls::{Protocol, Tls};
 use tokio::net::TcpListener;
@@ -15,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until `stop`. It is ready as soon as it answers: all streams are open by then.
+/// Serves `/healthz`, `/readyz` and `/metrics` under the names `hosts` until `stop`. It is ready as soon as it answers: all
+/// streams are open by then.
 ///
 /// # Errors
 /// When the server fails.
@@ -23,6 +25,7 @@ pub async fn serve_http(
     listener: TcpListener,
     host: Arc<Host>,
     tls: Tls,
+    hosts: Hosts,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let routes = Router::new()
@@ -30,7 +33,7 @@ pub async fn serve_http(
         .route("/readyz", get(|| async { "ready\n" }))
         .route("/metrics", get(metrics))
         .with_state((host, tls.clone()));
-    axum::serve(Acceptor::new(listener, tls, Protocol::Http), routes)
+    axum::serve(Acceptor::new(listener, tls, Protocol::Http), hosts.guard(routes))
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
         .map_err(|error| Error::internal(format!("HTTP server: {error}")))

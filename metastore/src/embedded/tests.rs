@@ -18,6 +18,17 @@ mod in_memory {
     crate::conformance_tests!(new_store);
 }
 
+mod traced {
+    use super::*;
+    use crate::TracedMetaStore;
+
+    async fn new_store() -> (Arc<dyn MetaStore>, ()) {
+        (TracedMetaStore::over(Arc::new(EmbeddedMetaStore::in_memory().unwrap())), ())
+    }
+
+    crate::conformance_tests!(new_store);
+}
+
 mod on_disk {
     use super::*;
 

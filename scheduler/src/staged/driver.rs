@@ -235,6 +235,7 @@ impl Drive<'_> {
         let guard = Arc::new(RunGuard::new(self.runner.janitor.clone(), Arc::clone(&claim)));
         if let Some(number) = before {
             tracing::info!(query = query.id, attempt = number, "a query is taken over");
+            self.query.taken_over();
             // Its tasks may still be running: what they have finished is worth having, and the rest is in the way.
             let before = Attempt { run: std::mem::take(&mut found.run), number };
             self.copy_what_is_finished(&before).await;

@@ -3,6 +3,7 @@
 use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::DateTime;
@@ -77,6 +78,7 @@ async fn round(service: &Arc<QueryService>, deserted: &mut HashMap<String, Insta
             jobs.end(&found, failed).await?;
         } else if let Some(revision) = jobs.change(&found, &record).await? {
             tracing::info!(job = id, attempt = record.attempt, "a job is taken over");
+            jobs.taken_over.fetch_add(1, Ordering::Relaxed);
             service.begin(Found { id, revision, record }, place);
         }
     }

@@ -12,6 +12,7 @@ mod record;
 
 use futures::future::BoxFuture;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use polarway_common::clock::unix_millis;
@@ -45,11 +46,20 @@ pub struct Submissions {
     members: Members,
     places: Arc<Semaphore>,
     tasks: Supervisor,
+    /// Jobs of schedulers that are gone, which this one has begun anew. Clones count together.
+    pub taken_over: Arc<AtomicU64>,
 }
 
 impl Submissions {
     pub fn new(meta: Arc<dyn MetaStore>, owner: &str, members: Members, tasks: Supervisor) -> Self {
-        Self { meta, owner: owner.to_owned(), members, places: Arc::new(Semaphore::new(MOST)), tasks }
+        Self {
+            meta,
+            owner: owner.to_owned(),
+            members,
+            places: Arc::new(Semaphore::new(MOST)),
+            tasks,
+            taken_over: Arc::default(),
+        }
     }
 
     fn key(id: &str) -> String {

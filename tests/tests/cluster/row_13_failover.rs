@@ -43,6 +43,7 @@ async fn row_13_a_query_of_a_dead_scheduler_goes_on_at_another() {
     assert_same("after the death of its scheduler", &answer, &expected, Order::None);
     let progress = stored.session.progress(&query.id).await;
     assert_eq!(progress.attempt, 2);
+    assert_eq!(stored.cluster.metric("polarway_queries_taken_over_total").await, 1.0);
     let reused = stored.cluster.sum_of_executors("polarway_executor_tasks_reused_total").await;
     assert_eq!(reused, finished, "tasks that were finished and stored ran again");
     stored.until_no_objects("after the query").await;

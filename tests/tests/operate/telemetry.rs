@@ -9,6 +9,7 @@ use std::time::Duration;
 use polarway_client::{Client, ClientOptions, TraceContext};
 use polarway_tests::otlp::{Collector, Seen};
 use polarway_tests::process::command;
+use polarway_tests::s3::{S3Server, copy_tree};
 use polarway_tests::{Session, Setup, binary, http, python, tpch, until};
 use serde_json::Value;
 
@@ -30,20 +31,23 @@ fn named<'a>(spans: &'a [Seen], service: &str, name: &str) -> Vec<&'a Seen> {
     spans.iter().filter(|span| span.service == service && span.name == name).collect()
 }
 
-/// Waits until `enough` says that all spans of a trace have come.
+/// Waits until `enough` says that all spans of a trace have come, and those that they hang on have come, too.
 async fn whole(collector: &Collector, trace: &str, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
     until(format!("the spans of the trace {trace}"), CEILING, || async {
-        Some(collector.of(trace)).filter(|spans| enough(spans))
+        Some(collector.of(trace)).filter(|spans| enough(spans) && loose(spans).is_empty())
     })
     .await
 }
 
-/// Every span hangs on another of the trace, or on the client's.
-fn hangs_together(spans: &[Seen]) {
+/// Spans that hang on no other of the trace, and not on the client's.
+fn loose(spans: &[Seen]) -> Vec<&Seen> {
     let ids: HashSet<&str> = spans.iter().map(|span| span.id.as_str()).chain([SPAN]).collect();
-    for span in spans {
-        assert!(ids.contains(span.parent.as_str()), "{span:?} hangs on nothing of {spans:#?}");
-    }
+    spans.iter().filter(|span| !ids.contains(span.parent.as_str())).collect()
+}
+
+fn hangs_together(spans: &[Seen]) {
+    let loose = loose(spans);
+    assert!(loose.is_empty(), "{loose:?} hang on nothing of {spans:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +110,59 @@ async fn row_48_one_trace_joins_client_scheduler_and_executors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn row_48_requests_that_a_query_makes_are_in_its_trace() {
+    let (collector, server, data) = (Collector::start().await, S3Server::start().await, tpch::data("0.1"));
+    let lake = server.bucket("lake");
+    server.bucket("shuffle");
+    let setup = server.configure(Setup::cluster(2)).allow("s3://lake").set("telemetry.sample", "0");
+    let setup =
+        setup.set("telemetry.otlp_endpoint", collector.url()).set("shuffle.url", "s3://shuffle/below");
+    let setup = setup.set("executor.http_listen", "127.0.0.1:0");
+    let cluster = setup.start().await;
+    for table in ["customer", "lineitem", "orders"] {
+        copy_tree(&data.join(table), &lake.join(table));
+        let create = format!("CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION 's3://lake/{table}/'");
+        cluster.session().await.ok(&create).await;
+    }
+    let trace = "4bf92f3577b34da6a3ce929d0e0e473b";
+    let session = traced(cluster.grpc(), trace, true).await;
+    session.set_route("staged").await;
+    session.ok(&tpch::query(3)).await;
+    let spans = whole(&collector, trace, |spans| {
+        named(spans, "polarway-scheduler", "query").len() == 1
+            && ["get", "fetch shuffle"].iter().all(|name| !named(spans, "polarway-executor", name).is_empty())
+            && !named(spans, "polarway-scheduler", "metadata").is_empty()
+    })
+    .await;
+    hangs_together(&spans);
+    let tasks = named(&spans, "polarway-executor", "task");
+    let is_of_a_task =
+        |span: &Seen| tasks.iter().any(|task| task.id == span.parent && task.instance == span.instance);
+    let attempt = named(&spans, "polarway-scheduler", "attempt")[0];
+    for get in named(&spans, "polarway-executor", "get") {
+        assert!(is_of_a_task(get) && !get.failed, "{get:?}");
+        assert!(get.fields["bytes"].parse::<u64>().unwrap() > 0, "{get:?}");
+    }
+    let of_table = |span: &&Seen| span.fields["store"] == "s3://lake";
+    assert!(named(&spans, "polarway-executor", "get").iter().any(of_table), "{spans:#?}");
+    for fetch in named(&spans, "polarway-executor", "fetch shuffle") {
+        assert!(is_of_a_task(fetch) && !fetch.failed, "{fetch:?}");
+        assert_eq!(fetch.fields["job"], attempt.fields["job"], "{fetch:?}");
+        assert!(fetch.fields["peer"].parse::<SocketAddr>().is_ok(), "{fetch:?}");
+    }
+    // The query's run is written down, since its output is stored.
+    let asked = named(&spans, "polarway-scheduler", "metadata");
+    assert!(asked.iter().any(|span| span.fields["request"] == "txn"), "{asked:#?}");
+    // Neither names of objects nor keys are told.
+    let told = format!("{spans:?}");
+    assert!(!told.contains(".parquet") && !told.contains("job/"), "{told}");
+
+    // The same is counted.
+    assert!(cluster.metric("polarway_admission_waited_seconds_count").await >= 1.0);
+    assert!(cluster.sum_of_executors("polarway_store_bytes_total").await > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_48_a_server_begins_traces_and_its_log_names_them() {
     let collector = Collector::start().await;
     let setup = Setup::up()
@@ -142,6 +199,12 @@ async fn row_48_a_server_begins_traces_and_its_log_names_them() {
         (Some("SELECT 1 AS one"), Some(answer.route.as_str()))
     );
     assert_eq!(slow["span"]["trace_id"], plan.trace, "{slow}");
+
+    // What is done in the background begins none.
+    let begun: BTreeSet<String> =
+        collector.seen().into_iter().filter(|span| span.parent.is_empty()).map(|span| span.name).collect();
+    let requests = ["metadata", "get", "head", "list", "put"];
+    assert!(requests.iter().all(|name| !begun.contains(*name)), "{begun:?}");
 
     // What the client does not keep is not kept.
     let trace = "4bf92f3577b34da6a3ce929d0e0e4738";

@@ -160,6 +160,7 @@ async fn killed(stage: &mut Stage) {
     assert_eq!(stage.metric(second, "polarway_stream_owed_logs").await, 2.0);
     // Producers find the way, and queries work on what is there.
     grown(&feeds, 60).await;
+    assert_eq!(stage.metric(second, "polarway_ingest_streams_taken_over_total").await, 2.0);
     println!("rows are acknowledged again {:?} after the kill", killed.elapsed());
     let doubled = "SELECT count(*) - count(DISTINCT p * 1000000000 + id) FROM numbered";
     assert_eq!(stage.session.value(doubled).await, "0");

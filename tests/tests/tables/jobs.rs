@@ -12,7 +12,7 @@ use polarway_common::{Error, ErrorKind};
 use polarway_proto::status::error_from_status;
 use polarway_tests::etcd::Etcd;
 use polarway_tests::wait::until;
-use polarway_tests::{Session, Setup, flight};
+use polarway_tests::{Session, Setup, flight, http};
 use prost::Message;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -135,6 +135,8 @@ async fn row_13_a_job_survives_its_scheduler_and_its_client() {
     );
     assert_eq!(other.value("SELECT count(*) FROM joined").await, wanted);
     assert!(read.attempt <= 2 && written.attempt <= 2, "{read:?} {written:?}");
+    let taken_over = http::metric(cluster.others[0].http(), "polarway_jobs_taken_over_total").await;
+    assert_eq!(taken_over, f64::from(read.attempt + written.attempt - 2));
 }
 
 async fn polled(server: SocketAddr, descriptor: FlightDescriptor) -> Result<PollInfo, Error> {
