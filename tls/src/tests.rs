@@ -148,11 +148,9 @@ async fn row_47_users_know_a_server_by_its_host_and_are_shown_what_they_trust() 
     files.config.public_key = Some(files.path("public-key.pem"));
     let tls = files.tls().await;
     let trust = Trust::of_file(&files.path("public-ca.pem")).unwrap();
-    for protocol in [Protocol::Grpc, Protocol::Http] {
-        let (address, seen) = serving(&tls, protocol).await;
-        dialled(Connector::trusting(&trust), "localhost", address.port()).await.unwrap();
-        assert!(!seen.await.unwrap().unwrap(), "a user is no process");
-    }
+    let (address, seen) = serving(&tls, Protocol::Grpc).await;
+    dialled(Connector::trusting(&trust), "localhost", address.port()).await.unwrap();
+    assert!(!seen.await.unwrap().unwrap(), "a user is no process");
     // Processes are shown theirs.
     let (address, seen) = serving(&tls, Protocol::Grpc).await;
     dialled(tls.connector(), "127.0.0.1", address.port()).await.unwrap();
