@@ -67,9 +67,9 @@ pub enum Key {
     Write { id: String },
     /// A statement that is carried out without its client.
     Submission { id: String },
-    /// Queries that have ended, of one scheduler (by its incarnation); written at a time in milliseconds since 1970, so
-    /// that the oldest are listed first.
-    History { at: u64, scheduler: String },
+    /// Queries of a namespace that have ended, of one scheduler (by its incarnation); written at a time in milliseconds
+    /// since 1970, so that the oldest are listed first.
+    History { at: u64, scheduler: String, namespace: String },
 }
 
 impl Key {
@@ -96,7 +96,9 @@ impl Key {
             Key::Write { id } => format!("{WRITE}{}", percent::encode(id)),
             Key::Submission { id } => format!("{SUBMISSION}{}", percent::encode(id)),
             // As wide as any number, so that the order of texts is that of times.
-            Key::History { at, scheduler } => format!("{HISTORY}{at:020}/{}", percent::encode(scheduler)),
+            Key::History { at, scheduler, namespace } => {
+                format!("{HISTORY}{at:020}/{}/{}", percent::encode(scheduler), percent::encode(namespace))
+            }
         }
     }
 
@@ -146,8 +148,10 @@ impl Key {
             return Some(Key::Write { id: percent::decode(id)? });
         }
         if let Some(chunk) = text.strip_prefix(HISTORY) {
-            let (at, scheduler) = chunk.split_once('/')?;
-            return Some(Key::History { at: moment(at)?, scheduler: percent::decode(scheduler)? });
+            let (at, whose) = chunk.split_once('/')?;
+            let (scheduler, namespace) = whose.split_once('/')?;
+            let (scheduler, namespace) = (percent::decode(scheduler)?, percent::decode(namespace)?);
+            return Some(Key::History { at: moment(at)?, scheduler, namespace });
         }
         if let Some(statement) = text.strip_prefix(STATEMENT) {
             let (name, step) = statement.split_once('/')?;
@@ -264,7 +268,11 @@ mod tests {
             any::<String>().prop_map(|id| Key::TableHead { id }),
             any::<String>().prop_map(|id| Key::Write { id }),
             any::<String>().prop_map(|id| Key::Submission { id }),
-            any::<(u64, String)>().prop_map(|(at, scheduler)| Key::History { at, scheduler }),
+            any::<(u64, String, String)>().prop_map(|(at, scheduler, namespace)| Key::History {
+                at,
+                scheduler,
+                namespace
+            }),
             any::<(String, u32, u32, u32)>()
                 .prop_map(|(run, attempt, stage, task)| { Key::ShuffleOutput { run, attempt, stage, task } }),
         ]
@@ -288,8 +296,9 @@ mod tests {
         assert_eq!(Key::TableHead { id: "1".into() }.encode(), "table/head/1");
         assert_eq!(Key::Write { id: "1".into() }.encode(), "write/1");
         assert_eq!(Key::Submission { id: "j_1".into() }.encode(), "submission/j_1");
-        let chunk = Key::History { at: 1_764_000_000_000, scheduler: "0f/1".into() };
-        assert_eq!(chunk.encode(), "history/00000001764000000000/0f%2F1");
+        let chunk =
+            Key::History { at: 1_764_000_000_000, scheduler: "0f/1".into(), namespace: "acme".into() };
+        assert_eq!(chunk.encode(), "history/00000001764000000000/0f%2F1/acme");
         assert_eq!(Key::Statement { name: "a/1".into(), step: 2 }.encode(), "statement/a%2F1/2");
         let output = Key::ShuffleOutput { run: "0f".into(), attempt: 2, stage: 3, task: 40 };
         assert_eq!(output.encode(), "shuffle/0f/2/3/40");
@@ -304,8 +313,10 @@ mod tests {
             "catalog/table/x",
             "catalog/table/a/b/c",
             "cluster/secret/x",
-            "history/1764000000000/0f",
+            "history/1764000000000/0f/acme",
             "history/00000001764000000000",
+            "history/00000001764000000000/0f",
+            "history/00000001764000000000/0f/acme/1",
             "shuffle/q/1/2",
             "shuffle/q/1/2/3/4",
             "shuffle/q/1/2/03",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lru::LruCache;
 use parking_lot::Mutex;
 use polarway_common::clock::unix_millis;
-use polarway_common::{Caller, Error, ErrorKind};
+use polarway_common::{Caller, Error, ErrorKind, Namespace};
 use polarway_proto::progress::{QueryState, StageProgress};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -19,7 +19,7 @@ use crate::history::{Past, QueryRecord, RecordedError, shortened, shortened_plan
 use crate::limits::Deadline;
 use crate::plan::Compiled;
 
-/// Ended queries that are kept in memory, or more if the history has more.
+/// Ended queries of a namespace that are kept in memory, or more if the history has more.
 pub const KEPT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// One query from its first byte to its last.
@@ -28,6 +28,8 @@ pub struct Query {
     pub id: String,
     /// Who sent it, as [`Caller::owner`]; empty where callers are not told apart.
     pub owner: String,
+    /// Whose namespace it is of.
+    pub namespace: Namespace,
     /// The name of this scheduler.
     scheduler: Arc<str>,
     /// Tells runs of one ticket apart; jobs are named by it.
@@ -240,10 +242,11 @@ pub struct Queries {
     /// Those that take so long are told in the log.
     slow: Option<Duration>,
     scheduler: Arc<str>,
-    /// Ended queries that are shown.
+    /// Ended queries of a namespace that are shown.
     kept: NonZeroUsize,
     running: Mutex<HashMap<String, Arc<Query>>>,
-    ended: Mutex<LruCache<String, Arc<Query>>>,
+    /// By namespace: there are as many as have had callers.
+    ended: Mutex<HashMap<Namespace, LruCache<String, Arc<Query>>>>,
     pub past: Arc<Past>,
     pub outcomes: Outcomes,
 }
@@ -263,7 +266,7 @@ impl Queries {
             scheduler: scheduler.into(),
             kept,
             running: Mutex::default(),
-            ended: Mutex::new(LruCache::new(kept)),
+            ended: Mutex::default(),
             past,
             outcomes: Outcomes::default(),
         }
@@ -390,7 +393,7 @@ impl Queries {
 
     /// Notes what became of a statement of `owner`, unless it became a query, which tells that itself. It is in no count.
     pub fn note(&self, owner: &Caller, over: &Over<'_>) {
-        if self.running.lock().contains_key(over.id) || self.ended.lock().peek(over.id).is_some() {
+        if self.running.lock().contains_key(over.id) || self.ended_of(owner, over.id).is_some() {
             return;
         }
         let took = over.began.elapsed();
@@ -406,13 +409,22 @@ impl Queries {
     /// A query that has ended goes on being shown, and into the history.
     fn keep(&self, query: Arc<Query>) {
         self.past.ended(&query);
-        self.ended.lock().put(query.id.clone(), query);
+        let mut ended = self.ended.lock();
+        let of = ended.entry(query.namespace.clone()).or_insert_with(|| LruCache::sparse(self.kept));
+        of.put(query.id.clone(), query);
+    }
+
+    /// An ended query of the caller's namespace.
+    fn ended_of(&self, caller: &Caller, id: &str) -> Option<Arc<Query>> {
+        let ended = self.ended.lock();
+        ended.get(caller.namespace()).and_then(|of| of.peek(id).cloned())
     }
 
     fn waiting(&self, owner: &Caller, id: &str, sql: &str, route: &'static str) -> Query {
         Query {
             id: id.to_owned(),
             owner: owner.owner().to_owned(),
+            namespace: owner.namespace().clone(),
             scheduler: Arc::clone(&self.scheduler),
             run: Mutex::new(fresh_run(id).into()),
             sql: shortened(sql),
@@ -433,7 +445,7 @@ impl Queries {
     /// The query of this id, unless it is somebody else's.
     pub fn get(&self, caller: &Caller, id: &str) -> Option<Arc<Query>> {
         let running = self.running.lock().get(id).cloned();
-        let found = running.or_else(|| self.ended.lock().peek(id).cloned());
+        let found = running.or_else(|| self.ended_of(caller, id));
         found.filter(|query| caller.may_touch(&query.owner))
     }
 
@@ -469,8 +481,10 @@ impl Queries {
     /// The same, then ended ones, of other schedulers, too.
     pub fn overview(&self, caller: &Caller) -> Vec<QueryRecord> {
         let mut all = self.at_work(caller);
-        let mut ended: Vec<Arc<Query>> =
-            self.ended.lock().iter().map(|(_, query)| Arc::clone(query)).collect();
+        let mut ended: Vec<Arc<Query>> = match self.ended.lock().get(caller.namespace()) {
+            Some(of) => of.iter().map(|(_, query)| Arc::clone(query)).collect(),
+            None => vec![],
+        };
         ended.retain(|query| caller.may_touch(&query.owner));
         let mut ended: Vec<QueryRecord> = ended.iter().map(|query| query.summary()).collect();
         let past = self.past.last(caller);
@@ -486,7 +500,7 @@ impl Queries {
 
 #[cfg(test)]
 mod tests {
-    use polarway_common::{Namespace, Role};
+    use polarway_common::Role;
 
     use super::*;
 
@@ -618,5 +632,19 @@ mod tests {
         let overview = queries.overview(&Caller::anyone());
         assert_eq!(overview.len(), KEPT.get());
         assert_eq!(overview[0].id, format!("q-{}", KEPT.get() + 4));
+    }
+
+    #[test]
+    fn row_48_what_others_run_pushes_out_nothing_of_a_namespace() {
+        let queries = Arc::new(Queries::default());
+        let (ana, loud) = (Caller::new("ana", Role::Read), Caller::new("ana", Role::Read));
+        let loud = loud.of(Namespace::parse("acme").unwrap());
+        queries.begin(&ana, "q-1", "select 1", "direct").finish(&Ok(()));
+        for number in 0..KEPT.get() + 300 {
+            queries.begin(&loud, &format!("loud-{number}"), "select 1", "direct").finish(&Ok(()));
+        }
+        assert_eq!(queries.overview(&ana)[0].id, "q-1");
+        assert!(queries.get(&ana, "q-1").is_some() && queries.get(&loud, "q-1").is_none());
+        assert_eq!(queries.overview(&loud).len(), KEPT.get());
     }
 }

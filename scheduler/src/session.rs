@@ -2,7 +2,7 @@
 //! keep cookies send back, and otherwise by the connection. Where several schedulers share their metadata, what a client
 //! with a cookie has set at one of them holds at all of them.
 
-use std::num::NonZeroUsize;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// Flight's conventional cookie for sessions.
 pub const COOKIE: &str = "arrow_flight_session_id";
 
-/// Sessions kept; the one unused longest is forgotten first.
-const KEPT: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+/// Sessions kept; of the caller who has most of them the one unused longest is forgotten first.
+const KEPT: usize = 10_000;
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// What is shared of a session goes after this; it counts from the last `SET`.
@@ -28,11 +28,12 @@ const SHARED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What sessions with a cookie are called; others belong to a connection.
 const BY_COOKIE: &str = "cookie:";
+const BY_CONNECTION: &str = "connection:";
 
 /// See the module's page. Sessions without settings take no space.
 #[derive(Debug)]
 pub struct Sessions {
-    settings: Mutex<LruCache<String, (Settings, Instant)>>,
+    settings: Mutex<Held>,
     shared: Option<Arc<dyn MetaStore>>,
 }
 
@@ -56,15 +57,67 @@ pub fn by_cookie(caller: &str, id: &str) -> String {
 /// The name of the same caller's session on a connection, which others may share: proxies do so.
 pub fn by_connection(caller: &str, id: u64) -> String {
     match caller {
-        "" => format!("connection:{id}"),
-        caller => format!("connection:{caller} {id}"),
+        "" => format!("{BY_CONNECTION}{id}"),
+        caller => format!("{BY_CONNECTION}{caller} {id}"),
+    }
+}
+
+/// Whose session this is.
+fn owner_of(session: &str) -> &str {
+    let named = session.strip_prefix(BY_COOKIE).or_else(|| session.strip_prefix(BY_CONNECTION));
+    named.and_then(|named| named.split_once(' ')).map_or("", |(caller, _)| caller)
+}
+
+/// What a session has set, and when it was used last.
+type Session = (Settings, Instant);
+
+/// Sessions by caller: one who opens many pushes out its own.
+#[derive(Debug)]
+struct Held {
+    most: usize,
+    count: usize,
+    /// None of them is empty.
+    of: HashMap<String, LruCache<String, Session>>,
+}
+
+impl Held {
+    fn new(most: usize) -> Self {
+        Self { most, count: 0, of: HashMap::new() }
+    }
+
+    fn get_mut(&mut self, session: &str) -> Option<&mut Session> {
+        self.of.get_mut(owner_of(session))?.get_mut(session)
+    }
+
+    fn put(&mut self, session: &str, held: Session) {
+        let owner = owner_of(session);
+        let is_new = self.of.get(owner).is_none_or(|sessions| !sessions.contains(session));
+        if is_new && self.count >= self.most {
+            self.make_room_for(owner);
+        }
+        self.count += usize::from(is_new);
+        let sessions = self.of.entry(owner.to_owned()).or_insert_with(LruCache::unbounded);
+        sessions.put(session.to_owned(), held);
+    }
+
+    fn make_room_for(&mut self, owner: &str) {
+        let most = self.of.iter_mut().max_by_key(|(caller, sessions)| {
+            let ours = caller.as_str() == owner;
+            (sessions.len() + usize::from(ours), ours)
+        });
+        let Some((caller, sessions)) = most else { return };
+        let caller = caller.clone();
+        self.count -= usize::from(sessions.pop_lru().is_some());
+        if sessions.is_empty() {
+            self.of.remove(&caller);
+        }
     }
 }
 
 impl Sessions {
     /// Of this process alone, unless there is a store to share them by.
     pub fn new(shared: Option<Arc<dyn MetaStore>>) -> Self {
-        Self { settings: Mutex::new(LruCache::new(KEPT)), shared }
+        Self { settings: Mutex::new(Held::new(KEPT)), shared }
     }
 
     pub fn settings(&self, session: &str) -> Settings {
@@ -85,10 +138,9 @@ impl Sessions {
 
     fn set_here(&self, session: &str, name: &str, value: &str) {
         let mut all = self.settings.lock();
-        let (settings, used) =
-            all.get_or_insert_mut(session.to_owned(), || (Settings::new(), Instant::now()));
+        let mut settings = all.get_mut(session).map(|(settings, _)| settings.clone()).unwrap_or_default();
         settings.insert(name.to_owned(), value.to_owned());
-        *used = Instant::now();
+        all.put(session, (settings, Instant::now()));
     }
 
     pub async fn reset(&self, session: &str, name: &str) {
@@ -151,7 +203,7 @@ impl Sessions {
         {
             return false;
         }
-        self.settings.lock().put(id, (stored.settings, Instant::now()));
+        self.settings.lock().put(&id, (stored.settings, Instant::now()));
         true
     }
 }
@@ -212,11 +264,38 @@ mod tests {
     }
 
     #[test]
+    fn row_47_who_opens_many_sessions_pushes_out_its_own() {
+        let mut held = Held::new(10);
+        let new = || (Settings::new(), Instant::now());
+        let (mine, here) = (by_cookie("beta/ana", "7"), by_connection("bob", 7));
+        held.put(&mine, new());
+        held.put(&here, new());
+        for number in 0..1000 {
+            held.put(&by_cookie("acme/ana", &number.to_string()), new());
+        }
+        assert!(held.get_mut(&mine).is_some() && held.get_mut(&here).is_some());
+        assert!(held.get_mut(&by_cookie("acme/ana", "991")).is_none());
+        assert!(held.get_mut(&by_cookie("acme/ana", "992")).is_some());
+        // Who comes later has as much room as who was there before.
+        for number in 0..1000 {
+            held.put(&by_connection("", number), new());
+        }
+        let left = |owner: &str| held.of[owner].len();
+        assert_eq!((left("beta/ana"), left("bob"), left("acme/ana"), left("")), (1, 1, 4, 4));
+        assert_eq!(held.count, 10);
+        held.put(&mine, new());
+        assert_eq!(held.count, 10);
+    }
+
+    #[test]
     fn row_47_a_session_is_one_callers() {
         let names = ["", "ana", "acme/ana"];
         let all: std::collections::HashSet<String> =
             names.iter().flat_map(|name| [by_cookie(name, "7"), by_connection(name, 7)]).collect();
         assert_eq!(all.len(), 2 * names.len());
+        for name in names {
+            assert_eq!((owner_of(&by_cookie(name, "7:1")), owner_of(&by_connection(name, 7))), (name, name));
+        }
     }
 
     #[test]

@@ -149,6 +149,7 @@ async fn drop_stream(
         return Ok(true);
     }
     let snapshot = catalog.snapshot();
+    snapshot.expect_readable(&schema, &name)?;
     let stream = match snapshot.entry(&schema, &name).map(|entry| &entry.definition) {
         None if if_exists => return Ok(false),
         None => {

@@ -208,14 +208,15 @@ impl Host {
         Ok(Arc::clone(&self.by_id(id)?.live.options().schema))
     }
 
-    /// All streams of the catalog.
+    /// All streams of the catalog whose definitions can be read.
     pub(crate) async fn known(&self) -> Result<Vec<Known>, Error> {
         let mut known = vec![];
         for (key, found) in self.options.meta.list(&KeyPrefix::Tables.encode()).await?.entries {
-            if let Ok(Key::CatalogTable { schema, table: name }) = Key::decode(&key)
-                && let Definition::Stream(definition) = definition(&schema, &name, &found.value)?
-            {
-                known.push(Known { schema, name, definition });
+            let Ok(Key::CatalogTable { schema, table: name }) = Key::decode(&key) else { continue };
+            match definition(&schema, &name, &found.value) {
+                Ok(Definition::Stream(definition)) => known.push(Known { schema, name, definition }),
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "left out"),
             }
         }
         Ok(known)

@@ -1,12 +1,15 @@
 //! Where paths in statements may lead: where configuration allows it, for other namespaces than `default` only below the
-//! roots that the file of tokens names for them, and, where there are such, for nobody to what the server keeps itself.
+//! roots that the file of tokens names for them, and, where there are such or have been, for nobody to what the server keeps
+//! itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_identity::{Identity, Roots};
+use polarway_storage::catalog::CatalogStore;
 use polarway_storage::policy::{Location, PathPolicy, Reserved};
 use polarway_storage::writes::{Place, WriteAccess};
 use url::Url;
@@ -21,7 +24,7 @@ enum Use {
 /// What the file of tokens says of the paths of a namespace; plans are made under it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Bounds {
-    /// Whether there are other namespaces than `default`.
+    /// Whether there are other namespaces than `default`, or have been.
     apart: bool,
     roots: Option<Arc<Roots>>,
 }
@@ -36,27 +39,42 @@ pub struct Paths {
     reading: Arc<PathPolicy>,
     writing: Arc<WriteAccess>,
     reserved: Reserved,
+    catalog: Arc<CatalogStore>,
+    /// Whether this process has known another namespace.
+    seen: AtomicBool,
     own: Mutex<HashMap<(Namespace, Use), Kept>>,
 }
 
 impl Paths {
-    /// `reading` and `writing` are what configuration allows; `reserved` is what the server keeps itself.
+    /// `reading` and `writing` are what configuration allows; `reserved` is what the server keeps itself, for those whom the
+    /// catalog has, too.
     pub fn new(
         identity: Identity,
         reading: Arc<PathPolicy>,
         writing: Arc<WriteAccess>,
         reserved: Reserved,
+        catalog: Arc<CatalogStore>,
     ) -> Self {
-        Self { identity, reading, writing, reserved, own: Mutex::default() }
+        let seen = AtomicBool::new(identity.has_namespaces());
+        Self { identity, reading, writing, reserved, catalog, seen, own: Mutex::default() }
     }
 
     pub fn bounds(&self, namespace: &Namespace) -> Bounds {
         Bounds { apart: self.is_apart(namespace), roots: self.identity.roots(namespace) }
     }
 
-    /// Whether there is more to mind than configuration, which lasts as long as the process.
+    /// Whether there is more to mind than configuration, which lasts as long as the process. What the server keeps for a
+    /// namespace stays when the file of tokens names it no longer, so that it once did is enough.
     pub fn is_apart(&self, namespace: &Namespace) -> bool {
-        !namespace.is_default() || self.identity.has_namespaces()
+        if self.seen.load(Ordering::Relaxed) {
+            return true;
+        }
+        let apart =
+            !namespace.is_default() || self.identity.has_namespaces() || self.catalog.has_namespaces();
+        if apart {
+            self.seen.store(true, Ordering::Relaxed);
+        }
+        apart
     }
 
     /// A path, pattern or URL that a statement of `namespace` reads.
@@ -147,6 +165,7 @@ mod tests {
     use std::path::Path;
 
     use polarway_common::config::{IdentityConfig, S3Config, Secret};
+    use polarway_metastore::EmbeddedMetaStore;
 
     use super::*;
 
@@ -167,7 +186,13 @@ mod tests {
             Arc::new(PathPolicy::new(&all).unwrap()),
             Arc::new(WriteAccess::new(&all, S3Config::default()).unwrap()),
             Reserved::new(&[root.join("tables").display().to_string()]).unwrap(),
+            catalog().await,
         )
+    }
+
+    async fn catalog() -> Arc<CatalogStore> {
+        let meta = Arc::new(EmbeddedMetaStore::in_memory().unwrap());
+        Arc::new(CatalogStore::open(meta, "public").await.unwrap())
     }
 
     #[tokio::test]
@@ -220,5 +245,27 @@ mod tests {
         let tables = root.path().join("tables/x.parquet").display().to_string();
         assert!(paths.to_read(&default, &tables).is_ok());
         assert_eq!(paths.bounds(&default), Bounds::default());
+    }
+
+    #[tokio::test]
+    async fn row_47_what_is_kept_for_a_namespace_stays_closed_when_nobody_is_of_it_any_more() {
+        let root = tempfile::tempdir().unwrap();
+        let (default, acme) = (Namespace::default(), Namespace::parse("acme").unwrap());
+        std::fs::create_dir(root.path().join("tables")).unwrap();
+        let tables = root.path().join("tables/*/x.parquet").display().to_string();
+        let closed = |paths: &Paths| {
+            let refused = Some(ErrorKind::PathNotAllowed);
+            paths.to_read(&default, &tables).err().map(|error| error.kind) == refused
+                && paths.to_write(&default, &root.path().join("tables/x/").display().to_string()).is_err()
+                && paths.bounds(&default) != Bounds::default()
+        };
+        // The catalog has something of it, as after a restart.
+        let by_catalog = paths(root.path(), "").await;
+        assert!(!closed(&by_catalog));
+        by_catalog.catalog.of(&acme).create_schema("sales", false, None).await.unwrap();
+        assert!(closed(&by_catalog));
+        // Somebody of it has asked for something.
+        let by_caller = paths(root.path(), "").await;
+        assert!(by_caller.is_apart(&acme) && closed(&by_caller));
     }
 }

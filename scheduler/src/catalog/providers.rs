@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::datasource::ViewTable;
 use datafusion::datasource::listing::{ListingTable, ListingTableUrl};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::TableType;
 use futures::future::BoxFuture;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -68,6 +70,8 @@ pub struct Sources {
 pub struct PlanScope {
     shared: Opaque<Shared>,
     view_depth: usize,
+    /// Whether tables are looked up to be listed: one that cannot be opened is none then.
+    lists: bool,
 }
 
 struct Shared {
@@ -117,7 +121,7 @@ impl PlanScope {
             versions,
             moves,
         };
-        Self { shared: Opaque::new(Arc::new(shared)), view_depth: 0 }
+        Self { shared: Opaque::new(Arc::new(shared)), view_depth: 0, lists: false }
     }
 
     /// The locations of all tables that were looked up so far.
@@ -136,6 +140,8 @@ impl PlanScope {
     /// A session state that plans against this scope.
     pub fn state(&self) -> SessionState {
         let mut state = self.shared.template.clone();
+        // It would list what this scope has as statements look it up.
+        state.config_mut().options_mut().catalog.information_schema = false;
         state.register_catalog_list(Arc::new(self.clone()));
         state
     }
@@ -152,6 +158,7 @@ impl PlanScope {
     ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>, Error>> {
         Box::pin(async move {
             let Some(entry) = self.shared.snapshot.entry(schema, name) else {
+                self.shared.snapshot.expect_readable(schema, name)?;
                 if schema == SCHEMA && looks_like_path(name) {
                     let definition = self.shared.tables.define_path(&self.shared.template, name).await?;
                     let table = self.provider(&definition).await?;
@@ -224,7 +231,7 @@ impl PlanScope {
                     format!("view `{name}` leads to itself, or views nest deeper than {MAX_VIEW_DEPTH}"),
                 ));
             }
-            let inner = Self { shared: self.shared.clone(), view_depth: self.view_depth + 1 };
+            let inner = Self { view_depth: self.view_depth + 1, lists: false, ..self.clone() };
             let plan = Box::pin(inner.state().create_logical_plan(&view.query)).await.map_err(|error| {
                 let mut error = polarway_engine::errors::classify(&error);
                 error.message = format!("in view `{name}`: {}", error.message);
@@ -297,6 +304,11 @@ impl CatalogProvider for PlanScope {
             self.shared.moves.store(true, Ordering::Relaxed);
             return Some(Arc::new(HandleSchema { scope: self.clone() }));
         }
+        if name == INFORMATION_SCHEMA {
+            let listed = Arc::new(Self { lists: true, ..self.clone() });
+            let functions = self.shared.template.table_functions().clone();
+            return Some(Arc::new(InformationSchemaProvider::new(listed).with_table_functions(functions)));
+        }
         self.shared.snapshot.schemas.contains_key(name).then(|| {
             Arc::new(ScopedSchema { scope: self.clone(), schema: name.to_owned() }) as Arc<dyn SchemaProvider>
         })
@@ -347,10 +359,22 @@ impl SchemaProvider for ScopedSchema {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        self.scope
-            .lookup(&self.schema, name)
-            .await
-            .map_err(|error| DataFusionError::External(Box::new(error)))
+        match self.scope.lookup(&self.schema, name).await {
+            Err(error) if self.scope.lists => {
+                tracing::debug!(schema = self.schema, table = name, %error, "is listed without its columns");
+                Ok(None)
+            }
+            found => found.map_err(|error| DataFusionError::External(Box::new(error))),
+        }
+    }
+
+    /// By its definition: a table that cannot be opened is there, too.
+    async fn table_type(&self, name: &str) -> DfResult<Option<TableType>> {
+        let entry = self.scope.shared.snapshot.entry(&self.schema, name);
+        Ok(entry.map(|entry| match &entry.definition {
+            Definition::View(_) => TableType::View,
+            Definition::Table(_) | Definition::Managed(_) | Definition::Stream(_) => TableType::Base,
+        }))
     }
 
     fn table_exist(&self, name: &str) -> bool {

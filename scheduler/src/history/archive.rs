@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use polarway_common::Caller;
+use polarway_common::{Caller, Namespace};
 use polarway_metastore::Key;
 
 use super::entry::Entry;
@@ -15,16 +15,21 @@ pub struct Name {
     pub at: u64,
     /// The scheduler, by its incarnation.
     pub scheduler: String,
+    /// Whose queries they are.
+    pub namespace: Namespace,
 }
 
 impl Name {
     pub fn key(&self) -> String {
-        Key::History { at: self.at, scheduler: self.scheduler.clone() }.encode()
+        let (scheduler, namespace) = (self.scheduler.clone(), self.namespace.to_string());
+        Key::History { at: self.at, scheduler, namespace }.encode()
     }
 
     pub fn of(key: &str) -> Option<Self> {
         match Key::decode(key) {
-            Ok(Key::History { at, scheduler }) => Some(Self { at, scheduler }),
+            Ok(Key::History { at, scheduler, namespace }) => {
+                Some(Self { at, scheduler, namespace: Namespace::parse(&namespace).ok()? })
+            }
             _ => None,
         }
     }
@@ -44,30 +49,39 @@ impl Chunk {
     }
 }
 
-/// See the module's page.
+/// See the module's page. Namespaces have an archive each: what one does changes nothing of another's.
 #[derive(Debug, Default)]
 pub struct Archive {
-    chunks: BTreeMap<Name, Chunk>,
+    /// None of them is empty.
+    of: BTreeMap<Namespace, BTreeMap<Name, Chunk>>,
 }
 
 impl Archive {
     /// What was known before counts no longer.
     pub fn reset(&mut self, chunks: impl IntoIterator<Item = (Name, Chunk)>) {
-        self.chunks = chunks.into_iter().collect();
+        self.of.clear();
+        chunks.into_iter().for_each(|(name, chunk)| self.put(name, chunk));
     }
 
     pub fn put(&mut self, name: Name, chunk: Chunk) {
-        self.chunks.insert(name, chunk);
+        self.of.entry(name.namespace.clone()).or_default().insert(name, chunk);
     }
 
     pub fn remove(&mut self, name: &Name) {
-        self.chunks.remove(name);
+        let Some(chunks) = self.of.get_mut(&name.namespace) else { return };
+        chunks.remove(name);
+        if chunks.is_empty() {
+            self.of.remove(&name.namespace);
+        }
     }
 
-    /// Texts without which there still are `most` queries once `next`, which has `count`, is written: so many of the
-    /// oldest as one transaction takes.
+    /// Texts without which there still are `most` queries of a namespace once `next`, which has `count` of them, is written:
+    /// so many of the oldest as one transaction takes.
     pub fn superfluous(&self, most: usize, next: &Name, count: usize, at_once: usize) -> Vec<Name> {
-        let others = || self.chunks.iter().filter(move |(name, _)| *name != next);
+        let others = || {
+            let chunks = self.of.get(&next.namespace).into_iter().flatten();
+            chunks.filter(move |(name, _)| *name != next)
+        };
         let mut left = count + others().map(|(_, chunk)| chunk.count).sum::<usize>();
         let goes = |(name, chunk): (&Name, &Chunk)| {
             left = left.checked_sub(chunk.count).filter(|left| *left >= most)?;
@@ -94,7 +108,7 @@ impl Archive {
     }
 
     fn latest_first<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = (&'a Name, &'a Arc<Entry>)> {
-        let chunks = self.chunks.iter().rev();
+        let chunks = self.of.get(caller.namespace()).into_iter().flat_map(|chunks| chunks.iter().rev());
         chunks
             .flat_map(|(name, chunk)| chunk.entries.iter().rev().map(move |entry| (name, entry)))
             .filter(move |(_, entry)| caller.may_touch(&entry.query.user))
@@ -110,7 +124,7 @@ mod tests {
     use crate::queries::Plans;
 
     fn name(at: u64, scheduler: &str) -> Name {
-        Name { at, scheduler: scheduler.to_owned() }
+        Name { at, scheduler: scheduler.to_owned(), namespace: Namespace::default() }
     }
 
     /// Queries by id and user.
@@ -170,9 +184,28 @@ mod tests {
     }
 
     #[test]
+    fn row_48_what_a_namespace_runs_pushes_out_nothing_of_another() {
+        let acme = Namespace::parse("acme").unwrap();
+        let of_acme = |at| Name { namespace: acme.clone(), ..name(at, "a") };
+        let mut archive = Archive::default();
+        archive.put(name(1, "a"), chunk(&[("q-1", "ana")]));
+        archive.put(of_acme(2), chunk(&[("q-2", "acme/ana"), ("q-3", "acme/bob")]));
+        assert_eq!(archive.superfluous(1, &of_acme(3), 9, 9), [of_acme(2)]);
+        assert_eq!(archive.superfluous(1, &name(3, "a"), 1, 9), [name(1, "a")]);
+        let ana = Caller::new("ana", Role::Read);
+        assert_eq!(ids(&archive.last(&ana, 9)), ["q-1"]);
+        assert_eq!(ids(&archive.last(&ana.of(acme.clone()), 9)), ["q-2"]);
+        let boss = Caller::new("boss", Role::Admin).of(acme.clone());
+        assert_eq!(ids(&archive.last(&boss, 9)), ["q-3", "q-2"]);
+        archive.remove(&of_acme(2));
+        assert!(archive.last(&boss, 9).is_empty() && archive.of.len() == 1);
+    }
+
+    #[test]
     fn names_are_keys() {
-        let one = name(7, "0f/1");
+        let one = Name { namespace: Namespace::parse("acme").unwrap(), ..name(7, "0f/1") };
         assert_eq!(Name::of(&one.key()), Some(one));
         assert_eq!(Name::of("job/1"), None);
+        assert_eq!(Name::of("history/00000000000000000007/a/No%20namespace"), None);
     }
 }

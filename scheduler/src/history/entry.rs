@@ -19,8 +19,9 @@ const LONGEST_PLAN: usize = 8 << 10;
 const LONGEST_PLANS: usize = 16 << 10;
 /// Bytes of a line. Where it would be longer it goes without plans, and then without stages.
 const LONGEST_LINE: usize = 48 << 10;
-/// Bytes after which a text takes no more lines. With one more line it is below what etcd takes in a request (1.5 MiB).
-const FULL: usize = 512 << 10;
+/// Bytes after which texts that are written together take no more lines. With one more line they are below what etcd takes in
+/// a request (1.5 MiB).
+pub const FULL: usize = 512 << 10;
 /// Nobody asks how a query was done that ended well within this time. There can be hundreds of them a second.
 const QUICK_MS: u64 = 100;
 
@@ -110,8 +111,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn has_room(&self) -> bool {
-        self.text.len() < FULL
+    pub fn bytes(&self) -> usize {
+        self.text.len()
     }
 
     /// # Errors
@@ -248,7 +249,7 @@ pub mod tests {
         let long =
             QueryRecord { state: QueryState::Failed, sql: "s".repeat(LONGEST_SQL), ..record("q", "", 20) };
         let (entry, mut lines) = (Entry::of(long, &plans()), Lines::default());
-        while lines.has_room() {
+        while lines.bytes() < FULL {
             lines.add(entry.clone()).unwrap();
         }
         assert!(lines.count() > 1 && lines.into_text().len() < 1 << 20);

@@ -5,23 +5,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use polarway_common::Error;
 use polarway_common::clock::{Clock, unix_millis};
+use polarway_common::{Error, Namespace};
 use polarway_metastore::follow::{Follower, Seen};
 use polarway_metastore::{EventKind, KeyPrefix, MetaStore, MetaStoreError, Txn};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::archive::Name;
-use super::entry::{Entry, Lines};
+use super::entry::{Entry, FULL, Lines};
 use super::past::Past;
 
 /// Between two transactions.
 const ROUND: Duration = Duration::from_secs(1);
 /// What the last ones may take, when the process ends.
 const LAST: Duration = Duration::from_secs(3);
-/// Keys that one transaction deletes: etcd takes 128 operations by default.
+/// Keys that one transaction deletes, and those that it writes: etcd takes 128 operations by default.
 const DELETED_AT_ONCE: usize = 100;
+const WRITTEN_AT_ONCE: usize = 20;
 
 /// Keeps the history until `stop`; then writes what there still is.
 pub fn keep(
@@ -84,8 +85,8 @@ async fn follow(past: &Past, meta: Arc<dyn MetaStore>) {
     }
 }
 
-/// Queries that go into one value.
-struct Batch {
+/// Queries of one namespace, which go into one value.
+struct Part {
     name: Name,
     text: Bytes,
     count: usize,
@@ -97,15 +98,17 @@ struct Writer {
     clock: Arc<dyn Clock>,
     /// What is to be written next. It stays the same, under the same key, until it is certain that it was: so it is there
     /// once, whatever became of earlier tries.
-    batch: Option<Batch>,
+    batch: Option<Vec<Part>>,
     /// When the last one was named.
     last: u64,
+    /// The namespace whose query was taken last.
+    turn: Namespace,
     fails: bool,
 }
 
 impl Writer {
     fn new(past: Arc<Past>, meta: Arc<dyn MetaStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { past, meta, clock, batch: None, last: 0, fails: false }
+        Self { past, meta, clock, batch: None, last: 0, turn: Namespace::default(), fails: false }
     }
 
     async fn write_on(&mut self) {
@@ -131,42 +134,61 @@ impl Writer {
         if self.batch.is_none() {
             self.batch = self.gather();
         }
-        let Some(Batch { name, text, count }) = &self.batch else { return false };
-        let (name, count) = (name.clone(), *count);
-        let deleted = self.past.superfluous(&name, count, DELETED_AT_ONCE);
-        let txn = Txn::new().put(name.key(), text.clone());
+        let Some(parts) = &self.batch else { return false };
+        let written: Vec<(Name, usize)> = parts.iter().map(|part| (part.name.clone(), part.count)).collect();
+        let each = DELETED_AT_ONCE / written.len().max(1);
+        let superfluous = |(name, count): &(Name, usize)| self.past.superfluous(name, *count, each);
+        let deleted: Vec<Name> = written.iter().flat_map(superfluous).collect();
+        let txn = parts.iter().fold(Txn::new(), |txn, part| txn.put(part.name.key(), part.text.clone()));
         let txn = deleted.iter().fold(txn, |txn, name| txn.delete(name.key()));
         match self.meta.txn(txn).await {
             Ok(_) => {
-                self.past.wrote(name, count, &deleted);
+                self.past.wrote(written, &deleted);
                 (self.batch, self.fails) = (None, false);
                 true
             }
             Err(error) => {
-                self.failed(&error, count);
+                self.failed(&error, written.iter().map(|(_, count)| count).sum());
                 false
             }
         }
     }
 
-    fn gather(&mut self) -> Option<Batch> {
-        let mut lines = Lines::default();
-        while lines.has_room()
-            && let Some(query) = self.past.next()
-        {
-            if let Err(error) = lines.add(Entry::of(query.record(), &query.plans())) {
-                tracing::warn!(query = query.id, %error, "a query cannot be written into the history");
-                self.past.lost(1);
+    /// Takes one query of each namespace after another until there is no room: where more end than can be written, those of
+    /// some do not keep those of others waiting.
+    fn gather(&mut self) -> Option<Vec<Part>> {
+        let whose = self.past.whose(&self.turn, WRITTEN_AT_ONCE);
+        let mut texts: Vec<_> = whose.into_iter().map(|namespace| (namespace, Lines::default())).collect();
+        let (mut bytes, mut more) = (0, true);
+        while more && bytes < FULL {
+            more = false;
+            for (namespace, lines) in &mut texts {
+                if bytes >= FULL {
+                    break;
+                }
+                let Some(query) = self.past.next(namespace) else { continue };
+                more = true;
+                self.turn.clone_from(namespace);
+                let before = lines.bytes();
+                if let Err(error) = lines.add(Entry::of(query.record(), &query.plans())) {
+                    tracing::warn!(query = query.id, %error, "a query cannot be written into the history");
+                    self.past.lost(1);
+                }
+                bytes += lines.bytes() - before;
             }
         }
-        let count = lines.count();
-        if count == 0 {
+        texts.retain(|(_, lines)| lines.count() > 0);
+        if texts.is_empty() {
             return None;
         }
-        // Two of one scheduler never have one name, whatever its clock does.
+        // Two of one scheduler and namespace never have one name, whatever its clock does.
         self.last = unix_millis(self.clock.wall()).max(self.last + 1);
-        let name = Name { at: self.last, scheduler: self.past.us().to_owned() };
-        Some(Batch { name, text: lines.into_text(), count })
+        let part = |(namespace, lines): (Namespace, Lines)| Part {
+            name: Name { at: self.last, scheduler: self.past.us().to_owned(), namespace },
+            count: lines.count(),
+            text: lines.into_text(),
+        };
+        Some(texts.into_iter().map(part).collect())
     }
 
     fn failed(&mut self, error: &MetaStoreError, count: usize) {
@@ -214,8 +236,11 @@ mod tests {
         }
 
         fn runs(&self, user: &str, id: &str) {
-            let caller = Caller::new(user, Role::Read);
-            self.queries.begin(&caller, id, "select 1", "direct").finish(&Ok(()));
+            self.runs_for(&Caller::new(user, Role::Read), id);
+        }
+
+        fn runs_for(&self, caller: &Caller, id: &str) {
+            self.queries.begin(caller, id, "select 1", "direct").finish(&Ok(()));
         }
 
         async fn end(self) {
@@ -299,11 +324,58 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn row_48_one_namespace_keeps_as_much_whatever_others_run() {
+        let meta = store();
+        let scheduler = Scheduler::start("one", 3, &meta);
+        let of = |namespace: &str| Caller::new("ana", Role::Read).of(Namespace::parse(namespace).unwrap());
+        let (ana, loud) = (of("default"), of("acme"));
+        scheduler.runs_for(&ana, "q-1");
+        let written = |it: &Scheduler| it.past.written.load(Ordering::Relaxed);
+        scheduler.until(|it| written(it) == 1).await;
+        for round in 0..2 {
+            let before = written(&scheduler);
+            for number in 0..3 {
+                scheduler.runs_for(&loud, &format!("loud-{round}-{number}"));
+            }
+            scheduler.until(|it| written(it) == before + 3).await;
+        }
+        scheduler.runs_for(&ana, "q-2");
+        // What waits pushes out what waits of the same namespace.
+        for number in 0..5 {
+            scheduler.runs_for(&loud, &format!("loud-{number}"));
+        }
+        let dropped = scheduler.past.dropped.load(Ordering::Relaxed);
+        scheduler.end().await;
+        assert_eq!(stored(&meta).await, 2 + 3);
+        assert_eq!(dropped, 2);
+        let next = Scheduler::start("next", 3, &meta);
+        next.until(|it| it.shown(&ana).len() == 2 && it.shown(&loud).len() == 3).await;
+        next.end().await;
+    }
+
+    #[tokio::test]
+    async fn row_48_many_namespaces_are_written_a_few_at_a_time() {
+        let meta = store();
+        let scheduler = Scheduler::start("one", 3, &meta);
+        let callers: Vec<Caller> = (0..2 * WRITTEN_AT_ONCE + 1)
+            .map(|number| {
+                let namespace = Namespace::parse(&format!("tenant-{number}")).unwrap();
+                Caller::new("ana", Role::Read).of(namespace)
+            })
+            .collect();
+        for (number, caller) in callers.iter().enumerate() {
+            scheduler.runs_for(caller, &format!("q-{number}"));
+        }
+        scheduler.end().await;
+        assert_eq!(stored(&meta).await, callers.len());
+    }
+
+    #[tokio::test]
     async fn row_48_an_entry_that_cannot_be_read_costs_no_other() {
         let meta = store();
         let good = r#"{"query":{"id":"q-1","sql":"select 1","route":"direct","state":"finished","attempt":1,"elapsed_ms":5,"later":1}}"#;
         let text = format!("no JSON\n{good}\n");
-        meta.txn(Txn::new().put("history/00000000000000000001/a", text).put("history/other", "x"))
+        meta.txn(Txn::new().put("history/00000000000000000001/a/default", text).put("history/other", "x"))
             .await
             .unwrap();
         let scheduler = Scheduler::start("one", 3, &meta);

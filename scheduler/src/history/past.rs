@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use polarway_common::Caller;
+use polarway_common::{Caller, Namespace};
 
 use super::archive::{Archive, Chunk, Name};
 use super::entry::{self, Entry};
@@ -26,8 +26,8 @@ pub struct Past {
 }
 
 impl Past {
-    /// The last `most` queries of all schedulers are kept; zero for none. More than that never wait to be written: they
-    /// would be deleted with it.
+    /// The last `most` queries of each namespace on all schedulers are kept; zero for none. More than that never wait to be
+    /// written: they would be deleted with it.
     pub fn new(most: usize, incarnation: &str) -> Self {
         Self {
             most,
@@ -45,7 +45,7 @@ impl Past {
 
     /// Notes a query that has ended.
     pub fn ended(&self, query: &Arc<Query>) {
-        if self.most > 0 && self.queue.put(Arc::clone(query)).is_some() {
+        if self.most > 0 && self.queue.put(&query.namespace, Arc::clone(query)).is_some() {
             self.lost(1);
         }
     }
@@ -65,22 +65,30 @@ impl Past {
         &self.us
     }
 
-    /// The query that has waited longest to be written.
-    pub(super) fn next(&self) -> Option<Arc<Query>> {
-        self.queue.take()
+    /// Namespaces of which queries wait to be written, at most so many, beginning after `last`.
+    pub(super) fn whose(&self, last: &Namespace, most: usize) -> Vec<Namespace> {
+        self.queue.whose(last, most)
+    }
+
+    /// The query of a namespace that has waited longest to be written.
+    pub(super) fn next(&self, of: &Namespace) -> Option<Arc<Query>> {
+        self.queue.take(of)
     }
 
     pub(super) fn superfluous(&self, next: &Name, count: usize, at_once: usize) -> Vec<Name> {
         self.archive.lock().superfluous(self.most, next, count, at_once)
     }
 
-    /// Notes that queries of ours are written, and others deleted.
-    pub(super) fn wrote(&self, name: Name, count: usize, deleted: &[Name]) {
+    /// Notes that queries of ours are written, so many under each name, and others deleted.
+    pub(super) fn wrote(&self, written: Vec<(Name, usize)>, deleted: &[Name]) {
+        let all: usize = written.iter().map(|(_, count)| count).sum();
         let mut archive = self.archive.lock();
         deleted.iter().for_each(|name| archive.remove(name));
-        archive.put(name, Chunk::new(count, vec![]));
+        for (name, count) in written {
+            archive.put(name, Chunk::new(count, vec![]));
+        }
         drop(archive);
-        self.written.fetch_add(count as u64, Ordering::Relaxed);
+        self.written.fetch_add(all as u64, Ordering::Relaxed);
     }
 
     pub(super) fn lost(&self, count: usize) {

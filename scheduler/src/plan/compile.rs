@@ -101,6 +101,7 @@ impl Planner {
         // How plans that are run here reach what they write to.
         let config = options.base_config.with_extension(Arc::clone(&writes));
         let reading = Arc::clone(&options.runtime.policy);
+        let catalog = Arc::clone(&options.catalog);
         let template = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config)
@@ -108,7 +109,7 @@ impl Planner {
             .build();
         Self {
             catalog: options.catalog,
-            paths: Arc::new(Paths::new(options.identity, reading, writes, options.reserved)),
+            paths: Arc::new(Paths::new(options.identity, reading, writes, options.reserved, catalog)),
             providers: ProviderCache::default(),
             template,
             local_cores: options.local_cores,

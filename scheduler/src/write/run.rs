@@ -59,6 +59,8 @@ impl Writing {
     /// Begins a write to a table of our own.
     pub async fn begin_table(&self, target: &TableTarget) -> Result<Begun, Error> {
         let tables = self.tables.as_ref().ok_or_else(no_tables)?;
+        // What is uploaded under a handle is in no catalog.
+        self.catalog.of(&target.namespace).settle().await?;
         let table = target.definition.id.clone();
         let id = self.writes.begin(WriteState::WritingTable { table: table.clone() }).await?;
         let place = tables.place(&table, &id);

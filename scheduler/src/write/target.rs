@@ -208,6 +208,7 @@ fn insert_target(
     overwrite: bool,
 ) -> Result<Target, Error> {
     let snapshot = planner.catalog_of(namespace).snapshot();
+    snapshot.expect_readable(schema, name)?;
     let Some(entry) = snapshot.entry(schema, name) else {
         return Err(unsupported(format!("rows cannot be inserted into `{schema}.{name}`"))
             .with_hint("INSERT INTO takes a table of the catalog; COPY … TO writes files"));
@@ -329,6 +330,7 @@ pub fn new_table(
         return Err(Error::new(ErrorKind::NotFound, format!("schema `{schema}` does not exist"))
             .with_hint(format!("CREATE SCHEMA {schema}")));
     }
+    snapshot.expect_readable(schema, name)?;
     let exists = snapshot.entry(schema, name);
     let replaces = match exists {
         Some(_) if if_not_exists => return Ok(Target::Nothing),

@@ -1,7 +1,7 @@
 //! The catalog as the users of one namespace know it: names are as they give them, and what is of other namespaces is not
 //! there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use polarway_common::namespace::{PUBLIC, plain};
@@ -31,7 +31,9 @@ impl Snapshot {
         if !namespace.is_default() {
             schemas.entry(PUBLIC.to_owned()).or_default();
         }
-        Self { version: self.version, schemas }
+        let own = |(stored, name): &(String, String)| Some((namespace.own(stored)?.to_owned(), name.clone()));
+        let unreadable: BTreeSet<_> = self.unreadable.iter().filter_map(own).collect();
+        Self { version: self.version, schemas, unreadable }
     }
 }
 
@@ -52,14 +54,27 @@ impl<'a> OwnCatalog<'a> {
         self.namespace.stored(schema)
     }
 
-    /// The same of a schema that something is to be made in: a namespace's first schema is stored when it is needed.
+    /// The same of a schema that something is to be made in.
     async fn settled(&self, schema: &str) -> Result<String, Error> {
         let stored = self.stored(schema)?;
-        let implicit = !self.namespace.is_default() && schema == PUBLIC;
-        if implicit && !self.store.snapshot().schemas.contains_key(&stored) {
-            self.store.create_schema(&stored, true, None).await?;
-        }
+        self.settle().await?;
         Ok(stored)
+    }
+
+    /// Stores a namespace's first schema, if it is not yet. It is before anything that the server keeps for the namespace
+    /// is, so that [`CatalogStore::has_namespaces`] tells of all of it.
+    ///
+    /// # Errors
+    /// Those of the metadata store.
+    pub async fn settle(&self) -> Result<(), Error> {
+        if self.namespace.is_default() {
+            return Ok(());
+        }
+        let first = self.stored(PUBLIC)?;
+        if !self.store.snapshot().schemas.contains_key(&first) {
+            self.store.create_schema(&first, true, None).await?;
+        }
+        Ok(())
     }
 
     fn told<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {

@@ -1,12 +1,13 @@
 //! The catalog in the metadata store, and the immutable snapshot that queries are planned against.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::RwLock;
+use polarway_common::namespace::{PUBLIC, split_stored};
 use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_metastore::{Expect, Key, KeyPrefix, MetaStore, Precondition, TxnOutcome, Write};
 use tokio_util::sync::CancellationToken;
@@ -32,11 +33,25 @@ pub struct Entry {
 pub struct Snapshot {
     pub version: u64,
     pub schemas: BTreeMap<String, BTreeMap<String, Arc<Entry>>>,
+    /// Schemas and names of definitions that cannot be read, for instance because a later version wrote them. They are in no
+    /// list, and nothing takes their place.
+    pub unreadable: BTreeSet<(String, String)>,
 }
 
 impl Snapshot {
     pub fn entry(&self, schema: &str, name: &str) -> Option<&Arc<Entry>> {
         self.schemas.get(schema)?.get(name)
+    }
+
+    /// # Errors
+    /// `Unsupported` where there is something of this name whose definition cannot be read.
+    pub fn expect_readable(&self, schema: &str, name: &str) -> Result<(), Error> {
+        if self.unreadable.is_empty() || !self.unreadable.contains(&(schema.to_owned(), name.to_owned())) {
+            return Ok(());
+        }
+        let told = format!("the definition of `{schema}.{name}` cannot be read");
+        Err(Error::new(ErrorKind::Unsupported, told)
+            .with_hint("a later version of Polarway may have written it; the server's log has the cause"))
     }
 }
 
@@ -70,6 +85,11 @@ impl CatalogStore {
         OwnCatalog::new(self, namespace)
     }
 
+    /// Whether other namespaces than `default` have ever made anything: their first schema stays.
+    pub fn has_namespaces(&self) -> bool {
+        self.snapshot().schemas.keys().any(|schema| split_stored(schema).0.is_some())
+    }
+
     pub(super) fn snapshot_of(&self, namespace: &Namespace) -> Arc<Snapshot> {
         let all = self.snapshot();
         if namespace.is_default() && all.schemas.keys().all(|schema| namespace.own(schema).is_some()) {
@@ -84,24 +104,30 @@ impl CatalogStore {
         own
     }
 
-    /// Reads what other processes changed.
+    /// Reads what other processes changed. One definition that cannot be read costs no other.
     pub async fn refresh(&self) -> Result<(), Error> {
         let listed = self.meta.list(&KeyPrefix::Catalog.encode()).await?;
+        let before = self.snapshot();
         let mut snapshot = Snapshot { version: listed.revision, ..Snapshot::default() };
         for (text, versioned) in listed.entries {
             match Key::decode(&text) {
                 Ok(Key::CatalogSchema { schema }) => {
                     snapshot.schemas.entry(schema).or_default();
                 }
-                Ok(Key::CatalogTable { schema, table }) => {
-                    let definition = serde_json::from_slice(&versioned.value).map_err(|error| {
-                        Error::internal(format!(
-                            "the definition of `{schema}.{table}` cannot be read: {error}"
-                        ))
-                    })?;
-                    let entry = Arc::new(Entry { revision: versioned.revision, definition });
-                    snapshot.schemas.entry(schema).or_default().insert(table, entry);
-                }
+                Ok(Key::CatalogTable { schema, table }) => match serde_json::from_slice(&versioned.value) {
+                    Ok(definition) => {
+                        let entry = Arc::new(Entry { revision: versioned.revision, definition });
+                        snapshot.schemas.entry(schema).or_default().insert(table, entry);
+                    }
+                    Err(error) => {
+                        snapshot.schemas.entry(schema.clone()).or_default();
+                        let name = (schema, table);
+                        if !before.unreadable.contains(&name) {
+                            tracing::error!(key = text, %error, "a definition cannot be read and is left out");
+                        }
+                        snapshot.unreadable.insert(name);
+                    }
+                },
                 Ok(_) => {}
                 Err(unknown) => tracing::warn!(%unknown, "left alone"),
             }
@@ -187,7 +213,8 @@ impl CatalogStore {
         }
     }
 
-    /// Drops a schema; with `cascade` also what is in it.
+    /// Drops a schema; with `cascade` also what is in it. The first one of a namespace stays, without anything in it: it tells
+    /// that there is something of that namespace, or was, of which files may be left.
     pub async fn drop_schema(
         &self,
         schema: &str,
@@ -206,9 +233,13 @@ impl CatalogStore {
             )
             .with_hint("DROP SCHEMA … CASCADE drops them too"));
         }
-        let mut preconditions = vec![];
-        let mut writes =
-            vec![Write::Delete { key: Key::CatalogSchema { schema: schema.to_owned() }.encode() }];
+        if let Some((_, name)) = snapshot.unreadable.iter().find(|(within, _)| within == schema) {
+            snapshot.expect_readable(schema, name)?;
+        }
+        let (mut preconditions, mut writes) = (vec![], vec![]);
+        if !matches!(split_stored(schema), (Some(_), PUBLIC)) {
+            writes.push(Write::Delete { key: Key::CatalogSchema { schema: schema.to_owned() }.encode() });
+        }
         for (table, entry) in tables {
             let key = Key::CatalogTable { schema: schema.to_owned(), table: table.clone() }.encode();
             preconditions.push(Precondition { key: key.clone(), expect: Expect::Revision(entry.revision) });
@@ -240,6 +271,7 @@ impl CatalogStore {
         if or_replace {
             // Another process may have made what is replaced; its files go with it.
             self.refresh().await?;
+            self.snapshot().expect_readable(schema, name)?;
         }
         let replaced = if or_replace { self.managed(schema, name) } else { None };
         match &replaced {
@@ -345,6 +377,7 @@ impl CatalogStore {
     ) -> Result<bool, Error> {
         // Another process may have made it.
         self.refresh().await?;
+        self.snapshot().expect_readable(schema, name)?;
         let key = Key::CatalogTable { schema: schema.to_owned(), table: name.to_owned() }.encode();
         let known = self.managed(schema, name);
         let expect = known.as_ref().map_or(Expect::Exists, |entry| Expect::Revision(entry.revision));
@@ -440,6 +473,7 @@ pub fn changed_meanwhile(name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use polarway_metastore::Txn;
     use polarway_metastore::embedded::EmbeddedMetaStore;
 
     use super::super::ViewDefinition;
@@ -476,6 +510,61 @@ mod tests {
         assert!(store.drop_schema("public", false, false, None).await.is_err());
         assert!(store.drop("public", "a/b", false, None).await.unwrap());
         assert!(!store.drop("public", "a/b", true, None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn row_47_a_definition_that_cannot_be_read_costs_no_other_and_is_not_written_over() {
+        let meta: Arc<dyn MetaStore> = Arc::new(EmbeddedMetaStore::in_memory().unwrap());
+        let store = CatalogStore::open(Arc::clone(&meta), "public").await.unwrap();
+        let acme = Namespace::parse("acme").unwrap();
+        let stored = acme.stored("sales").unwrap();
+        store.of(&acme).create_schema("sales", false, None).await.unwrap();
+        store.of(&acme).create("sales", "w", &view("select 1"), false, false, None).await.unwrap();
+        let key = Key::CatalogTable { schema: stored, table: "t".into() }.encode();
+        meta.txn(Txn::new().put(key.clone(), r#"{"kind":"of_a_later_version"}"#)).await.unwrap();
+
+        // For all others nothing has changed, for those who start now neither.
+        for store in [store, CatalogStore::open(Arc::clone(&meta), "public").await.unwrap()] {
+            assert!(store.create("public", "v", &view("select 1"), false, true, None).await.unwrap());
+            assert!(store.drop("public", "v", false, None).await.unwrap());
+            let own = store.of(&acme);
+            assert!(own.snapshot().entry("sales", "w").is_some());
+            assert_eq!(own.snapshot().entry("sales", "t"), None);
+            assert!(store.of(&Namespace::default()).snapshot().unreadable.is_empty());
+            let refused = [
+                own.create("sales", "t", &view("select 2"), false, true, None).await.unwrap_err(),
+                own.drop("sales", "t", true, None).await.unwrap_err(),
+                own.drop_schema("sales", false, true, None).await.unwrap_err(),
+                own.snapshot().expect_readable("sales", "t").unwrap_err(),
+            ];
+            for error in refused {
+                assert_eq!(error.kind, ErrorKind::Unsupported);
+                assert_eq!(error.message, "the definition of `sales.t` cannot be read");
+            }
+            let taken = own.create("sales", "t", &view("select 2"), false, false, None).await.unwrap_err();
+            assert_eq!(taken.kind, ErrorKind::AlreadyExists);
+            assert!(!own.create("sales", "t", &view("select 2"), true, false, None).await.unwrap());
+            assert_eq!(own.snapshot().expect_readable("sales", "w"), Ok(()));
+        }
+        let left = meta.get(&key).await.unwrap().unwrap();
+        assert_eq!(left.value, r#"{"kind":"of_a_later_version"}"#);
+    }
+
+    #[tokio::test]
+    async fn row_47_that_there_was_another_namespace_is_never_forgotten() {
+        let meta: Arc<dyn MetaStore> = Arc::new(EmbeddedMetaStore::in_memory().unwrap());
+        let store = CatalogStore::open(Arc::clone(&meta), "public").await.unwrap();
+        let acme = Namespace::parse("acme").unwrap();
+        store.of(&Namespace::default()).settle().await.unwrap();
+        store.of(&Namespace::default()).create_schema("sales", false, None).await.unwrap();
+        assert!(!store.has_namespaces());
+        store.of(&acme).create_schema("sales", false, None).await.unwrap();
+        assert!(store.has_namespaces());
+        // Files of what is dropped are there for a while.
+        store.of(&acme).drop_schema("sales", false, true, None).await.unwrap();
+        store.of(&acme).drop_schema("public", false, true, None).await.unwrap();
+        assert!(store.has_namespaces());
+        assert!(CatalogStore::open(meta, "public").await.unwrap().has_namespaces());
     }
 
     #[tokio::test]

@@ -15,13 +15,19 @@ use tempfile::TempDir;
 const READER: &str = "reader-token-of-rita-0123456789";
 const OTHER: &str = "reader-token-of-olga-0123456789";
 const ADMIN: &str = "admin-token-of-adam-0123456789";
+const TENANT: &str = "reader-token-of-anna-0123456789";
 const PROCESS: &str = "secret-of-the-processes-0123456789";
 const CEILING: Duration = Duration::from_secs(60);
 
 fn with_tokens(setup: Setup, directory: &Path) -> Setup {
-    let known = [("rita", "read", READER), ("olga", "read", OTHER), ("adam", "admin", ADMIN)];
-    let entry = |(name, role, token): (&str, &str, &str)| {
-        format!("[[token]]\nname = '{name}'\nrole = '{role}'\ntoken = '{token}'\n")
+    let known = [
+        ("rita", "read", "default", READER),
+        ("olga", "read", "default", OTHER),
+        ("adam", "admin", "default", ADMIN),
+        ("anna", "read", "acme", TENANT),
+    ];
+    let entry = |(name, role, namespace, token): (&str, &str, &str, &str)| {
+        format!("[[token]]\nname = '{name}'\nrole = '{role}'\nnamespace = '{namespace}'\ntoken = '{token}'\n")
     };
     let path = directory.join("tokens.toml");
     std::fs::write(&path, known.map(entry).concat()).unwrap();
@@ -130,6 +136,38 @@ async fn row_48_a_killed_schedulers_queries_are_shown_by_the_next() {
     // What comes now is listed before.
     let latest = as_(cluster.grpc(), READER).await.ok("SELECT 4 AS latest").await.query_id;
     assert_eq!(listed(http, READER).await[0]["id"], latest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_48_what_one_namespace_runs_pushes_out_nothing_of_another() {
+    const MANY: usize = 1300;
+    let tokens = TempDir::new().unwrap();
+    let mut cluster = with_tokens(Setup::up(), tokens.path()).start_without_waiting().await;
+    let (rita, anna) = (as_(cluster.grpc(), READER).await, as_(cluster.grpc(), TENANT).await);
+    let mine = rita.ok("SELECT 1 AS mine").await.query_id;
+    for _ in 0..MANY {
+        anna.ok("SELECT 1").await;
+    }
+    let http = cluster.http();
+    let own = listed(http, READER).await;
+    assert_eq!(own.len(), 1);
+    assert!(with_id(&own, &mine).is_some(), "{own:?}");
+    assert!(listed(http, TENANT).await.len() >= 1000);
+    until("all that can be is written", CEILING, || async move {
+        let counted = http::samples(&get(http, "/metrics", ADMIN).await.1);
+        let of = |what: &str| counted[&format!("polarway_history_{what}_total")];
+        (of("written") + of("dropped") > MANY as f64).then_some(())
+    })
+    .await;
+
+    cluster.restart_front().await;
+    let http = cluster.http();
+    let loud = until("the history is read", CEILING, || async move {
+        Some(listed(http, TENANT).await).filter(|queries| !queries.is_empty())
+    })
+    .await;
+    assert!(loud.iter().all(|query| query["user"] == "acme/anna"), "{loud:?}");
+    assert_eq!(by_id(listed(http, READER).await), by_id(own));
 }
 
 #[tokio::test(flavor = "multi_thread")]

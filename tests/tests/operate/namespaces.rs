@@ -75,8 +75,17 @@ impl Tenants {
             reach("acme"),
             reach("beta"),
         ];
+        self.replace(&text.concat());
+    }
+
+    /// Writes a file of tokens that knows nobody but the administrator of `default`.
+    fn leave_default_alone(&self) {
+        self.replace(&format!("[[token]]\nname = 'root'\nrole = 'admin'\ntoken = '{ROOT}'\n"));
+    }
+
+    fn replace(&self, text: &str) {
         let next = self.directory.path().join("next");
-        std::fs::write(&next, text.concat()).unwrap();
+        std::fs::write(&next, text).unwrap();
         std::fs::rename(next, self.directory.path().join("tokens.toml")).unwrap();
     }
 
@@ -381,12 +390,8 @@ async fn row_47_a_path_leads_where_its_namespace_may_go() {
         format!("CREATE EXTERNAL TABLE f STORED AS PARQUET LOCATION '{}'", at("acme", "f.parquet"));
     anna.ok(&external).await;
     assert_eq!(anna.value("SELECT who FROM f").await, "acme");
-    let tokens = tenants.directory.path().join("tokens.toml");
-    let text = std::fs::read_to_string(&tokens).unwrap();
-    let without = text.replace(&format!("'{}'", tenants.data("acme").display()), "");
-    let next = tenants.directory.path().join("next");
-    std::fs::write(&next, without).unwrap();
-    std::fs::rename(next, tokens).unwrap();
+    let text = std::fs::read_to_string(tenants.directory.path().join("tokens.toml")).unwrap();
+    tenants.replace(&text.replace(&format!("'{}'", tenants.data("acme").display()), ""));
     until("the roots are gone", CEILING, || async {
         (kind(&anna, "SELECT who FROM f").await == refused).then_some(())
     })
@@ -394,6 +399,49 @@ async fn row_47_a_path_leads_where_its_namespace_may_go() {
     assert_eq!(kind(&anna, &read(&at("acme", "f.parquet"))).await, refused);
     assert_eq!(anna.value("SELECT who FROM t").await, "acme");
     assert_eq!(bert.value(&read(&at("beta", "f.parquet"))).await, "beta");
+    // It is still listed, and costs what else there is nothing.
+    let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1";
+    assert_eq!(anna.ok(tables).await.cells(), [["f"], ["t"]]);
+    let shown = anna.ok("SHOW TABLES").await.cells();
+    assert!(["f", "t"].iter().all(|name| shown.iter().any(|row| row[2] == *name)), "{shown:?}");
+    for view in ["columns", "views"] {
+        let sql = format!("SELECT table_name FROM information_schema.{view} WHERE table_schema = 'public'");
+        assert_eq!(anna.ok(&sql).await.cells(), [["t"]], "{view}");
+    }
+    assert!(anna.ok("SHOW COLUMNS FROM t").await.text().contains("who"));
+    assert!(anna.ok("SHOW CREATE TABLE t").await.text().contains("CREATE TABLE t"));
+    anna.ok("DROP TABLE f").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_47_what_is_kept_for_a_namespace_stays_closed_without_its_tokens() {
+    let tenants = Tenants::new();
+    // Where paths in statements of `default` may lead, but for what the server keeps.
+    let kept = tenants.directory.path().join("kept");
+    let setup = tenants.on(Setup::up()).set("storage.tables", kept.display());
+    let mut cluster = setup.start_without_waiting().await;
+    let (root, anna) = (as_(cluster.grpc(), ROOT).await, as_(cluster.grpc(), ANNA).await);
+    anna.ok("CREATE TABLE t AS SELECT 'acme' AS who").await;
+    assert!(std::fs::read_dir(&kept).unwrap().count() > 0, "nothing is kept there");
+    tenants.leave_default_alone();
+    until("nobody is of another namespace", CEILING, || async {
+        (kind(&anna, "SELECT 1").await == Some(ErrorKind::Unauthenticated)).then_some(())
+    })
+    .await;
+    let statements = [
+        format!("SELECT who FROM '{}/*/data/*/*.parquet'", kept.display()),
+        format!("SELECT * FROM '{}/'", kept.display()),
+        format!("COPY (SELECT 1 AS n) TO '{}/x/' STORED AS PARQUET", kept.display()),
+    ];
+    for sql in &statements {
+        assert_eq!(kind(&root, sql).await, Some(ErrorKind::PathNotAllowed), "{sql}");
+    }
+    // Nor does a server that never knew of anybody else.
+    cluster.restart_front().await;
+    let root = as_(cluster.grpc(), ROOT).await;
+    for sql in &statements {
+        assert_eq!(kind(&root, sql).await, Some(ErrorKind::PathNotAllowed), "{sql}");
+    }
 }
 
 /// A query that runs until it is ended.
