@@ -55,6 +55,8 @@ pub struct RuntimeOptions<'a> {
     pub memory: MemoryBudget,
     pub spill_dir: PathBuf,
     pub spill_limit: u64,
+    /// What no statement may read or write, wherever it lies.
+    pub private: Vec<PathBuf>,
 }
 
 /// How many spill files one merge reads at a time; zero means as many as there is memory for. A merge takes its memory
@@ -81,8 +83,9 @@ impl EngineRuntime {
         let with_tables = |roots: &[String]| -> Vec<String> {
             roots.iter().chain(tables.as_ref().map(|tables| &tables.name)).cloned().collect()
         };
-        let policy = Arc::new(PathPolicy::new(&with_tables(allowed))?);
-        let writes = Arc::new(WriteAccess::new(&with_tables(writable), s3.clone())?);
+        let private = &options.private;
+        let policy = Arc::new(PathPolicy::new(&with_tables(allowed))?.without(private));
+        let writes = Arc::new(WriteAccess::new(&with_tables(writable), s3.clone())?.without(private));
         let s3 = s3.clone();
         let registry = Arc::new(PolicyRegistry::new(Arc::clone(&policy), s3, options.storage.list_ttl.get()));
         let counters = registry.counters();

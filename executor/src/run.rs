@@ -107,6 +107,7 @@ pub async fn run(
         memory: memory.unwrap_or_else(|| MemoryBudget::new(memory_limit.as_usize())),
         spill_dir: base_dir.join(SPILL),
         spill_limit: config.query.spill_limit.0,
+        private: config.private_files(),
     })?;
     let cpu = Arc::new(CpuRuntime::new("polarway-task", slots as usize)?);
     let ledger = Arc::new(Ledger::default());

@@ -255,6 +255,7 @@ mod tests {
             memory: MemoryBudget::new(64 << 20),
             spill_dir: base.join(SPILL),
             spill_limit: 1 << 20,
+            private: vec![],
         })
         .unwrap();
         let (reports, queue) = report::channel();

@@ -37,6 +37,7 @@ use polarway_tls::{Protocol, Tls};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use url::Url;
 
 use crate::admission::Admission;
 use crate::catalog::Sources;
@@ -148,6 +149,7 @@ pub async fn run(
         memory: memory.unwrap_or_else(|| MemoryBudget::new(config.query.resolved_memory_limit().as_usize())),
         spill_dir: config.query.resolved_spill_dir(&config.data_dir),
         spill_limit: config.query.spill_limit.0,
+        private: config.private_files(),
     })?;
     // Its own, so that this process is a member, and tells how its queries ended, until all else has ended.
     let membership = Supervisor::new();
@@ -373,14 +375,21 @@ fn who_calls(path: &str) -> grpc::Callers {
 fn kept_by_the_server(config: &Config) -> Vec<String> {
     let Config { data_dir, storage, ingest, query, executor, shuffle, .. } = config;
     let text = |path: &Path| path.display().to_string();
-    let mut kept = vec![ingest.resolved_directory(data_dir)];
-    kept.extend(storage.tables.clone());
-    kept.extend(shuffle.url.clone());
+    let mut kept = vec![as_stores_read(&ingest.resolved_directory(data_dir))];
+    kept.extend(storage.tables.as_deref().map(as_stores_read));
+    kept.extend(shuffle.url.as_deref().map(as_stores_read));
     kept.push(text(&ingest.resolved_log_directory(data_dir)));
     kept.push(text(&query.resolved_spill_dir(data_dir)));
     kept.extend(executor.work_dir.as_deref().map(text));
     kept.extend(["executor", "executors", "metadata.redb"].map(|name| text(&data_dir.join(name))));
     kept
+}
+
+/// A place without the encodings of a `file:` URL, which paths do not have.
+fn as_stores_read(place: &str) -> String {
+    let url = Url::parse(place).ok().filter(|url| url.scheme() == "file");
+    let path = url.and_then(|url| url.to_file_path().ok());
+    path.map_or_else(|| place.to_owned(), |path| path.display().to_string())
 }
 
 /// What other processes may do: say that they are there; read the streams' definitions, say who takes which and what is
@@ -475,5 +484,17 @@ mod tests {
         let history = KeyPrefix::History.encode();
         let touches = |prefix: &String| history.starts_with(prefix.as_str()) || prefix.starts_with(&history);
         assert!(!rights.read.iter().chain(&rights.write).any(touches));
+    }
+
+    #[test]
+    fn row_47_places_are_kept_under_the_names_that_stores_have_for_them() {
+        for (written, read) in [
+            ("file:///data/my%20tables", "/data/my tables"),
+            ("/data/my%20tables", "/data/my%20tables"),
+            ("tables", "tables"),
+            ("s3://lake/my%20tables", "s3://lake/my%20tables"),
+        ] {
+            assert_eq!(as_stores_read(written), read);
+        }
     }
 }

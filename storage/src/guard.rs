@@ -71,9 +71,7 @@ impl GuardedStore {
         let verdict = if self.base.scheme() == "file" {
             self.policy.check_exact(&FsPath::new("/").join(path.as_ref()))
         } else {
-            let mut url = self.base.clone();
-            url.set_path(path.as_ref());
-            self.policy.check_remote(&url)
+            self.policy.check_in_store(&self.base, path)
         };
         verdict.map_err(|error| refused(path, error))
     }
@@ -289,6 +287,20 @@ mod tests {
         assert_eq!(counted(&counters.bytes_requested), 0);
         store.get(&path).await.unwrap();
         assert_eq!((counted(&counters.gets), counted(&counters.bytes_requested)), (1, 7));
+    }
+
+    #[tokio::test]
+    async fn row_11_a_name_leads_nowhere_else() {
+        let paths = ["u/%2E%2E/t/a", "t/%2E%2E/u/b", "t/50%20off/c"];
+        let memory = Arc::new(InMemory::new());
+        for path in paths {
+            memory.put(&Path::parse(path).unwrap(), "content".into()).await.unwrap();
+        }
+        let policy = Arc::new(PathPolicy::new(&["s3://lake/t".to_owned()]).unwrap());
+        let base = Url::parse("s3://lake/").unwrap();
+        let store = GuardedStore::new(memory, policy, Arc::default(), base, HOUR);
+        let read = async |path: &str| store.get(&Path::parse(path).unwrap()).await.is_ok();
+        assert_eq!((read(paths[0]).await, read(paths[1]).await, read(paths[2]).await), (false, true, true));
     }
 
     #[tokio::test]

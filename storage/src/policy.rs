@@ -11,7 +11,10 @@ use url::Url;
 #[derive(Debug, Clone)]
 pub struct PathPolicy {
     directories: Vec<PathBuf>,
-    prefixes: Vec<Url>,
+    /// Each with its path as its store knows it.
+    prefixes: Vec<(Url, StorePath)>,
+    /// What is not reached although a root has it.
+    private: Vec<PathBuf>,
     working_directory: PathBuf,
 }
 
@@ -42,14 +45,26 @@ impl PathPolicy {
         let working_directory = std::env::current_dir().map_err(|error| {
             Error::new(ErrorKind::Configuration, format!("no working directory: {error}"))
         })?;
-        let mut policy = Self { directories: vec![], prefixes: vec![], working_directory };
+        let mut policy = Self { directories: vec![], prefixes: vec![], private: vec![], working_directory };
         for entry in allowed {
             match parse_remote(entry)? {
-                Some(url) => policy.prefixes.push(url),
+                Some(url) => {
+                    let path =
+                        in_store(&url).map_err(|error| Error { kind: ErrorKind::Configuration, ..error })?;
+                    policy.prefixes.push((url, path));
+                }
                 None => policy.directories.push(policy.canonical_root(entry)?),
             }
         }
         Ok(policy)
+    }
+
+    /// Refuses these files, and what is in these directories, which need not be there, wherever they lie. Where symbolic links lead
+    /// on the way to them is asked each time: files that are mounted are replaced so.
+    #[must_use]
+    pub fn without(mut self, private: &[PathBuf]) -> Self {
+        self.private = private.iter().map(|path| self.working_directory.join(path)).collect();
+        self
     }
 
     fn canonical_root(&self, entry: &str) -> Result<PathBuf, Error> {
@@ -89,24 +104,35 @@ impl PathPolicy {
     /// Checks the path of a file that is to be opened: no character of it means anything but itself.
     pub fn check_exact(&self, path: &Path) -> Result<(), Error> {
         let real = canonical_ancestor(&normalise(path));
-        if self.directories.iter().any(|root| real.starts_with(root)) {
-            Ok(())
-        } else {
-            Err(refused(&path.to_string_lossy()))
+        if !self.directories.iter().any(|root| real.starts_with(root)) {
+            return Err(refused(&path.to_string_lossy()));
         }
+        if self.private.iter().any(|own| real.starts_with(canonical_ancestor(own))) {
+            return Err(private(&path.to_string_lossy()));
+        }
+        Ok(())
     }
 
     /// Checks a URL against the allowed prefixes, whole path segments only.
     pub fn check_remote(&self, url: &Url) -> Result<(), Error> {
-        let allowed = self.prefixes.iter().any(|prefix| {
-            prefix.scheme() == url.scheme()
-                && prefix.host_str() == url.host_str()
-                && prefix.port_or_known_default() == url.port_or_known_default()
-                && url.username().is_empty()
-                && url.password().is_none()
-                && segments_start_with(url.path(), prefix.path())
-        });
-        if allowed { Ok(()) } else { Err(refused(&redacted(url))) }
+        if self.allows_remote(url, &in_store(url)?) { Ok(()) } else { Err(refused(&redacted(url))) }
+    }
+
+    /// The same of a path in the store of `store`: no character of it means anything but itself.
+    pub fn check_in_store(&self, store: &Url, path: &StorePath) -> Result<(), Error> {
+        if self.allows_remote(store, path) {
+            return Ok(());
+        }
+        Err(refused(&format!("{}/{path}", redacted(store).trim_end_matches('/'))))
+    }
+
+    fn allows_remote(&self, store: &Url, path: &StorePath) -> bool {
+        let is_plain = store.username().is_empty() && store.password().is_none();
+        is_plain
+            && self
+                .prefixes
+                .iter()
+                .any(|(prefix, below)| is_same_store(prefix, store) && path.prefix_matches(below))
     }
 
     /// Whether any allowed prefix lies in the store at `url` (scheme, host and port).
@@ -114,11 +140,7 @@ impl PathPolicy {
         if url.scheme() == "file" {
             return if self.directories.is_empty() { Err(refused(url.as_str())) } else { Ok(()) };
         }
-        let known = self.prefixes.iter().any(|prefix| {
-            prefix.scheme() == url.scheme()
-                && prefix.host_str() == url.host_str()
-                && prefix.port_or_known_default() == url.port_or_known_default()
-        });
+        let known = self.prefixes.iter().any(|(prefix, _)| is_same_store(prefix, url));
         if known { Ok(()) } else { Err(refused(&redacted(url))) }
     }
 
@@ -193,22 +215,23 @@ impl Reserved {
     /// # Errors
     /// `PathNotAllowed`.
     pub fn check_remote(&self, store: &Url, path: &StorePath) -> Result<(), Error> {
-        let same_store = |own: &Url| {
-            own.scheme() == store.scheme()
-                && own.host_str() == store.host_str()
-                && own.port_or_known_default() == store.port_or_known_default()
-        };
         let meets = |own: &StorePath| path.prefix_matches(own) || own.prefix_matches(path);
-        if self.remote.iter().any(|(url, own)| same_store(url) && meets(own)) {
+        if self.remote.iter().any(|(url, own)| is_same_store(url, store) && meets(own)) {
             return Err(of_the_server(path.as_ref()));
         }
         Ok(())
     }
 }
 
+fn is_same_store(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host_str() == other.host_str()
+        && one.port_or_known_default() == other.port_or_known_default()
+}
+
 /// The path of a URL as its store knows it: percent-encodings of one name are one name.
 fn in_store(url: &Url) -> Result<StorePath, Error> {
-    StorePath::from_url_path(url.path())
+    StorePath::from_url_path(url.path().trim_end_matches('/'))
         .map_err(|error| Error::new(ErrorKind::Plan, format!("`{}`: {error}", redacted(url))))
 }
 
@@ -216,6 +239,11 @@ fn of_the_server(location: &str) -> Error {
     let told = format!("`{location}` leads to what the server keeps itself");
     Error::new(ErrorKind::PathNotAllowed, told)
         .with_hint("tables and streams are read by their names; other files are kept elsewhere")
+}
+
+fn private(location: &str) -> Error {
+    let told = format!("`{location}` leads to secrets or settings of the server");
+    Error::new(ErrorKind::PathNotAllowed, told).with_hint("files for queries are kept elsewhere")
 }
 
 fn refused(location: &str) -> Error {
@@ -291,11 +319,6 @@ fn canonical_ancestor(path: &Path) -> PathBuf {
     }
 }
 
-fn segments_start_with(path: &str, prefix: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,6 +374,66 @@ mod tests {
         ] {
             assert_eq!(policy.resolve(outside).unwrap_err().kind, ErrorKind::PathNotAllowed, "{outside}");
         }
+    }
+
+    #[test]
+    fn row_11_a_path_in_a_store_means_itself() {
+        let policy = policy(&["s3://lake/a b/50%2520off/"]);
+        let store = Url::parse("s3://lake/").unwrap();
+        let checked = |path: &str| policy.check_in_store(&store, &StorePath::parse(path).unwrap());
+        for inside in ["a b/50%20off", "a b/50%20off/%2E%2E/%2E%2E/x", "a b/50%20off/..\\x"] {
+            assert!(checked(inside).is_ok(), "{inside}");
+        }
+        for outside in
+            ["", "a b", "a%20b/50%20off/x", "a b/50 off/x", "a b/50%20offer", "x/%2E%2E/a b/50%20off/x"]
+        {
+            assert_eq!(checked(outside).unwrap_err().kind, ErrorKind::PathNotAllowed, "{outside}");
+        }
+        // One name, whichever of its characters are encoded.
+        assert!(policy.resolve("s3://lake/%61 b/50%2520off/x").is_ok());
+        for outside in ["s3://lake/a b/50%20off/x", "s3://lake/a b/50%2520off/%2E%2E/x"] {
+            assert_eq!(policy.resolve(outside).unwrap_err().kind, ErrorKind::PathNotAllowed, "{outside}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn row_47_private_files_are_refused_by_every_name() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for directory in ["secrets", "mounted-1", "mounted-2"] {
+            std::fs::create_dir(at(directory)).unwrap();
+            std::fs::write(at(directory).join("tokens.toml"), "x").unwrap();
+        }
+        // As files are mounted: by a link through a link that is replaced.
+        symlink("mounted-1", at("data")).unwrap();
+        symlink("data/tokens.toml", at("tokens.toml")).unwrap();
+        symlink("secrets", at("elsewhere")).unwrap();
+        let private = ["tokens.toml", "secrets", "later.pem"].map(at);
+        let policy = policy(&[root.path().to_str().unwrap()]).without(&private);
+        let checked = |path: &str| policy.check_exact(&at(path)).map_err(|error| error.kind);
+        let refused = Err(ErrorKind::PathNotAllowed);
+        for path in [
+            "tokens.toml",
+            "data/tokens.toml",
+            "mounted-1/tokens.toml",
+            "mounted-2/../tokens.toml",
+            "secrets",
+            "secrets/key",
+            "elsewhere/key",
+            "later.pem",
+        ] {
+            assert_eq!(checked(path), refused, "{path}");
+        }
+        for path in ["", "x.csv", "tokens.toml2", "mounted-1/x", "mounted-2/tokens.toml"] {
+            assert_eq!(checked(path), Ok(()), "{path}");
+        }
+        std::fs::remove_file(at("data")).unwrap();
+        symlink("mounted-2", at("data")).unwrap();
+        assert_eq!(checked("mounted-2/tokens.toml"), refused);
+        let told = policy.resolve(&at("secrets/*").display().to_string()).unwrap_err();
+        assert!(told.message.contains("secrets or settings"), "{told}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod image;
 mod namespaces;
 #[path = "operate/page.rs"]
 mod page;
+#[path = "operate/private_files.rs"]
+mod private_files;
 #[path = "operate/telemetry.rs"]
 mod telemetry;
 #[path = "operate/tls.rs"]

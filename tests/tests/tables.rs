@@ -12,3 +12,5 @@ mod ingest;
 mod jobs;
 #[path = "tables/own.rs"]
 mod own;
+#[path = "tables/places.rs"]
+mod places;

@@ -69,6 +69,9 @@ pub struct Config {
     pub cache: CacheConfig,
     pub metastore: MetaStoreConfig,
     pub shuffle: ShuffleConfig,
+    /// The file that settings were read from; none of them itself.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -100,7 +103,32 @@ impl Config {
             cache: CacheConfig::default(),
             metastore: MetaStoreConfig::default(),
             shuffle: ShuffleConfig::default(),
+            file: None,
         }
+    }
+
+    /// What of this process no statement may read or write, wherever it lies: files and directories with secrets, and those that
+    /// say whom it trusts.
+    pub fn private_files(&self) -> Vec<PathBuf> {
+        let Self { identity, tls, ingest, storage, metastore, file, .. } = self;
+        let named = [
+            file,
+            &identity.tokens,
+            &tls.certificate,
+            &tls.key,
+            &tls.ca,
+            &tls.public_certificate,
+            &tls.public_key,
+            &metastore.password_file,
+            &metastore.ca,
+            &metastore.certificate,
+            &metastore.key,
+            &ingest.secrets,
+            &ingest.certificates,
+            &storage.s3.ca,
+        ];
+        // The secret that signs tickets is in the metadata store.
+        named.into_iter().flatten().cloned().chain([self.data_dir.join("metadata.redb")]).collect()
     }
 
     /// Builds the configuration from its layers: defaults, then `file`, then those of the variables `env` that
@@ -125,7 +153,7 @@ impl Config {
         }
         layers.apply_env(&env)?;
         layers.apply_flags(overrides)?;
-        let config = layers.finish()?;
+        let config = Self { file: file.map(Path::to_path_buf), ..layers.finish()? };
         config.validate()?;
         Ok(config)
     }

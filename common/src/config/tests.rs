@@ -12,7 +12,9 @@ fn load(file: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Conf
     let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
-    Config::load(Some(&path), owned(env).into_iter(), &owned(flags))
+    let loaded = Config::load(Some(&path), owned(env).into_iter(), &owned(flags))?;
+    assert_eq!(loaded.file, Some(path));
+    Ok(Config { file: None, ..loaded })
 }
 
 #[track_caller]
@@ -143,6 +145,7 @@ fn everything_set() -> Config {
             upload_after: HumanDuration::from_secs(16),
             orphan_after: HumanDuration::from_secs(17),
         },
+        file: None,
     }
 }
 
@@ -390,6 +393,26 @@ fn secrets_never_show() {
         load("[scheduler]\nticket_secret = 1234567\n", &[], &[]),
         &["`scheduler.ticket_secret`", "`***`"],
     );
+}
+
+#[test]
+fn row_47_files_with_secrets_are_private() {
+    let config = Config { file: Some("/polarway.toml".into()), ..everything_set() };
+    let private = config.private_files();
+    for path in [
+        "/polarway.toml",
+        "/tokens.toml",
+        "/tls/key.pem",
+        "/tls/public-key.pem",
+        "/tls/ca.pem",
+        "/password",
+        "/key.pem",
+        "/secrets",
+        "/data/metadata.redb",
+    ] {
+        assert!(private.contains(&PathBuf::from(path)), "{path}: {private:?}");
+    }
+    assert!(!config.to_toml().unwrap().contains("polarway.toml"));
 }
 
 #[test]

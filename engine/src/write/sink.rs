@@ -23,7 +23,6 @@ use futures::StreamExt;
 use object_store::path::Path;
 use polarway_common::{Error, ErrorKind};
 use polarway_storage::writes::{StagedFile, Staging, WriteAccess, staging_directory};
-use url::Url;
 
 use super::spec::{FileFormat, Visibility, WriteSpec};
 use super::store::{OneStore, Recorder, Waiting};
@@ -82,10 +81,10 @@ fn recorder(spec: &WriteSpec, access: &WriteAccess) -> std::result::Result<Recor
         (Visibility::Published, None) => {
             // Each attempt of a task has a directory of its own.
             let attempt = uuid::Uuid::new_v4().simple().to_string();
-            Waiting::Below { below: staging_directory(&base, &spec.id).join(attempt), base }
+            Waiting::Below(staging_directory(&base, &spec.id).join(attempt))
         }
     };
-    Ok(Recorder::new(store, waiting))
+    Ok(Recorder::new(store, base, waiting))
 }
 
 async fn write_to(
@@ -155,10 +154,7 @@ fn with_rows(mut files: Vec<StagedFile>, rows: u64) -> Vec<StagedFile> {
 }
 
 fn sink_config(spec: &WriteSpec, schema: &SchemaRef) -> Result<FileSinkConfig> {
-    let mut url =
-        Url::parse(&spec.place.store).map_err(|error| DataFusionError::External(Box::new(error)))?;
-    let end = if spec.single_file { "" } else { "/" };
-    url.set_path(&format!("/{}{end}", spec.place.path));
+    let url = spec.place.url(!spec.single_file).map_err(external)?;
     let partitions = spec.partition_by.iter().map(|column| {
         let field = schema.field_with_name(column)?;
         Ok((column.clone(), field.data_type().clone()))

@@ -24,8 +24,8 @@ use url::Url;
 pub enum Waiting {
     /// They are where they belong.
     InPlace,
-    /// They wait under `below` with the path that they have under `base`.
-    Below { base: Path, below: Path },
+    /// They wait under this directory, with the path that they have under that of the write.
+    Below(Path),
     /// They are uploads that are not completed.
     AsUploads,
 }
@@ -33,6 +33,8 @@ pub enum Waiting {
 /// See the module's page.
 pub struct Recorder {
     store: WritableStore,
+    /// The directory of the write.
+    base: Path,
     waiting: Waiting,
     noted: Arc<Noted>,
 }
@@ -57,8 +59,9 @@ impl fmt::Display for Recorder {
 }
 
 impl Recorder {
-    pub fn new(store: WritableStore, waiting: Waiting) -> Self {
-        Self { store, waiting, noted: Arc::default() }
+    /// Only what is below `base` is written.
+    pub fn new(store: WritableStore, base: Path, waiting: Waiting) -> Self {
+        Self { store, base, waiting, noted: Arc::default() }
     }
 
     /// The files that are complete, without their rows.
@@ -93,19 +96,20 @@ impl Recorder {
     }
 
     /// Where a file stands until it is seen.
-    fn stands(&self, location: &Path) -> Path {
-        match &self.waiting {
-            Waiting::Below { base, below } => match location.prefix_match(base) {
-                Some(parts) => parts.fold(below.clone(), Path::join),
-                None => below.clone().join(location.filename().unwrap_or("file")),
-            },
+    fn stands(&self, location: &Path) -> Result<Path> {
+        let Some(parts) = location.prefix_match(&self.base) else {
+            let source = format!("`{location}` is not in the place of its write").into();
+            return Err(Error::Generic { store: "write", source });
+        };
+        Ok(match &self.waiting {
+            Waiting::Below(below) => parts.fold(below.clone(), Path::join),
             Waiting::InPlace | Waiting::AsUploads => location.clone(),
-        }
+        })
     }
 
     fn staging(&self, stands: &Path) -> Staging {
         match self.waiting {
-            Waiting::Below { .. } => Staging::File { path: stands.to_string() },
+            Waiting::Below(_) => Staging::File { path: stands.to_string() },
             Waiting::InPlace | Waiting::AsUploads => Staging::Written,
         }
     }
@@ -143,13 +147,13 @@ fn only_writes() -> Error {
 impl ObjectStore for Recorder {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let bytes = payload.content_length() as u64;
+        let stands = self.stands(location)?;
         if let Some(multipart) = self.uploads()? {
             let id = self.begin(multipart, location).await?;
             let part = multipart.put_part(location, &id, 0, payload).await?;
             self.noted.note(location, bytes, Staging::Upload { id, parts: vec![part.content_id] });
             return Ok(PutResult { e_tag: None, version: None });
         }
-        let stands = self.stands(location);
         let put = self.store.plain.put_opts(&stands, payload, options).await?;
         self.noted.note(location, bytes, self.staging(&stands));
         Ok(put)
@@ -160,6 +164,7 @@ impl ObjectStore for Recorder {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
+        let stands = self.stands(location)?;
         if let Some(multipart) = self.uploads()? {
             let id = self.begin(multipart, location).await?;
             return Ok(Box::new(Upload {
@@ -172,7 +177,6 @@ impl ObjectStore for Recorder {
                 noted: Arc::clone(&self.noted),
             }));
         }
-        let stands = self.stands(location);
         let inner = self.store.plain.put_multipart_opts(&stands, options).await?;
         let staging = self.staging(&stands);
         Ok(Box::new(Counted {
@@ -317,9 +321,9 @@ mod tests {
         let memory = Arc::new(InMemory::new());
         let base = Path::from("out");
         let below = Path::from("out/.polarway-w/1");
-        for waiting in [Waiting::Below { base: base.clone(), below }, Waiting::AsUploads] {
+        for waiting in [Waiting::Below(below), Waiting::AsUploads] {
             let store = WritableStore { plain: memory.clone(), multipart: Some(memory.clone()) };
-            let recorder = Recorder::new(store, waiting);
+            let recorder = Recorder::new(store, base.clone(), waiting);
             let (one, other) = (base.clone().join("a=1").join("x.parquet"), base.clone().join("y.parquet"));
             recorder.put(&one, "rows".into()).await.unwrap();
             let mut parts =
@@ -337,12 +341,29 @@ mod tests {
     #[tokio::test]
     async fn files_that_go_by_a_manifest_are_where_they_belong() {
         let memory = Arc::new(InMemory::new());
-        let recorder =
-            Recorder::new(WritableStore { plain: memory.clone(), multipart: None }, Waiting::InPlace);
+        let store = WritableStore { plain: memory.clone(), multipart: None };
+        let recorder = Recorder::new(store, Path::from("t/data/w"), Waiting::InPlace);
         let path = Path::from("t/data/w/x.parquet");
         recorder.put(&path, "rows".into()).await.unwrap();
         assert_eq!(memory.head(&path).await.unwrap().size, 4);
         assert_eq!(written(&recorder), [(path.to_string(), 4)]);
         assert!(recorder.get(&path).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn row_11_nothing_is_written_outside_the_place_of_a_write() {
+        let memory = Arc::new(InMemory::new());
+        let base = Path::from("out");
+        for waiting in [Waiting::Below(Path::from("out/.polarway-w/1")), Waiting::AsUploads, Waiting::InPlace]
+        {
+            let store = WritableStore { plain: memory.clone(), multipart: Some(memory.clone()) };
+            let recorder = Recorder::new(store, base.clone(), waiting);
+            for elsewhere in ["x.parquet", "outer/x.parquet", "beta/x.parquet"].map(Path::from) {
+                assert!(recorder.put(&elsewhere, "rows".into()).await.is_err(), "{elsewhere}");
+                assert!(recorder.put_multipart(&elsewhere).await.is_err(), "{elsewhere}");
+            }
+            assert!(recorder.files().is_empty());
+        }
+        assert!(memory.list(None).collect::<Vec<_>>().await.is_empty());
     }
 }

@@ -11,6 +11,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::prelude::SessionConfig;
 use futures::TryStreamExt;
+use object_store::path::Path;
 use polarway_common::{Error, ErrorKind, Namespace};
 use polarway_engine::errors::classify;
 use polarway_engine::settings::{CATALOG, SCHEMA};
@@ -167,7 +168,11 @@ impl TableBuilder {
                     Some(_) => {}
                 }
             }
-            locations.push(listing_text(&url));
+            locations.push(match &location {
+                // A pattern of names is not one of a URL.
+                Location::Remote(remote) => remote.to_string(),
+                Location::Local(_) => listing_text(&url),
+            });
         }
         let (file_schema, partition_schema) = split_schema(request.declared, file_schema, &partition_names)?;
         let file_schema = plain_columns(&file_schema);
@@ -267,12 +272,32 @@ fn listing_url(location: &Location) -> Result<ListingTableUrl, Error> {
     {
         let path = url.path().to_owned();
         let start = path[..at].rfind('/').map_or(0, |slash| slash + 1);
-        let glob = glob::Pattern::new(&path[start..]).map_err(|error| fault(&error))?;
+        let glob = names_of(&path[start..]).map_err(|error| fault(&error))?;
+        let glob = glob::Pattern::new(&glob).map_err(|error| fault(&error))?;
         let mut base = url.clone();
         base.set_path(&path[..start]);
         return ListingTableUrl::try_new(base, Some(glob)).map_err(|error| fault(&error));
     }
     ListingTableUrl::parse(location.to_listing_text()).map_err(|error| classify(&error))
+}
+
+/// The pattern in a URL as one of the names that stores know. What is encoded there means itself.
+fn names_of(pattern: &str) -> Result<String, object_store::path::Error> {
+    let mut pattern = pattern.to_owned();
+    for (encoded, itself) in [
+        ("%2A", "[*]"),
+        ("%2a", "[*]"),
+        ("%3F", "[?]"),
+        ("%3f", "[?]"),
+        ("%5B", "[[]"),
+        ("%5b", "[[]"),
+        ("%5D", "[]]"),
+        ("%5d", "[]]"),
+    ] {
+        pattern = pattern.replace(encoded, itself);
+    }
+    let names = Path::from_url_path(&pattern)?.to_string();
+    Ok(if pattern.ends_with('/') { names + "/" } else { names })
 }
 
 /// # Errors
@@ -466,5 +491,25 @@ async fn sort_order(
     match plan {
         LogicalPlan::Ddl(DdlStatement::CreateExternalTable(table)) => Ok(table.order_exprs),
         _ => Ok(vec![]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+
+    #[test]
+    fn patterns_in_urls_are_those_of_names() {
+        let url = |text: &str| listing_url(&Location::Remote(Url::parse(text).unwrap())).unwrap();
+        let matches = |pattern: &str, path: &str| url(pattern).contains(&Path::parse(path).unwrap(), false);
+        let pattern = "s3://lake/a b/*/50%2520off %2A.csv";
+        assert_eq!(url(pattern).prefix().as_ref(), "a b");
+        assert!(matches(pattern, "a b/x/50%20off *.csv"));
+        assert!(!matches(pattern, "a b/x/50%20off y.csv"));
+        assert!(!matches(pattern, "a b/x/50 off *.csv"));
+        assert!(!matches(pattern, "a%20b/x/50%20off *.csv"));
+        assert!(matches("s3://lake/%252E%252E/[ab].csv", "%2E%2E/a.csv"));
     }
 }

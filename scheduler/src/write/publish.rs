@@ -11,7 +11,8 @@ use polarway_common::{Error, ErrorKind};
 use polarway_metastore::membership::Role;
 use polarway_storage::catalog::{Once, OnceOutcome, commit_once};
 use polarway_storage::writes::{
-    Left, OpenWrite, Place, StagedFile, WriteState, publish, remove_staging, staging_directory, taken_over,
+    Left, OpenWrite, Place, StagedFile, WriteState, expect_own, publish, remove_staging, staging_directory,
+    taken_over,
 };
 use url::Url;
 
@@ -75,6 +76,11 @@ impl Writing {
         let Left::InPlace { place } = begun.left() else {
             return Err(Error::internal("files of a table are not published"));
         };
+        // Once it has taken place it is too late to refuse.
+        expect_own(place, id, files)?;
+        for file in files {
+            self.runtime.writes.check(&Place { path: file.path.clone(), ..place.clone() })?;
+        }
         let list = self.list_of(place, id, files).await?;
         let text = Outcome::Written(written.clone()).to_text()?;
         let once = once.map(|once| once.with_outcome(text));
@@ -143,7 +149,7 @@ impl Writing {
     async fn publish(&self, open: &OpenWrite, files: &[StagedFile]) -> Result<(), Error> {
         let WriteState::Publishing { place, list } = &open.record.state else { return Ok(()) };
         let store = self.runtime.writes.store(place)?;
-        publish(place, &store, files).await?;
+        publish(place, &open.id, &store, files).await?;
         if let Ok(url) = Url::parse(&place.store) {
             for file in files {
                 if let Ok(path) = Path::parse(&file.path) {

@@ -14,6 +14,7 @@ use polarway_common::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use url::{Position, Url};
 
+use super::stage::STAGING;
 use crate::policy::{Location, PathPolicy};
 use crate::stores::writable_store;
 
@@ -47,6 +48,36 @@ impl Place {
         Path::parse(&self.path).map_err(|error| {
             Error::new(ErrorKind::Plan, format!("`{}` is not a path of a store: {error}", self.path))
         })
+    }
+
+    /// The same as a URL, of a directory with a slash at its end. Each segment means itself: what looks like `..`, or like the
+    /// encoding of another character, is encoded.
+    ///
+    /// # Errors
+    /// `Plan` if there is no such URL.
+    pub fn url(&self, is_directory: bool) -> Result<Url, Error> {
+        let path = self.path()?;
+        let mut url = self.store_url()?;
+        {
+            let mut segments = url.path_segments_mut().map_err(|()| self.no_place())?;
+            segments.clear().extend(path.parts());
+            if is_directory {
+                segments.push("");
+            }
+        }
+        match Path::from_url_path(url.path()) {
+            Ok(same) if same == path => Ok(url),
+            _ => Err(self.no_place()),
+        }
+    }
+
+    fn store_url(&self) -> Result<Url, Error> {
+        Url::parse(&self.store)
+            .map_err(|error| Error::new(ErrorKind::Plan, format!("`{}`: {error}", self.store)))
+    }
+
+    fn no_place(&self) -> Error {
+        Error::new(ErrorKind::Plan, format!("`{}` is no place for files", self.text()))
     }
 
     /// The directory that it is in.
@@ -92,6 +123,12 @@ impl WriteAccess {
         Ok(Self { policy, s3, stores: Mutex::default() })
     }
 
+    /// Nor to these files and directories, wherever they lie.
+    #[must_use]
+    pub fn without(self, private: &[PathBuf]) -> Self {
+        Self { policy: self.policy.without(private), ..self }
+    }
+
     /// The place that a statement names by a path or URL.
     ///
     /// # Errors
@@ -113,7 +150,25 @@ impl WriteAccess {
                 Place { store: format!("{}/", &url[..Position::BeforePath]), path: path.to_string() }
             }
         };
+        // What waits there is moved by whoever goes on with its write.
+        if place.path()?.parts().any(|part| part.as_ref().starts_with(STAGING)) {
+            let told = format!("`{location}`: names that begin with `{STAGING}` are the server's own");
+            return Err(Error::new(ErrorKind::PathNotAllowed, told).with_hint("give it another name"));
+        }
         Ok(place)
+    }
+
+    /// Whether this process may write to a place, which another may have named. Symbolic links are followed.
+    ///
+    /// # Errors
+    /// `PathNotAllowed` outside what it may write; `Plan` for what is no place.
+    pub fn check(&self, place: &Place) -> Result<(), Error> {
+        let path = place.path()?;
+        let allowed = match place.local() {
+            Some(local) => self.policy.check_exact(&local),
+            None => self.policy.check_in_store(&place.store_url()?, &path),
+        };
+        allowed.map_err(writable)
     }
 
     /// The store of a place, which another process may have named.
@@ -121,28 +176,18 @@ impl WriteAccess {
     /// # Errors
     /// `PathNotAllowed` outside what this process may write, `Unsupported` for a store that cannot be written to.
     pub fn store(&self, place: &Place) -> Result<WritableStore, Error> {
-        let url = Url::parse(&place.store)
-            .map_err(|error| Error::new(ErrorKind::Plan, format!("`{}`: {error}", place.store)))?;
-        let allowed = match place.local() {
-            Some(path) => self.policy.check_exact(&path),
-            None => {
-                let mut full = url.clone();
-                full.set_path(&place.path);
-                self.policy.check_remote(&full)
-            }
-        };
-        allowed.map_err(writable)?;
+        self.check(place)?;
         if let Some(store) = self.stores.lock().get(&place.store) {
             return Ok(store.clone());
         }
-        let store = writable_store(&url, &self.s3)?;
+        let store = writable_store(&place.store_url()?, &self.s3)?;
         self.stores.lock().insert(place.store.clone(), store.clone());
         Ok(store)
     }
 }
 
 fn writable(error: Error) -> Error {
-    if error.kind != ErrorKind::PathNotAllowed {
+    if error.kind != ErrorKind::PathNotAllowed || !error.message.contains("may read") {
         return error;
     }
     let message = error.message.replace("may read", "may write");
@@ -172,7 +217,76 @@ mod tests {
         let elsewhere = Place { store: "file:///".into(), path: "etc".into() };
         assert_eq!(access.store(&elsewhere).unwrap_err().kind, ErrorKind::PathNotAllowed);
         assert_eq!(access.resolve("s3://bucket/out/*.parquet").unwrap_err().kind, ErrorKind::Plan);
+        for staged in ["s3://bucket/out/.polarway-1/files.json", "s3://bucket/out/.polarway-1/"] {
+            assert_eq!(access.resolve(staged).unwrap_err().kind, ErrorKind::PathNotAllowed, "{staged}");
+        }
         let nowhere = WriteAccess::new(&[], S3Config::default()).unwrap();
         assert_eq!(nowhere.resolve("x").unwrap_err().kind, ErrorKind::PathNotAllowed);
+    }
+
+    #[test]
+    fn row_11_each_segment_of_a_place_means_itself() {
+        for store in ["file:///", "s3://bucket/", "https://host:8443/"] {
+            for path in [
+                "out/%2E%2E/%2E%2E/x",
+                "out/.%2e/x",
+                "out/..\\..\\x",
+                "a b/50%20off/%252E",
+                "é/[x]?#{y}",
+                "x",
+            ] {
+                let place = Place { store: store.into(), path: path.into() };
+                for is_directory in [false, true] {
+                    let url = place.url(is_directory).unwrap();
+                    assert_eq!(Path::from_url_path(url.path()).unwrap().as_ref(), path, "{url}");
+                    assert_eq!(Url::parse(url.as_str()).unwrap(), url);
+                    assert_eq!(url.path().ends_with('/'), is_directory, "{url}");
+                    assert!(url.as_str().starts_with(store), "{url}");
+                }
+            }
+        }
+        for path in ["a/../b", "a/./b", "a//b"] {
+            let place = Place { store: "s3://bucket/".into(), path: path.into() };
+            assert_eq!(place.url(true).unwrap_err().kind, ErrorKind::Plan, "{path}");
+        }
+        let root = Place { store: "s3://bucket/".into(), path: String::new() };
+        assert_eq!(root.url(true).unwrap().as_str(), "s3://bucket/");
+    }
+
+    #[test]
+    fn row_11_names_that_look_like_a_way_out_stay_inside() {
+        let root = tempfile::tempdir().unwrap();
+        let inside = root.path().join("inside");
+        std::fs::create_dir(&inside).unwrap();
+        let access =
+            WriteAccess::new(&[inside.display().to_string(), "s3://lake/in".into()], S3Config::default())
+                .unwrap();
+        for path in ["%2E%2E/%2E%2E/x", ".%2e/x", "..\\..\\x"] {
+            let place = access.resolve(&format!("{}/{path}", inside.display())).unwrap();
+            assert_eq!(place.local().unwrap(), inside.join(path), "as it is written");
+            let to = place.url(false).unwrap().to_file_path().unwrap();
+            assert_eq!(to, inside.join(path), "and where it is written to");
+            access.store(&place).unwrap();
+        }
+        let far = access.resolve("s3://lake/in/%252E%252E/x").unwrap();
+        assert_eq!(far.path, "in/%2E%2E/x");
+        access.check(&far).unwrap();
+        assert_eq!(access.resolve("s3://lake/in/%2E%2E/x").unwrap_err().kind, ErrorKind::PathNotAllowed);
+    }
+
+    #[test]
+    fn row_47_private_files_are_not_written() {
+        let root = tempfile::tempdir().unwrap();
+        let tokens = root.path().join("tokens.toml");
+        std::fs::write(&tokens, "x").unwrap();
+        let roots = [root.path().display().to_string()];
+        let access =
+            WriteAccess::new(&roots, S3Config::default()).unwrap().without(std::slice::from_ref(&tokens));
+        let error = access.resolve(&tokens.display().to_string()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::PathNotAllowed);
+        assert!(!error.hint.unwrap().contains("storage.writable"));
+        let path = Path::from_absolute_path(&tokens).unwrap().to_string();
+        assert!(access.store(&Place { store: "file:///".into(), path }).is_err());
+        assert!(access.resolve(&root.path().join("x.csv").display().to_string()).is_ok());
     }
 }

@@ -9,4 +9,4 @@ pub use access::{Place, WritableStore, WriteAccess};
 pub(crate) use record::dropped;
 pub use record::{Left, OpenWrite, WriteRecord, WriteState, Writes, now_millis, taken_over};
 pub(crate) use stage::STAGING;
-pub use stage::{StagedFile, Staging, publish, remove_staging, staging_directory};
+pub use stage::{StagedFile, Staging, expect_own, publish, remove_staging, staging_directory};

@@ -42,11 +42,40 @@ pub fn staging_directory(directory: &Path, id: &str) -> Path {
     directory.clone().join(format!("{STAGING}{id}"))
 }
 
-/// Lets all files be seen under their names. It may be done again, by anybody, with those that are seen already.
+/// Whether files are those of the write `id` to `place`: what tells of them lies where others can write, too.
 ///
 /// # Errors
-/// `StoreUnavailable` when the store fails, or a file is neither there nor waiting.
-pub async fn publish(place: &Place, store: &WritableStore, files: &[StagedFile]) -> Result<(), Error> {
+/// `Internal` for a file that is to be seen elsewhere, or does not wait where those of the write do.
+pub fn expect_own(place: &Place, id: &str, files: &[StagedFile]) -> Result<(), Error> {
+    let base = place.path()?;
+    let waiting = staging_directory(&base, id);
+    for StagedFile { path, staging, .. } in files {
+        let seen = parsed(path)?;
+        let is_below = seen != base && seen.prefix_matches(&base) && !seen.prefix_matches(&waiting);
+        let waits_below = match staging {
+            Staging::File { path } => place.local().is_some() && parsed(path)?.prefix_matches(&waiting),
+            Staging::Written | Staging::Upload { .. } => true,
+        };
+        if !is_below || !waits_below {
+            return Err(Error::internal(format!("`{path}` is no file of the write to `{}`", place.text())));
+        }
+    }
+    Ok(())
+}
+
+/// Lets all files of the write `id` be seen under their names. It may be done again, by anybody, with those that are seen
+/// already.
+///
+/// # Errors
+/// `StoreUnavailable` when the store fails, or a file is neither there nor waiting; those of [`expect_own`], and nothing is
+/// done then.
+pub async fn publish(
+    place: &Place,
+    id: &str,
+    store: &WritableStore,
+    files: &[StagedFile],
+) -> Result<(), Error> {
+    expect_own(place, id, files)?;
     for file in files {
         let path = parsed(&file.path)?;
         match &file.staging {
@@ -143,15 +172,56 @@ mod tests {
         let store = WritableStore { plain: plain.clone(), multipart: None };
         assert!(plain.head(&path).await.is_err());
         for _ in 0..2 {
-            publish(&place, &store, &files).await.unwrap();
+            publish(&place, "w", &store, &files).await.unwrap();
         }
         assert_eq!(plain.get(&path).await.unwrap().bytes().await.unwrap(), "rows");
         remove_staging(&place, "w").await.unwrap();
         remove_staging(&place, "w").await.unwrap();
         assert!(!root.path().join(".polarway-w").exists());
-        let lost = Staging::File { path: "none/such".into() };
-        let lost = [StagedFile { path: "none/other".into(), rows: 1, bytes: 1, staging: lost }];
-        assert!(publish(&place, &store, &lost).await.is_err());
+        let lost = Staging::File { path: waiting.to_string() };
+        let other = format!("{}/other", place.path);
+        let lost = [StagedFile { path: other, rows: 1, bytes: 1, staging: lost }];
+        let error = publish(&place, "w", &store, &lost).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::StoreUnavailable, "{error}");
+    }
+
+    #[tokio::test]
+    async fn row_11_a_forged_list_of_files_moves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["mine/.polarway-w", "mine/.polarway-v", "theirs", "mine2"] {
+            std::fs::create_dir_all(root.path().join(directory)).unwrap();
+            std::fs::write(root.path().join(directory).join("x"), directory).unwrap();
+        }
+        let within = |path: &str| Path::from_absolute_path(root.path().join(path)).unwrap().to_string();
+        let place = Place { store: "file:///".into(), path: within("mine") };
+        let store = WritableStore { plain: Arc::new(LocalFileSystem::new()), multipart: None };
+        let file = |from: String, to: String| StagedFile {
+            path: to,
+            rows: 1,
+            bytes: 1,
+            staging: Staging::File { path: from },
+        };
+        let honest = file(within("mine/.polarway-w/x"), within("mine/x"));
+        for forged in [
+            file(within("theirs/x"), within("mine/y")),
+            file(within("mine/.polarway-v/x"), within("mine/y")),
+            file(within("mine/.polarway-w/x"), within("theirs/x")),
+            file(within("mine/.polarway-w/x"), within("mine2/x")),
+            file(within("mine/.polarway-w/x"), format!("{}/../theirs/x", within("mine"))),
+            file(format!("{}/../../theirs/x", within("mine/.polarway-w")), within("mine/y")),
+            file(within("mine/.polarway-w/x"), within("mine")),
+            StagedFile { staging: Staging::Written, ..file(String::new(), within("theirs/x")) },
+        ] {
+            let error = publish(&place, "w", &store, &[honest.clone(), forged.clone()]).await;
+            assert_eq!(error.unwrap_err().kind, ErrorKind::Internal, "{forged:?}");
+            assert_eq!(std::fs::read_to_string(root.path().join("theirs/x")).unwrap(), "theirs");
+            assert!(!root.path().join("mine/x").exists(), "nothing is done");
+        }
+        publish(&place, "w", &store, &[honest]).await.unwrap();
+        // No file of this machine goes with a place elsewhere.
+        let place = Place { store: "s3://lake/".into(), path: within("mine2") };
+        let local = file(within("mine2/.polarway-w/x"), within("mine2/y"));
+        assert!(publish(&place, "w", &store, &[local]).await.is_err());
     }
 
     #[tokio::test]
@@ -166,7 +236,7 @@ mod tests {
         let place = Place { store: "memory:///".into(), path: "out".into() };
         assert!(memory.head(&path).await.is_err());
         for _ in 0..2 {
-            publish(&place, &store, &files).await.unwrap();
+            publish(&place, "w", &store, &files).await.unwrap();
         }
         assert_eq!(memory.get(&path).await.unwrap().bytes().await.unwrap(), "rows");
     }
