@@ -46,7 +46,7 @@ struct Fetch {
 
 impl Fetch {
     /// The fetch has begun to give rows, or nobody wants them any more.
-    fn is_over(mut self) {
+    fn end(mut self) {
         self.client = None;
     }
 }
@@ -80,7 +80,7 @@ impl BallistaClientPool for TracedPool {
         })?;
         let lent = (*client).clone();
         let fetch = Fetch { client: Some(client), span };
-        Ok(PooledClient::new(lent, Box::new(move |_| fetch.is_over())))
+        Ok(PooledClient::new(lent, Box::new(move |_| fetch.end())))
     }
 
     async fn evict_idle(&self) {
@@ -127,7 +127,7 @@ mod tests {
         let client = (*pool.acquire("127.0.0.1", port, &config, None).await.unwrap()).clone();
         drop(lend(client.clone()));
         assert!(!given_back.load(std::sync::atomic::Ordering::Relaxed));
-        lend(client).is_over();
+        lend(client).end();
         assert!(given_back.load(std::sync::atomic::Ordering::Relaxed));
     }
 }
