@@ -1,9 +1,9 @@
 //! Accepted connections: TCP_NODELAY set, encrypted if the process has TLS, and numbered, so that a connection can stand for
 //! a session.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -186,7 +186,7 @@ pub struct Acceptor {
     protocol: Protocol,
     handshakes: JoinSet<Option<Connection>>,
     /// The same, the oldest first, with some that are over.
-    begun: VecDeque<AbortHandle>,
+    begun: VecDeque<(IpAddr, AbortHandle)>,
 }
 
 impl Acceptor {
@@ -218,16 +218,25 @@ impl Acceptor {
 
     fn begin(&mut self, socket: TcpStream, remote: SocketAddr) {
         if self.begun.len() >= HANDSHAKES {
-            self.begun.retain(|handshake| !handshake.is_finished());
-            if self.begun.len() >= HANDSHAKES
-                && let Some(oldest) = self.begun.pop_front()
-            {
-                oldest.abort();
+            self.begun.retain(|(_, handshake)| !handshake.is_finished());
+            if self.begun.len() >= HANDSHAKES {
+                self.push_out();
             }
         }
         let (tls, protocol) = (self.tls.clone(), self.protocol);
         let handshake = async move { Connection::accept(socket, remote, &tls, protocol).await.ok() };
-        self.begun.push_back(self.handshakes.spawn(handshake));
+        self.begun.push_back((remote.ip(), self.handshakes.spawn(handshake)));
+    }
+
+    /// Ends the oldest handshake of the address that has most: one that opens many does not push out others.
+    fn push_out(&mut self) {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        self.begun.iter().for_each(|(ip, _)| *counts.entry(*ip).or_default() += 1);
+        let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(ip, _)| ip);
+        let oldest = self.begun.iter().position(|(ip, _)| Some(*ip) == most);
+        if let Some((_, handshake)) = oldest.and_then(|at| self.begun.remove(at)) {
+            handshake.abort();
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use crate::plan::Compiled;
 
 /// Ended queries of a namespace that are kept in memory, or more if the history has more.
 pub const KEPT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+/// Those of all namespaces.
+const ALL_KEPT: usize = 10_000;
 
 /// One query from its first byte to its last.
 #[derive(Debug)]
@@ -412,6 +414,12 @@ impl Queries {
         let mut ended = self.ended.lock();
         let of = ended.entry(query.namespace.clone()).or_insert_with(|| LruCache::sparse(self.kept));
         of.put(query.id.clone(), query);
+        // Memory does not grow with the number of namespaces: the one that has most gives its oldest.
+        if ended.values().map(LruCache::len).sum::<usize>() > ALL_KEPT.max(self.kept.get())
+            && let Some(most) = ended.values_mut().max_by_key(|of| of.len())
+        {
+            most.pop_lru();
+        }
     }
 
     /// An ended query of the caller's namespace.

@@ -169,6 +169,8 @@ async fn drop_stream(
     let mut names = vec![name.clone()];
     let mut ids = vec![stream.id.clone()];
     for beside in [dead_letters_of(&name), gaps_of(&name)] {
+        // Without its stream nothing would get rid of it.
+        snapshot.expect_readable(&schema, &beside)?;
         if let Some(entry) = snapshot.entry(&schema, &beside)
             && let Definition::Stream(of) = &entry.definition
             && of.companion_of() == Some(name.as_str())

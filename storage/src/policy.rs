@@ -281,7 +281,7 @@ fn parse_remote(text: &str) -> Result<Option<Url>, Error> {
 /// The part of `path` before the first component with a glob character.
 fn without_glob(path: &Path) -> PathBuf {
     path.components()
-        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
         .collect()
 }
 
@@ -302,7 +302,7 @@ fn normalise(path: &Path) -> PathBuf {
 
 /// `path` with its deepest existing ancestor made canonical, so that a path to be created is judged by where it
 /// would be created.
-fn canonical_ancestor(path: &Path) -> PathBuf {
+pub(crate) fn canonical_ancestor(path: &Path) -> PathBuf {
     let mut missing = Vec::new();
     let mut current = path;
     loop {

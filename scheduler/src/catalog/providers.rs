@@ -360,7 +360,8 @@ impl SchemaProvider for ScopedSchema {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match self.scope.lookup(&self.schema, name).await {
-            Err(error) if self.scope.lists => {
+            // What may be there in a moment is not left out without a word.
+            Err(error) if self.scope.lists && !error.is_retryable() && error.kind != ErrorKind::Cancelled => {
                 tracing::debug!(schema = self.schema, table = name, %error, "is listed without its columns");
                 Ok(None)
             }

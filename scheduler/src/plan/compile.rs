@@ -333,7 +333,7 @@ impl Planner {
             physical: RwLock::new(physical),
             runs: AtomicUsize::new(0),
             encoded,
-            context: Arc::new(TaskContext::from(&state)),
+            context: Arc::new(TaskContext::from(&as_shown(&state))),
             state: Arc::new(state),
             dependencies,
             catalog_version,
@@ -552,4 +552,10 @@ fn is_repeatable(plan: &LogicalPlan) -> bool {
         })
     });
     repeatable && walked.is_ok()
+}
+/// With the settings as `SHOW` tells them: that the information schema is not DataFusion's own is nobody's matter.
+fn as_shown(state: &SessionState) -> SessionState {
+    let mut shown = state.clone();
+    shown.config_mut().options_mut().catalog.information_schema = true;
+    shown
 }

@@ -2,6 +2,7 @@
 //! process can go on.
 
 use futures::future::BoxFuture;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,9 +79,12 @@ impl Writing {
         };
         // Once it has taken place it is too late to refuse.
         expect_own(place, id, files)?;
-        for file in files {
-            self.runtime.writes.check(&Place { path: file.path.clone(), ..place.clone() })?;
-        }
+        let (access, to) = (Arc::clone(&self.runtime.writes), place.clone());
+        let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+        let check = move || access.check_files(&to, paths.iter().map(String::as_str));
+        tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| Error::internal(format!("paths could not be looked at: {error}")))??;
         let list = self.list_of(place, id, files).await?;
         let text = Outcome::Written(written.clone()).to_text()?;
         let once = once.map(|once| once.with_outcome(text));

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use url::{Position, Url};
 
 use super::stage::STAGING;
-use crate::policy::{Location, PathPolicy};
+use crate::policy::{Location, PathPolicy, canonical_ancestor};
 use crate::stores::writable_store;
 
 /// A store that can be written to.
@@ -169,6 +169,30 @@ impl WriteAccess {
             None => self.policy.check_in_store(&place.store_url()?, &path),
         };
         allowed.map_err(writable)
+    }
+
+    /// Whether this process may write the files of a write to a place, none of which a symbolic link there leads elsewhere. Looks
+    /// at directories: not for the runtime's threads.
+    ///
+    /// # Errors
+    /// As [`WriteAccess::check`].
+    pub fn check_files<'a>(
+        &self,
+        place: &Place,
+        files: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Error> {
+        let base = place.local().map(|base| canonical_ancestor(&base));
+        for file in files {
+            let file = Place { path: file.to_owned(), ..place.clone() };
+            self.check(&file)?;
+            if let (Some(base), Some(local)) = (&base, file.local())
+                && !canonical_ancestor(&local).starts_with(base)
+            {
+                let told = format!("`{}`: a symbolic link leads out of `{}`", file.text(), place.text());
+                return Err(Error::new(ErrorKind::PathNotAllowed, told));
+            }
+        }
+        Ok(())
     }
 
     /// The store of a place, which another process may have named.
