@@ -24,6 +24,8 @@ mod tls;
 mod tls_processes;
 #[path = "operate/tls_rotation.rs"]
 mod tls_rotation;
+#[path = "operate/tls_s3.rs"]
+mod tls_s3;
 #[path = "operate/tls_settings.rs"]
 mod tls_settings;
 #[path = "operate/tls_wire.rs"]
